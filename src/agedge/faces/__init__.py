@@ -1,0 +1,1 @@
+"""Faces in pictures: where they are, their five landmarks, and the crop that a network sees."""

@@ -1,0 +1,98 @@
+"""card.json: what a model is, what it wants to see, what it says, and how good it was. Beside every model file."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from agedge.errors import AgedgeError
+from agedge.faces.crop import Crop
+
+FORMAT = 1
+
+
+@dataclass
+class Card:
+    """One model, in one or more file formats.
+
+    `network`: its name and arguments, as `symbols.create` takes them. `input`: {"name", "size", "channels": "RGB",
+    "range": [0, 255]}. `crop`: what a face looks like to it, None where nobody knows. `outputs`: {"age": "years",
+    "p_male": "probability"}. `files`: {"mxnet": {"symbol": F, "params": F}, "onnx": {"model": F},
+    "ncnn": {"param": F, "bin": F}, "ncnn-fp16": {...}}, names within the card's folder; `sha256`: by file name.
+    `training`: data, records, epochs; `terms`: of its data; `error`: what evaluate.py measured, with bands;
+    `interval`: {"level", "age": [...], "low": [...], "high": [...]}, offsets in years by predicted age.
+    """
+
+    name: str
+    network: dict
+    input: dict
+    outputs: dict
+    crop: Optional[Crop] = None
+    files: dict = field(default_factory=dict)
+    sha256: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    terms: str = ""
+    error: dict = field(default_factory=dict)
+    interval: dict = field(default_factory=dict)
+    folder: Optional[Path] = None
+
+    def save(self, folder) -> None:
+        """Write `folder/card.json` with the checksums of the files that it names."""
+        folder = Path(folder)
+        names = [name for group in self.files.values() for name in group.values()]
+        self.sha256 = {name: checksum(folder / name) for name in sorted(names)}
+        value = {"format": FORMAT, **self.__dict__, "crop": self.crop.to_json() if self.crop else None}
+        del value["folder"]
+        (folder / "card.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        self.folder = folder
+
+    def path(self, runtime: str, part: str) -> Path:
+        """A file of this model, its checksum verified. Raises `AgedgeError` where it is absent or was changed."""
+        if runtime not in self.files:
+            raise AgedgeError(f"{self.folder / 'card.json'}: no {runtime} files; it has {', '.join(self.files) or 'none'}")
+        path = self.folder / self.files[runtime][part]
+        if not path.is_file():
+            raise AgedgeError(f"{path}: missing, though card.json names it")
+        if self.sha256.get(path.name) not in (None, checksum(path)):
+            raise AgedgeError(f"{path}: its SHA-256 is not the one in card.json: damaged, or from another model")
+        return path
+
+    def age_interval(self, age: np.ndarray) -> tuple:
+        """(low, high) in years around predicted ages (n,); NaN where the model was not calibrated."""
+        if not self.interval:
+            return np.full_like(age, np.nan), np.full_like(age, np.nan)
+        at = self.interval["age"]
+        low = age + np.interp(age, at, self.interval["low"])
+        high = age + np.interp(age, at, self.interval["high"])
+        return np.clip(low, 0, None), high
+
+
+def find_card(model) -> Path:
+    """The card of a model folder or of a finished run (`runs/NAME`, whose model lies in `runs/NAME/model`)."""
+    folder = Path(model)
+    for path in (folder / "card.json", folder / "model" / "card.json"):
+        if path.is_file():
+            return path
+    raise AgedgeError(f"{folder}: {'no card.json in this folder' if folder.is_dir() else 'no such model folder'}")
+
+
+def load_card(model) -> Card:
+    """Read the card of a model folder. Raises `AgedgeError` where it is missing or not a card."""
+    path = find_card(model)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        version = value.pop("format")
+        if version != FORMAT:
+            raise AgedgeError(f"{path}: card format {version}; this version reads {FORMAT}")
+        crop = value.pop("crop")
+        return Card(**value, crop=Crop.from_json(crop, path) if crop else None, folder=path.parent)
+    except (ValueError, KeyError, TypeError) as error:
+        raise AgedgeError(f"{path}: not a model card: {error}") from error
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

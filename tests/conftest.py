@@ -1,0 +1,18 @@
+"""Every test starts from the same seed, and a failure prints it."""
+
+import random
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def seed(request):
+    value = 20261122
+    random.seed(value)
+    np.random.seed(value)
+    mxnet = __import__("sys").modules.get("mxnet")
+    if mxnet is not None:
+        mxnet.random.seed(value)
+    request.node.user_properties.append(("seed", value))
+    return value
