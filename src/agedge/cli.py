@@ -1,4 +1,4 @@
-"""What all doors share: `--debug`, the log on stderr, and exit statuses (0 done, 1 could not be done, 2 wrong usage)."""
+"""What all doors share: `--debug`, the log on stderr, exit statuses (0 done, 1 could not be done, 2 wrong usage)."""
 
 import logging
 import sys
