@@ -1,0 +1,24 @@
+"""Heads: block, loss and decoding of one answer in one place.
+
+An age head is a `HybridBlock` from features (N, C) to logits, with
+`loss(F, logits, age_min, age_max)`: (N, 1) ages, -1 unknown -> (N,), 0 where unknown, and
+`decode(F, logits)`: age in years (N, 1), and `distribution(F, logits)`: (N, 101), or None.
+"""
+
+from symbols.heads.distribution import DistributionHead
+from symbols.heads.ordinal import OrdinalHead, OrdinalPairsHead
+from symbols.heads.regression import RegressionHead
+
+AGE_HEADS = {
+    "distribution": DistributionHead,
+    "ordinal": OrdinalHead,
+    "ordinal_pairs": OrdinalPairsHead,
+    "regression": RegressionHead,
+}
+
+
+def create_age_head(name, **options):
+    """Raises `ValueError` that lists the choices for an unknown name."""
+    if name not in AGE_HEADS:
+        raise ValueError(f"age_head: unknown '{name}'; choose one of {', '.join(AGE_HEADS)}")
+    return AGE_HEADS[name](prefix="age_", **options)

@@ -1,0 +1,63 @@
+"""Age by 100 binary decisions "older than k years", k = 0..99 (Niu et al. 2016, "Ordinal regression with multiple
+output CNN"; the form of the existing one-megabyte MXNet checkpoints)."""
+
+from mxnet.gluon import HybridBlock, nn
+
+from symbols.heads.ages import LAST_AGE, clip_to_head
+
+
+class OrdinalHead(HybridBlock):
+    """Features (N, C) -> logits (N, 100) of "older than k". The age is the sum of the probabilities.
+
+    `weight` scales the loss, a sum over 100 decisions, to that of a softmax over ages.
+    """
+
+    units = LAST_AGE
+
+    def __init__(self, weight=0.1, prefix=None):
+        super().__init__(prefix=prefix)
+        self.weight = weight
+        with self.name_scope():
+            self.dense = nn.Dense(self.units)
+
+    def hybrid_forward(self, F, features):
+        return self.dense(features)
+
+    def loss(self, F, logits, age_min, age_max):
+        """Binary cross-entropies. Of an interval, only the decisions that it settles count: k < age_min is "older",
+        k >= age_max is "not older". As in the existing trainers, age 0 counts as 1."""
+        low, high = F.maximum(clip_to_head(F, age_min), 1), F.maximum(clip_to_head(F, age_max), 1)
+        z = self._older_logits(F, logits)
+        k = F.expand_dims(F.contrib.arange_like(z, axis=1), axis=0)
+        older, not_older = F.broadcast_lesser(k, low), F.broadcast_greater_equal(k, high)
+        losses = older * F.Activation(-z, "softrelu") + not_older * F.Activation(z, "softrelu")
+        return F.squeeze(age_min >= 0, axis=1) * self.weight * F.sum(losses, axis=1)
+
+    def distribution(self, F, logits):
+        """P(age = a) = P(older than a-1) - P(older than a), where the decisions agree; negative differences are 0."""
+        older = F.sigmoid(self._older_logits(F, logits))
+        certain = F.ones_like(F.slice_axis(older, axis=1, begin=0, end=1))
+        steps = F.relu(F.concat(certain, older, dim=1) - F.concat(older, 0 * certain, dim=1))
+        return F.broadcast_div(steps, F.sum(steps, axis=1, keepdims=True))
+
+    def decode(self, F, logits):
+        return F.sum(F.sigmoid(self._older_logits(F, logits)), axis=1, keepdims=True)
+
+    def _older_logits(self, F, logits):
+        return logits
+
+
+class OrdinalPairsHead(OrdinalHead):
+    """Features (N, C) -> logits (N, 200): pair k is (not older than k, older than k), as in the existing checkpoints.
+    The age is the number of pairs whose second logit is the larger."""
+
+    units = 2 * LAST_AGE
+
+    def decode(self, F, logits):
+        return F.sum(self._older_logits(F, logits) > 0, axis=1, keepdims=True)
+
+    def _older_logits(self, F, logits):
+        pairs = F.reshape(logits, (-1, LAST_AGE, 2))
+        return F.squeeze(
+            F.slice_axis(pairs, axis=2, begin=1, end=2) - F.slice_axis(pairs, axis=2, begin=0, end=1), axis=2
+        )

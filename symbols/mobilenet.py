@@ -1,0 +1,57 @@
+"""MobileNet v1, the body of the smallest models (Howard et al. 2017, "MobileNets", table 1)."""
+
+from mxnet.gluon import nn
+
+from symbols.layers import NormRelu
+from symbols.network import AgeGenderNet
+from symbols.registry import register
+
+# (channels at multiplier 1, stride) of each depthwise-separable block, in order.
+BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
+
+
+class MobileNet(nn.HybridSequential):
+    """(N, 3, S, S) scaled images -> (N, 1024 * multiplier, S', S') features, S' = S / (16 * stem_stride).
+
+    `stem_stride` 2 is the stock form; 1 keeps a 112-pixel face at full resolution in the first block, at four times the
+    cost.
+    """
+
+    def __init__(self, multiplier=0.25, stem_stride=1, **kwargs):
+        super().__init__(**kwargs)
+        with self.name_scope():
+            channels = int(32 * multiplier)
+            self._convolution(channels, 3, stem_stride)
+            for wide, stride in BLOCKS:
+                self._convolution(channels, 3, stride, groups=channels)
+                channels = int(wide * multiplier)
+                self._convolution(channels, 1, 1)
+
+    def _convolution(self, channels, kernel, stride, groups=1):
+        self.add(nn.Conv2D(channels, kernel, stride, kernel // 2, groups=groups, use_bias=False))
+        self.add(NormRelu())
+
+
+@register
+def mobilenet025(size=112, **arguments):
+    """A quarter of the channels: about 250,000 parameters, one megabyte."""
+    return _mobilenet("mobilenet025", 0.25, size, **arguments)
+
+
+@register
+def mobilenet050(size=112, **arguments):
+    """Half of the channels: about 860,000 parameters."""
+    return _mobilenet("mobilenet050", 0.5, size, **arguments)
+
+
+@register
+def mobilenet100(size=112, **arguments):
+    """The full width: about 3.3 million parameters."""
+    return _mobilenet("mobilenet100", 1.0, size, **arguments)
+
+
+def _mobilenet(name, multiplier, size, stem_stride=1, **arguments):
+    def body(prefix):
+        return MobileNet(multiplier, stem_stride, prefix=prefix)
+
+    return AgeGenderNet(name, size, body, {"stem_stride": stem_stride}, **arguments)
