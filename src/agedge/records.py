@@ -1,0 +1,146 @@
+"""Records of labelled faces: a pair NAME.rec + NAME.idx with [gender, age_min, age_max] and a JPEG each.
+
+Beside it NAME.json (source, label layout, image size, crop, counts) and NAME.csv (a row a record); a reader needs
+neither. Files of older tools carry two numbers in either order and are read with `labels="gender,age"` or "age,gender".
+"""
+
+import contextlib
+import csv
+import json
+from pathlib import Path
+from typing import Iterator, NamedTuple, Optional, Tuple
+
+import cv2
+import numpy as np
+
+from agedge.errors import AgedgeError
+from agedge.faces.crop import Crop
+from agedge.labels import LAYOUT, LAYOUTS, Label, to_contract
+from agedge.recordio import pack_frame, pack_image, read_frames, read_index, unpack_image
+
+CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race")
+
+
+class RecordWriter:
+    """Write NAME.rec, .idx, .csv and .json; they appear under their names together, when the writer is closed.
+
+    Used as a context manager; left by an exception, nothing stays behind.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.count = 0
+        self.info = {}
+        self._offset = 0
+        self._partial = {ext: self.path.with_suffix(f".{ext}.partial") for ext in ("rec", "idx", "csv", "json")}
+        self._rec = open(self._partial["rec"], "wb")
+        self._idx = open(self._partial["idx"], "w", encoding="ascii")
+        self._csv = open(self._partial["csv"], "w", encoding="utf-8", newline="")
+        self._table = csv.writer(self._csv)
+        self._table.writerow(CSV_COLUMNS)
+
+    def write(self, label: Label, jpeg: bytes, *, file: str = "", identity="", fold="", race="") -> None:
+        """Append one face; its id is its position."""
+        self.write_labels(label.as_array(), jpeg)
+        ages = (f"{label.age_min:g}", f"{label.age_max:g}")
+        self._table.writerow([self.count - 1, file, label.gender, *ages, identity or "", fold or "", race or ""])
+
+    def write_labels(self, label: np.ndarray, jpeg: bytes) -> None:
+        """Append a face that was read from another file, its label (3,) as it is, without a row in the CSV."""
+        frame = pack_frame(pack_image(label, self.count, jpeg))
+        self._rec.write(frame)
+        self._idx.write(f"{self.count}\t{self._offset}\n")
+        self._offset += len(frame)
+        self.count += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        for file in (self._rec, self._idx, self._csv):
+            with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+                file.close()
+        if kind is None:
+            info = {"labels": LAYOUTS[0], "count": self.count, **self.info}
+            self._partial["json"].write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+            for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
+                self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
+        for partial in self._partial.values():
+            partial.unlink(missing_ok=True)
+
+
+class Record(NamedTuple):
+    """One face: `label` (3,) float32 by the contract; `image` (h, w, 3) BGR uint8, or None where it is no image."""
+
+    index: int
+    label: np.ndarray
+    image: Optional[np.ndarray]
+
+
+def read_info(path) -> dict:
+    """NAME.json beside a .rec; {} where there is none. Raises `AgedgeError` where it is damaged."""
+    file = Path(path).with_suffix(".json")
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AgedgeError(f"{file}: not JSON: {error}") from None
+
+
+def read_crop(path) -> Optional[Crop]:
+    """The crop that the faces of a .rec were cut with, where NAME.json says it."""
+    crop = read_info(path).get("crop")
+    return Crop.from_json(crop, Path(path).with_suffix(".json")) if crop else None
+
+
+def label_layout(path, labels: str = "auto") -> str:
+    """The layout of a file's labels: as told, else as NAME.json says, else by their number."""
+    if labels != "auto":
+        return labels
+    if "labels" in read_info(path):
+        return read_info(path)["labels"]
+    _, record = next(read_frames(path))
+    width = unpack_image(record)[0].size
+    if width != len(LAYOUT):
+        raise AgedgeError(
+            f"{path}: labels of {width} numbers and no JSON beside it: say --labels gender,age or age,gender"
+        )
+    return LAYOUTS[0]
+
+
+def read_raw(path, labels: str = "auto") -> Iterator[Tuple[np.ndarray, bytes]]:
+    """(label (3,), JPEG) in the file's order. Raises `AgedgeError` where the file is damaged."""
+    layout = label_layout(path, labels)
+    for number, (_, record) in enumerate(read_frames(path)):
+        try:
+            label, _, jpeg = unpack_image(record)
+        except ValueError as error:
+            raise AgedgeError(f"{path}: record {number}: {error}") from None
+        yield to_contract(label[None], layout)[0], jpeg
+
+
+def read_records(path, labels: str = "auto") -> Iterator[Record]:
+    """Every record exactly once, in the file's order, decoded."""
+    for index, (label, jpeg) in enumerate(read_raw(path, labels)):
+        yield Record(index, label, decode(jpeg))
+
+
+def decode(jpeg: bytes) -> Optional[np.ndarray]:
+    """(h, w, 3) BGR uint8, or None where the bytes are no image."""
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
+
+
+def check_index(path) -> int:
+    """The number of records, where NAME.idx is the index of NAME.rec. Raises `AgedgeError` where it is not: MXNet would
+    read from the middle of a record."""
+    index_file = Path(path).with_suffix(".idx")
+    offsets = [offset for offset, _ in read_frames(path)]
+    listed = sorted(offset for _, offset in read_index(index_file))
+    if listed != offsets:
+        raise AgedgeError(
+            f"{index_file}: not the index of {Path(path).name}: {len(listed)} entries for {len(offsets)} records"
+            + ("" if len(listed) != len(offsets) else ", at other offsets")
+        )
+    return len(offsets)

@@ -1,0 +1,35 @@
+"""The label contract."""
+
+import numpy as np
+import pytest
+
+from agedge.errors import UsageError
+from agedge.labels import Label, exact, to_contract
+
+
+def test_an_exact_age_is_an_interval_of_one_point():
+    assert exact(1, 34).as_array().tolist() == [1, 34, 34]
+    assert Label().as_array().tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("gender, low, high", [(2, 5, 5), (0, 121, 121), (0, -2, -2), (1, 30, 20), (1, -1, 20)])
+def test_a_label_outside_of_the_contract_says_why(gender, low, high):
+    with pytest.raises(ValueError, match="gender|age"):
+        Label(gender, low, high)
+
+
+def test_two_number_files_in_either_order():
+    expected = [[1, 30, 30], [0, 7, 7]]
+    assert to_contract([[1, 30], [0, 7]], "gender,age").tolist() == expected
+    assert to_contract([[30, 1], [7, 0]], "age,gender").tolist() == expected
+
+
+def test_what_older_tools_write_for_unknown_becomes_minus_one():
+    assert to_contract([[9999, 30], [1, 9999]], "gender,age").tolist() == [[-1, 30, 30], [1, -1, -1]]
+
+
+def test_a_layout_that_does_not_fit_is_refused():
+    with pytest.raises(UsageError, match="carry 3 numbers, not 2"):
+        to_contract(np.zeros((4, 3)), "age,gender")
+    with pytest.raises(UsageError, match="choose one of"):
+        to_contract(np.zeros((4, 2)), "sex,years")

@@ -1,0 +1,208 @@
+"""RecordIO files: byte for byte MXNet's, every record once, faults named."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agedge.batches import NO_AUGMENTATION, evaluation_batches, prepare_training_file, training_batches
+from agedge.errors import AgedgeError
+from agedge.faces.crop import Crop
+from agedge.labels import Label, exact
+from agedge.recordio import MAGIC, pack_frame, read_frames
+from agedge.records import RecordWriter, check_index, read_crop, read_records
+
+CROP = Crop.named("utkface", 32)
+
+
+def jpeg_of(value, size=32):
+    return cv2.imencode(".jpg", np.full((size, size, 3), value, np.uint8))[1].tobytes()
+
+
+def write_faces(path, count=10, size=32, crop=CROP):
+    """`count` grey faces; the age of each is its number, so that a record can be told from the others."""
+    with RecordWriter(path) as writer:
+        for i in range(count):
+            writer.write(exact(i % 2, i % 101), jpeg_of(i % 250, size), file=f"{i}.jpg")
+        writer.info = {"size": size, "crop": crop.to_json() if crop else None}
+    return path
+
+
+@given(st.lists(st.lists(st.sampled_from([MAGIC, b"a", b"bc", b"def", b"ghij"]), max_size=8).map(b"".join), min_size=1))
+@settings(max_examples=60, deadline=None)
+def test_frames_read_back(tmp_path_factory, records):
+    path = tmp_path_factory.mktemp("frames") / "a.rec"
+    path.write_bytes(b"".join(map(pack_frame, records)))
+    assert [record for _, record in read_frames(path)] == records
+
+
+def test_files_are_those_of_mxnet_byte_for_byte(tmp_path):
+    import mxnet as mx
+
+    theirs = mx.recordio.MXIndexedRecordIO(str(tmp_path / "m.idx"), str(tmp_path / "m.rec"), "w")
+    rng = np.random.default_rng(0)
+    with RecordWriter(tmp_path / "o.rec") as ours:
+        for i in range(60):
+            data = rng.bytes(int(rng.integers(0, 300)) * 4) + MAGIC * (i % 3) + rng.bytes(i)
+            header = mx.recordio.IRHeader(3, [1, i, i], i, 0)
+            theirs.write_idx(i, mx.recordio.pack(header, data))
+            ours.write(exact(1, i), data)
+    theirs.close()
+    for extension in ("rec", "idx"):
+        assert (tmp_path / f"m.{extension}").read_bytes() == (tmp_path / f"o.{extension}").read_bytes()
+
+
+def test_labels_images_and_tables_come_back(tmp_path):
+    path = write_faces(tmp_path / "a.rec", 5)
+    records = list(read_records(path))
+    assert [record.label.tolist() for record in records] == [[i % 2, i, i] for i in range(5)]
+    assert all(abs(int(record.image.mean()) - i) <= 1 for i, record in enumerate(records))
+    assert json.loads(path.with_suffix(".json").read_text())["count"] == 5
+    assert path.with_suffix(".csv").read_text().splitlines()[2].startswith("1,1.jpg,1,1,1")
+    assert read_crop(path).same_as(CROP)
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), RecordWriter(tmp_path / "a.rec") as writer:
+        writer.write(exact(1, 2), b"x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("keep", [3, 7, 100, 700])
+def test_a_truncated_file_names_record_and_byte(tmp_path, keep):
+    path = write_faces(tmp_path / "a.rec")
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(AgedgeError, match=r"a\.rec: truncated in record \d+ at byte \d+ of"):
+        list(read_records(path))
+
+
+def test_missing_empty_and_foreign_files(tmp_path):
+    (tmp_path / "empty.rec").touch()
+    (tmp_path / "text.rec").write_text("this is no record file at all")
+    for name, reason in (("none", "missing"), ("empty", "empty"), ("text", "no RecordIO magic number")):
+        with pytest.raises(AgedgeError, match=f"{name}.rec: .*{reason}|{name}.rec: {reason}"):
+            list(read_records(tmp_path / f"{name}.rec"))
+
+
+def test_an_index_of_another_file_is_refused(tmp_path):
+    path = write_faces(tmp_path / "a.rec", 5)
+    assert check_index(path) == 5
+    other = write_faces(tmp_path / "b.rec", 7)
+    path.with_suffix(".idx").write_bytes(other.with_suffix(".idx").read_bytes())
+    with pytest.raises(AgedgeError, match=r"a\.idx: not the index of a\.rec: 7 entries for 5 records"):
+        check_index(path)
+    path.with_suffix(".idx").write_text("no index")
+    with pytest.raises(AgedgeError, match=r"a\.idx: not a RecordIO index"):
+        check_index(path)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 130])
+def test_every_record_is_evaluated_exactly_once_in_every_pass(tmp_path, count):
+    path = write_faces(tmp_path / "a.rec", count)
+    for _ in range(3):
+        batches = list(evaluation_batches(path, 32, batch_size=64))
+        assert np.concatenate([batch.index for batch in batches]).tolist() == list(range(count))
+        assert np.concatenate([batch.labels[:, 1] for batch in batches]).tolist() == [i % 101 for i in range(count)]
+
+
+def test_a_bad_image_is_left_out_and_counted(tmp_path):
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        for i in range(70):
+            writer.write(exact(0, i), b"this is text" if i == 66 else b"" if i == 3 else jpeg_of(i))
+    bad = []
+    seen = [i for batch in evaluation_batches(tmp_path / "a.rec", 32, bad=bad) for i in batch.index]
+    assert bad == [3, 66] and seen == [i for i in range(70) if i not in bad]
+
+
+def test_training_leaves_bad_images_out_and_says_which(tmp_path, caplog):
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        for i in range(20):
+            writer.write(exact(0, i), b"this is text" if i == 5 else jpeg_of(i))
+    file, count, layout = prepare_training_file([tmp_path / "a.rec"], tmp_path / "cache.rec")
+    assert count == 19 and "1 records are no images and are left out: 5" in caplog.text
+    ages = [age for _, labels in training_batches(file, 32, 19, NO_AUGMENTATION, 0, 1) for age in labels[:, 1].asnumpy()]
+    assert sorted(ages) == [i for i in range(20) if i != 5]
+
+
+def test_several_training_files_are_one(tmp_path):
+    first, second = write_faces(tmp_path / "a.rec", 4), write_faces(tmp_path / "b.rec", 6)
+    file, count, _ = prepare_training_file([first, second], tmp_path / "cache.rec")
+    assert count == 10 == len(list(read_records(file))) and read_crop(file).same_as(CROP)
+
+
+def test_faces_cut_in_another_way_are_warned_of(tmp_path, caplog):
+    first = write_faces(tmp_path / "a.rec", 4)
+    second = write_faces(tmp_path / "b.rec", 4, crop=Crop.named("arcface", 32))
+    prepare_training_file([first, second], tmp_path / "cache.rec")
+    assert "b.rec: its faces are cut in another way" in caplog.text
+
+
+def test_training_batches_show_every_face_once_a_pass_in_rgb(tmp_path):
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        for i in range(40):
+            image = np.zeros((32, 32, 3), np.uint8)
+            image[..., 2] = 200  # red, in OpenCV's order
+            writer.write(exact(1, i), cv2.imencode(".jpg", image)[1].tobytes())
+    orders = []
+    for seed in (1, 1, 2):
+        batches = list(training_batches(tmp_path / "a.rec", 32, 8, NO_AUGMENTATION, seed, 2))
+        orders.append([age for _, labels in batches for age in labels[:, 1].asnumpy()])
+        assert sorted(orders[-1]) == list(range(40))
+        red, green, blue = batches[0][0].asnumpy().mean(axis=(0, 2, 3))
+        assert red > 190 and green < 10 and blue < 10
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_parts_share_the_faces_out(tmp_path):
+    path = write_faces(tmp_path / "a.rec", 40)
+    parts = [
+        {age for _, labels in training_batches(path, 32, 5, NO_AUGMENTATION, 0, 1, part=(i, 2)) for age in labels[:, 1].asnumpy()}
+        for i in range(2)
+    ]
+    assert parts[0] | parts[1] == set(range(40))
+
+
+def test_augmentation_changes_faces_and_keeps_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        image = cv2.resize(rng.integers(0, 255, (6, 6, 3), np.uint8), (32, 32))
+        for _ in range(8):
+            writer.write(exact(1, 20), cv2.imencode(".jpg", image)[1].tobytes())
+    plain = next(training_batches(tmp_path / "a.rec", 32, 8, NO_AUGMENTATION, 0, 1))[0].asnumpy()
+    assert np.ptp(plain, axis=0).max() == 0
+    for key, value in (("mirror", 0.5), ("rotate", 20), ("scale", 0.2), ("shift", 0.1), ("brightness", 0.4), ("noise", 0.2)):
+        augment = {**NO_AUGMENTATION, key: value}
+        data, labels = next(training_batches(tmp_path / "a.rec", 32, 8, augment, 0, 1))
+        assert np.ptp(data.asnumpy(), axis=0).max() > 5, key
+        assert data.shape == (8, 3, 32, 32) and (labels.asnumpy() == [1, 20, 20]).all()
+
+
+@pytest.mark.parametrize("layout, numbers", [("gender,age", [1, 33]), ("age,gender", [33, 1])])
+def test_files_of_older_tools(tmp_path, layout, numbers):
+    import mxnet as mx
+
+    writer = mx.recordio.MXIndexedRecordIO(str(tmp_path / "a.idx"), str(tmp_path / "a.rec"), "w")
+    for i in range(4):
+        writer.write_idx(i, mx.recordio.pack(mx.recordio.IRHeader(0, numbers, i, 0), jpeg_of(i)))
+    writer.close()
+    assert [r.label.tolist() for r in read_records(tmp_path / "a.rec", layout)] == [[1, 33, 33]] * 4
+    data, labels = next(training_batches(tmp_path / "a.rec", 32, 4, NO_AUGMENTATION, 0, 1, labels=layout))
+    assert labels.asnumpy().tolist() == [[1, 33, 33]] * 4
+    with pytest.raises(AgedgeError, match="labels of 2 numbers and no JSON beside it: say --labels"):
+        list(read_records(tmp_path / "a.rec"))
+
+
+def test_a_wide_crop_is_moved_to_a_tight_one(tmp_path):
+    wide, tight = Crop.named("arcface", 64), Crop.named("utkface", 64)
+    image = np.zeros((64, 64, 3), np.uint8)
+    cv2.circle(image, tuple(int(v) for v in wide.points[0].round()), 3, (255, 255, 255), -1)
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        writer.write(Label(), cv2.imencode(".jpg", image)[1].tobytes())
+        writer.info = {"crop": wide.to_json()}
+    (batch,) = evaluation_batches(tmp_path / "a.rec", 64, crop=tight)
+    y, x = np.argwhere(batch.images[0][..., 0] > 128).mean(axis=0)
+    assert np.abs(np.array([x, y]) - tight.points[0]).max() < 2.5
