@@ -1,0 +1,91 @@
+"""Annotated pictures: a box, five points and a short text on every face."""
+
+from pathlib import Path
+from typing import List, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from agedge.errors import AgedgeError, UsageError
+from agedge.predict import Person
+
+COLOURS = {"male": (214, 120, 20), "female": (150, 40, 190)}  # BGR; white text is legible on both
+WHITE = (255, 255, 255)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+SMALLEST = 480  # pictures with a shorter longer side are enlarged, for a text to be legible and to fit
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def draw_people(image: np.ndarray, people: List[Person]) -> np.ndarray:
+    """A copy of a BGR uint8 image (h, w, 3) with everyone marked; a small image comes back enlarged."""
+    zoom = max(1, -(-SMALLEST // max(image.shape[:2])))
+    canvas = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image.copy()
+    side = max(canvas.shape[:2])
+    thick = max(2, round(side / 500))
+    for person in people:
+        x1, y1, x2, y2 = np.round(person.box * zoom).astype(int).tolist()
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), WHITE, thick + 2)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), COLOURS[person.gender], thick)
+        for x, y in np.round(person.landmarks * zoom).astype(int).tolist():
+            cv2.circle(canvas, (x, y), thick + 1, WHITE, -1, cv2.LINE_AA)
+            cv2.circle(canvas, (x, y), thick, COLOURS[person.gender], -1, cv2.LINE_AA)
+    taken = []
+    for person in people:
+        taken.append(_write(canvas, person.box * zoom, person.describe(), COLOURS[person.gender], side, taken))
+    return canvas
+
+
+def _write(canvas: np.ndarray, box: np.ndarray, text: str, colour: tuple, side: int, taken: Sequence) -> tuple:
+    """Write a text on its coloured ground beside a box; returns the ground x1, y1, x2, y2."""
+    height, width = canvas.shape[:2]
+    thick = max(1, round(side / 600))
+    scale = cv2.getFontScaleFromHeight(FONT, max(12, round(side / 65)), thick)
+    (text_width, text_height), under = cv2.getTextSize(text, FONT, scale, thick)
+    if text_width + 8 > width:  # a very narrow picture
+        scale *= (width - 8) / text_width
+        (text_width, text_height), under = cv2.getTextSize(text, FONT, scale, thick)
+    pad = under // 2 + 2
+    ground = (text_width + 2 * pad, text_height + under + 2 * pad)
+    x1, y1 = _place(box, ground, (width, height), taken)
+    cv2.rectangle(canvas, (x1, y1), (x1 + ground[0], y1 + ground[1]), colour, -1)
+    cv2.putText(canvas, text, (x1 + pad, y1 + pad + text_height), FONT, scale, WHITE, thick, cv2.LINE_AA)
+    return x1, y1, x1 + ground[0], y1 + ground[1]
+
+
+def _place(box: np.ndarray, ground: Tuple[int, int], size: Tuple[int, int], taken: Sequence) -> Tuple[int, int]:
+    """The corner of a text's ground: above its box, else below, else in its top; within the image, on no other text."""
+    x = int(np.clip(box[0], 0, max(0, size[0] - ground[0] - 1)))
+    lowest = max(0, size[1] - ground[1] - 1)
+    places = [int(y) for y in (box[1] - ground[1], box[3], box[1]) if 0 <= y <= lowest]
+    places.append(int(np.clip(box[1], 0, lowest)))
+
+    def is_free(y: int) -> bool:
+        return all(
+            x >= right or x + ground[0] <= left or y >= bottom or y + ground[1] <= top
+            for left, top, right, bottom in taken
+        )
+
+    return x, next((y for y in places if is_free(y)), places[0])
+
+
+def save_picture(picture: np.ndarray, folder, file: str, taken: set) -> Path:
+    """Write a picture under the name of its source `file`; a name that is in `taken` gets a number.
+
+    Raises `UsageError` where the source itself lies in `folder`, `AgedgeError` where the file cannot be written.
+    """
+    folder, source = Path(folder), Path(file.replace("#", "_"))
+    if source.parent.resolve() == folder.resolve():
+        raise UsageError(f"{folder}: {source.name} itself lies there; choose another folder for the annotated pictures")
+    suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".jpg"
+    stem = source.stem if source.suffix.lower() in SUFFIXES else source.name
+    path, number = folder / f"{stem}{suffix}", 1
+    while path.name.lower() in taken:
+        number += 1
+        path = folder / f"{stem}-{number}{suffix}"
+    taken.add(path.name.lower())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
+    except OSError as error:
+        raise AgedgeError(f"{path}: {error.strerror or error}") from None
+    return path

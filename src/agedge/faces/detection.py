@@ -1,0 +1,108 @@
+"""What every face detector says, and how one is made: `--det 0` MTCNN, `--det 1` ESSH."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Protocol
+
+import cv2
+import numpy as np
+
+from agedge.errors import AgedgeError, choices
+
+DETECTORS = ("mtcnn", "essh")
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The faces of one image, best score first.
+
+    `boxes` (n, 4) x1, y1, x2, y2 in pixels, within the image; `scores` (n,) in 0..1;
+    `landmarks` (n, 5, 2) x, y of left eye, right eye, nose, left and right mouth corner as seen in the image. float32.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray
+
+    def __post_init__(self):
+        for name, shape in (("boxes", (-1, 4)), ("scores", (-1,)), ("landmarks", (-1, 5, 2))):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float32).reshape(shape))
+        if not len(self.boxes) == len(self.scores) == len(self.landmarks):
+            counts = f"{len(self.boxes)} boxes, {len(self.scores)} scores, {len(self.landmarks)} sets of landmarks"
+            raise ValueError(f"faces: {counts}")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def empty(cls) -> "Faces":
+        return cls(np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2)))
+
+    def take(self, index) -> "Faces":
+        """The faces at `index`: integers, a slice or a mask."""
+        return Faces(self.boxes[index], self.scores[index], self.landmarks[index])
+
+    def shifted(self, x: float, y: float) -> "Faces":
+        """The same faces in an image whose origin lies at (-x, -y) of this one."""
+        offset = np.array([x, y], np.float32)
+        return Faces(self.boxes + np.tile(offset, 2), self.scores, self.landmarks + offset)
+
+
+class Detector(Protocol):
+    """What finds faces. It is made in the process that uses it."""
+
+    def detect(self, image: np.ndarray) -> Faces:
+        """The faces of a BGR uint8 image (h, w, 3); `Faces.empty()` where there is none."""
+
+
+def create_detector(kind, **options) -> Detector:
+    """The detector of a name or of a number: 0 "mtcnn", 1 "essh"; `options` are the arguments of its class.
+
+    Raises `UsageError` on another kind and `AgedgeError` where a detector's files are missing or were changed.
+    """
+    name = dict(enumerate(DETECTORS)).get(int(kind), kind) if str(kind).isdigit() else kind
+    if name == "mtcnn":
+        from agedge.faces.mtcnn import MTCNN
+
+        return MTCNN(**options)
+    if name == "essh":
+        raise AgedgeError(_why_no_essh(**options))
+    raise choices("det", kind, [f"{number} ({name})" for number, name in enumerate(DETECTORS)])
+
+
+def _why_no_essh(folder="ssh_model", **_) -> str:
+    symbol = Path(folder) / "essh-symbol.json"
+    found = "found, but nothing here can run it yet" if symbol.is_file() else "missing"
+    return f"{symbol}: {found}: the ESSH detector is not shipped yet; use --det 0"
+
+
+def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> Faces:
+    """The faces of an image widened on every side by `share` of its shorter side, the border replicated.
+
+    For crops so tight that a detector sees no face in them. Coordinates are the image's own.
+    """
+    pad = int(round(share * min(image.shape[:2])))
+    wide = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    return detector.detect(wide).shifted(-pad, -pad)
+
+
+def main_face(detector: Detector, image: np.ndarray) -> Optional[np.ndarray]:
+    """Landmarks (5, 2) of the face that a picture of one person is about; None where no face is found.
+
+    The largest central face: that of the greatest side less twice its distance from the image's centre. Where nothing
+    is found, the image may be cut too tightly, and a second look is taken at it padded by half its side.
+    """
+    faces = detector.detect(image)
+    if not len(faces):
+        faces = detect_padded(detector, image)
+    if not len(faces):
+        return None
+    return faces.landmarks[choose_main(faces.boxes, image.shape)]
+
+
+def choose_main(boxes: np.ndarray, shape: tuple) -> int:
+    """The index of the largest central box of (n, 4) in an image of `shape` (h, w, ...)."""
+    side = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).clip(0))
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    away = np.linalg.norm(centre - np.array([shape[1], shape[0]]) / 2, axis=1)
+    return int(np.argmax(side - 2 * away))

@@ -1,0 +1,141 @@
+"""MTCNN's three fixed networks (P, R and O) as MXNet symbols, with the weights of the installed `mtcnn` 1.0.0 wheel.
+
+The wheel's code needs TensorFlow and is never imported: only its three weight files are read. They are joblib pickles,
+so each must have the SHA-256 pinned here before it is opened.
+"""
+
+import hashlib
+import io
+import os
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from agedge.errors import AgedgeError
+
+VERSION = "1.0.0"
+SHA256 = {
+    "pnet": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
+    "rnet": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
+    "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
+}
+# Layers: ("conv", kernel, channels), ("pool", kernel, "full" rounds up | "valid" rounds down), ("dense", units).
+LAYERS = {
+    "pnet": (("conv", 3, 10), ("pool", 2, "full"), ("conv", 3, 16), ("conv", 3, 32)),
+    "rnet": (("conv", 3, 28), ("pool", 3, "full"), ("conv", 3, 48), ("pool", 3, "valid"), ("conv", 2, 64),
+             ("dense", 128)),
+    "onet": (("conv", 3, 32), ("pool", 3, "full"), ("conv", 3, 64), ("pool", 3, "valid"), ("conv", 3, 64),
+             ("pool", 2, "full"), ("conv", 2, 128), ("dense", 256)),
+}  # fmt: skip
+# Outputs in the order of the weights. Landmarks are five x, then five y; of `score` the second is the face.
+HEADS = {
+    "pnet": {"box": 4, "score": 2},
+    "rnet": {"box": 4, "score": 2},
+    "onet": {"box": 4, "landmarks": 10, "score": 2},
+}
+LAST_MAP = 3  # side of the map that the first dense layers of R and O see
+
+
+def find_weights() -> Path:
+    """The folder of the weights in the installed wheel."""
+    try:
+        wheel = metadata.distribution("mtcnn")
+    except metadata.PackageNotFoundError:
+        raise AgedgeError(f"mtcnn {VERSION}: not installed: --det 0 reads the weights in it") from None
+    return Path(wheel.locate_file("mtcnn/assets/weights"))
+
+
+def load_weights(name: str, folder=None) -> list:
+    """The arrays of a network in the order of its layers. Raises `AgedgeError` on a file that is not the known one."""
+    import joblib
+
+    path = Path(folder or find_weights()) / f"{name}.lz4"
+    if not path.is_file():
+        raise AgedgeError(f"{path}: missing: MTCNN's weights come with mtcnn {VERSION}")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != SHA256[name]:
+        raise AgedgeError(f"{path}: its SHA-256 is not that of mtcnn {VERSION}: not opened, for it could run code")
+    return joblib.load(io.BytesIO(content))
+
+
+def build_symbol(name: str):
+    """The network over `data` (n, 3, h, w), RGB, (x - 127.5) / 128, with the outputs of `HEADS`; score is a softmax."""
+    import mxnet as mx
+
+    x = mx.sym.Variable("data")
+    for number, (kind, *arguments) in enumerate(LAYERS[name], 1):
+        if kind == "pool":
+            kernel, rounding = arguments
+            x = mx.sym.Pooling(x, kernel=(kernel,) * 2, stride=(2, 2), pool_type="max", pooling_convention=rounding)
+            continue
+        if kind == "conv":
+            kernel, channels = arguments
+            x = mx.sym.Convolution(x, kernel=(kernel,) * 2, num_filter=channels, name=f"layer{number}")
+        else:
+            x = mx.sym.FullyConnected(x, num_hidden=arguments[0], name=f"layer{number}")
+        x = mx.sym.LeakyReLU(x, act_type="prelu", name=f"prelu{number}")
+    outputs = []
+    for head, width in HEADS[name].items():
+        if name == "pnet":
+            y = mx.sym.Convolution(x, kernel=(1, 1), num_filter=width, name=head)
+        else:
+            y = mx.sym.FullyConnected(x, num_hidden=width, name=head)
+        outputs.append(mx.sym.softmax(y, axis=1) if head == "score" else y)
+    return mx.sym.Group(outputs)
+
+
+def name_weights(name: str, arrays: list) -> dict:
+    """The wheel's arrays under the symbol's names, in MXNet's layout."""
+    arrays, named = iter(arrays), {}
+    for number, (kind, *_) in enumerate(LAYERS[name], 1):
+        if kind == "pool":
+            continue
+        named[f"layer{number}_weight"] = _to_mxnet(next(arrays))
+        named[f"layer{number}_bias"] = next(arrays)
+        named[f"prelu{number}_gamma"] = next(arrays).reshape(-1)
+    for head in HEADS[name]:
+        named[f"{head}_weight"] = _to_mxnet(next(arrays))
+        named[f"{head}_bias"] = next(arrays)
+    return named
+
+
+def _to_mxnet(weight: np.ndarray) -> np.ndarray:
+    if weight.ndim == 4:  # (h, w, in, out)
+        return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
+    channels = weight.shape[0] // LAST_MAP**2
+    if weight.shape[0] == channels * LAST_MAP**2:  # the first dense layer: (x, y, channel), as Caffe's MATLAB images
+        weight = weight.reshape(LAST_MAP, LAST_MAP, channels, -1).transpose(2, 1, 0, 3).reshape(weight.shape)
+    return np.ascontiguousarray(weight.T)
+
+
+class Net:
+    """One of the networks, ready to run.
+
+    MXNet keeps an executor an input shape, so callers send few shapes. `largest` is bound first and the others share
+    its memory: what the network needs stays what the largest needs.
+    """
+
+    def __init__(self, name: str, largest: tuple, folder=None):
+        os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # else a line on stderr for each executor
+        import mxnet as mx
+
+        self.symbol = build_symbol(name)
+        self.weights = {
+            key: mx.nd.array(value) for key, value in name_weights(name, load_weights(name, folder)).items()
+        }
+        self.executors = {}
+        self.first = self._bind(largest, None)
+
+    def _bind(self, shape: tuple, shared):
+        import mxnet as mx
+
+        arguments = {**self.weights, "data": mx.nd.zeros(shape)}
+        executor = self.symbol.bind(mx.cpu(), arguments, grad_req="null", shared_exec=shared)
+        self.executors[shape] = executor
+        return executor
+
+    def run(self, batch: np.ndarray) -> list:
+        """The outputs, as NumPy arrays, for a batch (n, 3, h, w) float32, RGB, (x - 127.5) / 128."""
+        executor = self.executors.get(batch.shape) or self._bind(batch.shape, self.first)
+        return [output.asnumpy() for output in executor.forward(is_train=False, data=batch)]

@@ -1,0 +1,112 @@
+"""From a picture to ages and genders: find the faces, crop each as the model's card says, ask the model once."""
+
+import logging
+from dataclasses import dataclass
+from typing import List, Tuple, Union
+
+import numpy as np
+
+from agedge.faces.align import align
+from agedge.faces.crop import Crop
+from agedge.faces.detection import Detector, create_detector
+
+POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+COLUMNS = ("file", "face", "x1", "y1", "x2", "y2", "score", "age", "age_low", "age_high", "gender", "p_male") + tuple(
+    f"{point}_{axis}" for point in POINTS for axis in "xy"
+)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A face and what the model says of it.
+
+    `box` (4,) x1, y1, x2, y2 and `landmarks` (5, 2) in pixels; `age` in years, `age_low` and `age_high` around it, NaN
+    where the model was not calibrated; `p_male` the probability of being male.
+    """
+
+    box: np.ndarray
+    score: float
+    landmarks: np.ndarray
+    age: float
+    age_low: float
+    age_high: float
+    p_male: float
+
+    @property
+    def gender(self) -> str:
+        return "male" if self.p_male >= 0.5 else "female"
+
+    def to_json(self) -> dict:
+        """As a line of `test.py --json` has it; null where a number is not known."""
+        return {
+            "box": [_number(value, 2) for value in self.box],
+            "score": _number(self.score, 4),
+            "landmarks": [[_number(x, 2), _number(y, 2)] for x, y in self.landmarks],
+            "age": _number(self.age, 2),
+            "age_low": _number(self.age_low, 2),
+            "age_high": _number(self.age_high, 2),
+            "gender": self.gender,
+            "p_male": _number(self.p_male, 4),
+        }
+
+    def to_row(self, file: str, number: int) -> list:
+        """As a row of `test.py --csv`, under `COLUMNS`; empty where a number is not known."""
+        value = self.to_json()
+        said = [value[name] for name in ("score", "age", "age_low", "age_high", "gender", "p_male")]
+        return [file, number, *value["box"], *said, *sum(value["landmarks"], [])]
+
+    def describe(self) -> str:
+        """Gender and age in a few signs: "M 34 (28-41)"."""
+        known = np.isfinite([self.age_low, self.age_high]).all()
+        interval = f" ({self.age_low:.0f}-{self.age_high:.0f})" if known else ""
+        return f"{self.gender[0].upper()} {self.age:.0f}{interval}"
+
+
+class Predictor:
+    """One call from picture to answer.
+
+    `model`: a loaded `Model`, or what `agedge.runtime.load_model` opens with `runtime`. `detector`: a `Detector`, or
+    the number or name of one. Raises `AgedgeError` where either cannot be loaded.
+    """
+
+    def __init__(self, model, detector: Union[Detector, int, str] = "mtcnn", runtime: str = "mxnet"):
+        self.detector = detector if hasattr(detector, "detect") else create_detector(detector)
+        if not hasattr(model, "predict"):
+            from agedge.runtime import load_model
+
+            model = load_model(model, runtime)
+        self.model = model
+        self.crop = choose_crop(model.card)
+
+    def predict(self, image: np.ndarray) -> List[Person]:
+        """Everyone in a BGR uint8 image (h, w, 3), best score first; [] where no face is found."""
+        faces = self.detector.detect(image)
+        if not len(faces):
+            return []
+        crops = np.stack([align(image, landmarks, self.crop) for landmarks in faces.landmarks])
+        answer = self.model.predict(crops)
+        low, high = self.model.card.age_interval(answer.age)
+        columns = zip(faces.boxes, faces.scores, faces.landmarks, answer.age, low, high, answer.p_male)
+        return [
+            Person(box, float(score), landmarks, *map(float, numbers)) for box, score, landmarks, *numbers in columns
+        ]
+
+
+def choose_crop(card) -> Crop:
+    """The card's crop at the size of the network's input; the usual template, with a warning, where it has none."""
+    size = card.input["size"]
+    if card.crop is None:
+        log.warning("%s: its card has no crop: faces are cropped as for face recognition, ages may be off", card.name)
+        return Crop.named("arcface", size)
+    return card.crop.resized(size)
+
+
+def to_json(file: str, shape: Tuple[int, int], status: str, people: List[Person]) -> dict:
+    """A picture as a line of `test.py --json`; `shape` (h, w), (None, None) of a picture that could not be read."""
+    faces = [person.to_json() for person in people]
+    return {"file": file, "width": shape[1], "height": shape[0], "status": status, "faces": faces}
+
+
+def _number(value: float, digits: int):
+    return round(float(value), digits) if np.isfinite(value) else None

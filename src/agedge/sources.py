@@ -1,0 +1,145 @@
+"""Images in: files, folders, videos and cameras, always as BGR uint8 (h, w, 3), upright."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, Iterator, List, Optional
+
+import cv2
+import numpy as np
+
+from agedge.errors import AgedgeError
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
+
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*")  # JPEG, PNG, WebP, BMP, TIFF
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a source, or the reason why there is none.
+
+    `file`: the image's path; of a video's or camera's frame its path or number with "#" and the frame, from 0.
+    `image`: BGR uint8 (h, w, 3), None where `error` says why.
+    """
+
+    file: str
+    image: Optional[np.ndarray] = None
+    error: str = ""
+
+
+def read_image(path) -> np.ndarray:
+    """An image file as BGR uint8 (h, w, 3), turned upright by its EXIF orientation.
+
+    Grey becomes three equal channels, alpha is dropped, 16 bits are scaled to 8, CMYK is converted. Raises
+    `AgedgeError` where the file is missing, empty, cut off, or no image.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise AgedgeError(f"{path}: no such file or folder") from None
+    except IsADirectoryError:
+        raise AgedgeError(f"{path}: a folder, not an image") from None
+    except OSError as error:
+        raise AgedgeError(f"{path}: {error.strerror or error}") from None
+    try:
+        return decode_image(content)
+    except ValueError as error:
+        raise AgedgeError(f"{path}: {error}") from None
+
+
+def decode_image(content: bytes) -> np.ndarray:
+    """What `read_image` gives, of a file's bytes. Raises `ValueError` with the reason."""
+    if not content:
+        raise ValueError("empty file")
+    if _is_cut_off(content):
+        raise ValueError("truncated")
+    try:
+        # IMREAD_COLOR does all that read_image promises, EXIF included; IMREAD_UNCHANGED would not turn the image.
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError(f"cannot be decoded: {error.err}") from None
+    if image is None:
+        raise ValueError(_why_no_image(content))
+    return image
+
+
+def read_images(sources: Iterable) -> Iterator[Picture]:
+    """The images of files, folders (recursive, by name), videos and cameras ("0", "1"), one after the other.
+
+    What cannot be read is a `Picture` with an error, and the next follows.
+    """
+    for source in map(str, sources):
+        path = Path(source)
+        try:
+            if source.isdigit() and not path.exists():
+                yield from _read_frames(source, cv2.VideoCapture(int(source)), "no such camera")
+            elif path.is_dir():
+                yield from map(_read_picture, list_images(path))
+            elif path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
+                yield from _read_frames(source, cv2.VideoCapture(source), "not a video that OpenCV can read")
+            else:
+                yield _read_picture(path)
+        except AgedgeError as error:
+            yield Picture(source, error=_reason(error, source))
+
+
+def list_images(folder) -> List[Path]:
+    """The image files, by suffix, of a folder and its subfolders, sorted. Raises `AgedgeError` where there is none."""
+    folder = Path(folder)
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not paths:
+        raise AgedgeError(f"{folder}: no images in it")
+    return paths
+
+
+def _read_picture(path: Path) -> Picture:
+    try:
+        return Picture(str(path), read_image(path))
+    except AgedgeError as error:
+        return Picture(str(path), error=_reason(error, path))
+
+
+def _read_frames(source: str, capture: cv2.VideoCapture, fault: str) -> Iterator[Picture]:
+    try:
+        number = 0
+        while capture.isOpened():
+            there, frame = capture.read()
+            if not there:
+                break
+            yield Picture(f"{source}#{number:06d}", frame)
+            number += 1
+        if not number:
+            raise AgedgeError(f"{source}: {fault}")
+    finally:
+        capture.release()
+
+
+def _reason(error: AgedgeError, source) -> str:
+    return str(error)[len(f"{source}: ") :]
+
+
+def _is_cut_off(content: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end: OpenCV would fill the rest with grey and say nothing."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return b"IEND" not in content
+    if not content.startswith(b"\xff\xd8\xff"):
+        return False
+    at = 2
+    while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != 0xDA:  # segments before the scan
+        at += 1 if content[at + 1] == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return content.find(b"\xff\xd9", at) < 0  # within a scan every other FF is followed by 00 or a restart marker
+
+
+def _why_no_image(content: bytes) -> str:
+    head = content[:1024]
+    if head.startswith(SIGNATURES):
+        return "truncated or damaged"
+    if b"\0" not in head and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head) == 0:
+        return "not an image (a text file?)"
+    return "not an image that OpenCV can read"

@@ -1,0 +1,76 @@
+"""The detector contract: what kinds there are, and which face of several is meant."""
+
+import numpy as np
+import pytest
+
+from agedge.errors import AgedgeError, UsageError
+from agedge.faces.detection import Faces, create_detector, detect_padded, main_face
+
+
+class Fake:
+    """Answers with the next of some prepared faces, and remembers the shapes that it saw."""
+
+    def __init__(self, *answers):
+        self.answers, self.shapes = list(answers), []
+
+    def detect(self, image):
+        self.shapes.append(image.shape)
+        return self.answers.pop(0)
+
+
+def faces_at(*boxes) -> Faces:
+    boxes = np.array(boxes, np.float32)
+    points = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)])
+    return Faces(boxes, np.ones(len(boxes)), boxes[:, None, :2] + points * (boxes[:, 2:] - boxes[:, :2])[:, None])
+
+
+def test_faces_are_arrays_even_where_there_is_none():
+    empty = Faces.empty()
+    assert len(empty) == 0 and empty.boxes.shape == (0, 4) and empty.landmarks.shape == (0, 5, 2)
+    three = faces_at((0, 0, 9, 9), (1, 1, 5, 5), (2, 2, 4, 4))
+    assert three.take([2, 0]).boxes[:, 0].tolist() == [2, 0]
+    assert len(three.take(np.array([False, True, False]))) == 1
+    with pytest.raises(ValueError, match="2 scores"):
+        Faces(np.zeros((1, 4)), np.zeros(2), np.zeros((1, 5, 2)))
+
+
+@pytest.mark.parametrize("kind", [0, "0", "mtcnn"])
+def test_kind_0_is_mtcnn(kind):
+    assert type(create_detector(kind, min_face=30)).__name__ == "MTCNN"
+
+
+@pytest.mark.parametrize("kind", [1, "1", "essh"])
+def test_kind_1_says_what_is_missing(kind, tmp_path):
+    with pytest.raises(AgedgeError, match=r"essh-symbol\.json: missing.*not shipped yet; use --det 0"):
+        create_detector(kind, folder=tmp_path)
+
+
+@pytest.mark.parametrize("kind", [2, "yolo", ""])
+def test_another_kind_is_answered_with_the_choices(kind):
+    with pytest.raises(UsageError, match=r"0 \(mtcnn\), 1 \(essh\)"):
+        create_detector(kind)
+
+
+def test_main_face_is_the_largest_central_one():
+    image = np.zeros((200, 300, 3), np.uint8)
+    aside, small, meant = (0, 0, 90, 90), (140, 90, 165, 115), (110, 60, 180, 140)
+    landmarks = main_face(Fake(faces_at(aside, small, meant)), image)
+    np.testing.assert_allclose(landmarks, faces_at(meant).landmarks[0])
+
+
+def test_a_tight_crop_is_padded_and_looked_at_again():
+    image = np.zeros((100, 120, 3), np.uint8)
+    fake = Fake(Faces.empty(), faces_at((50, 50, 150, 150)))
+    np.testing.assert_allclose(main_face(fake, image), faces_at((0, 0, 100, 100)).landmarks[0])
+    assert fake.shapes == [(100, 120, 3), (200, 220, 3)]
+    assert main_face(Fake(Faces.empty(), Faces.empty()), image) is None
+
+
+def test_padding_replicates_the_border():
+    class Look:
+        def detect(self, image):
+            assert (image == (1, 2, 3)).all()
+            return faces_at((10, 10, 20, 20))
+
+    faces = detect_padded(Look(), np.full((8, 8, 3), (1, 2, 3), np.uint8), share=1)
+    assert faces.boxes.tolist() == [[2, 2, 12, 12]]

@@ -1,0 +1,114 @@
+"""test.py as a user runs it: a tiny model, the photograph that every installation has, and bad input."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from agedge.faces.crop import Crop
+from agedge.runtime.card import Card
+from agedge.runtime.checkpoint import Checkpoint, save_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A network whose age is a tenth of the mean of red, and P(male) always 3/4."""
+    import mxnet as mx
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    data, scale = mx.sym.var("data"), mx.sym.var("scale", shape=(1, 1))
+    red = mx.sym.mean(mx.sym.slice_axis(data, axis=1, begin=0, end=1), axis=(2, 3))
+    age = mx.sym.broadcast_mul(red, scale, name="age")
+    p_male = mx.sym.identity(red * 0 + 0.75, name="p_male")
+    card = Card(
+        name="tiny",
+        network={"name": "tiny"},
+        input={"name": "data", "size": 32, "channels": "RGB", "range": [0, 255]},
+        outputs={"age": "years", "p_male": "probability"},
+        crop=Crop.named("arcface", 32),
+        interval={"level": 0.8, "age": [0, 100], "low": [-4, -4], "high": [6, 6]},
+    )
+    save_checkpoint(Checkpoint(mx.sym.Group([age, p_male]), {"scale": mx.nd.array([[0.1]])}, {}), card, folder)
+    return folder
+
+
+def run(*arguments, folder=ROOT) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "test.py"), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_without_a_picture_it_uses_the_sample_photograph(model, tmp_path):
+    done = run("--model", model, "--json", tmp_path / "a" / "f.jsonl", "--save", tmp_path / "pictures")
+    assert done.returncode == 0, done.stderr
+    assert "grace_hopper.jpg: 1 face\n" in done.stdout and ": M " in done.stdout
+    (line,) = map(json.loads, (tmp_path / "a" / "f.jsonl").read_text().splitlines())
+    assert (line["status"], line["width"], line["height"]) == ("ok", 512, 600)
+    (face,) = line["faces"]
+    assert 5 < face["age"] < 25 and face["p_male"] == 0.75 and face["gender"] == "male"
+    assert face["age_low"] == pytest.approx(face["age"] - 4, abs=0.02)
+    assert face["age_high"] == pytest.approx(face["age"] + 6, abs=0.02)
+    assert cv2.imread(str(tmp_path / "pictures" / "grace_hopper.jpg")).shape == (600, 512, 3)
+
+
+def test_a_folder_with_bad_files_is_done_and_they_are_named(model, tmp_path):
+    import matplotlib
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg", photos / "b.jpg")
+    shutil.copy(photos / "b.jpg", tmp_path / "b.jpg")
+    (photos / "a.jpg").write_text("not an image")
+    (photos / "c.jpg").write_bytes((photos / "b.jpg").read_bytes()[:20000])
+    cv2.imwrite(str(photos / "d.png"), np.full((200, 200, 3), 99, np.uint8))
+    files = tmp_path / "f.jsonl", tmp_path / "f.csv"
+    save = tmp_path / "pictures"
+    done = run(photos, tmp_path / "b.jpg", "--model", model, "--json", files[0], "--csv", files[1], "--save", save)
+    assert done.returncode == 0, done.stderr
+    assert "d.png: no face" in done.stdout
+    assert f"skipped: {photos / 'a.jpg'}: not an image (a text file?)" in done.stderr
+    assert f"skipped: {photos / 'c.jpg'}: truncated" in done.stderr
+    assert "3 pictures, 2 faces; 2 could not be read" in done.stderr
+    lines = [json.loads(line) for line in files[0].read_text().splitlines()]
+    said = ["not an image (a text file?)", "ok", "truncated", "no face", "ok"]
+    assert [line["status"] for line in lines] == said
+    assert [len(line["faces"]) for line in lines] == [0, 1, 0, 0, 1]
+    with open(files[1], newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [str(photos / "b.jpg"), str(tmp_path / "b.jpg")]
+    assert float(rows[0]["age"]) == lines[1]["faces"][0]["age"]
+    assert sorted(path.name for path in save.iterdir()) == ["b-2.jpg", "b.jpg", "d.png"]
+
+
+def test_nothing_readable_is_exit_status_1(model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = run(tmp_path / "empty", tmp_path / "gone.jpg", "--model", model)
+    assert done.returncode == 1
+    assert "empty: no images in it" in done.stderr and "gone.jpg: no such file" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, status, said",
+    [
+        (["--det", "1"], 1, "essh-symbol.json: missing"),
+        (["--det", "7"], 2, "0 (mtcnn), 1 (essh)"),
+        (["--model", "no/such/model"], 1, "no such model folder"),
+        (["--runtime", "abacus"], 2, "runtime: unknown 'abacus'"),
+        (["--colour"], 2, "--colour"),
+    ],
+)
+def test_wrong_words_are_one_line(arguments, status, said, model):
+    given = [] if "--model" in arguments else ["--model", model]
+    done = run(*arguments, *given)
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr and "Traceback" not in done.stderr
