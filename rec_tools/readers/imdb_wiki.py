@@ -1,0 +1,213 @@
+"""IMDB-WIKI: half a million faces whose age follows from a date of birth and the year of the photo.
+
+Rothe, Timofte, Van Gool: "Deep expectation of real and apparent age from a single image without facial landmarks",
+IJCV 2018. The folder is `imdb_crop/` or `wiki_crop/`; its `imdb.mat` or `wiki.mat` lists every image. The faces were
+found by machine and the dates by name, so that ages from -31 to 2014 occur: what the set says of itself (face scores,
+second faces, gender) is the filter, and every row left out is counted by its reason.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from agedge.errors import AgedgeError, UsageError
+from agedge.labels import MAX_AGE, UNKNOWN, exact
+from rec_tools.rows import Dropped, Row, Rows
+
+SOURCE = "IMDB-WIKI"
+TERMS = "IMDB-WIKI is for academic research only; the copyrights of the images belong to their owners."
+CROP = None  # the images are loose crops: faces are found and aligned by a detector
+
+STRUCTS = ("imdb", "wiki")
+NUMBERS = ("dob", "photo_taken", "gender", "face_score", "second_face_score")
+FIELDS = (*NUMBERS, "full_path", "name")
+MATLAB_EPOCH = 366  # Matlab's serial day of 0001-01-01 is 367, Python's ordinal 1
+UNIX_EPOCH = 719163  # Python's ordinal of 1970-01-01, from which NumPy counts days
+LAST_ORDINAL = 3652059  # 9999-12-31
+MID_YEAR = 6  # photos count as taken at the end of June: who is born later has not had the birthday yet
+DATES_IN_NAME = re.compile(r"_(\d{1,4})-(\d{1,2})-(\d{1,2})_(\d{4})\.[^./]+$")
+
+
+def read(
+    root: Path,
+    *,
+    min_face_score: float = 1.0,
+    allow_second_face: bool = False,
+    min_age: float = 0,
+    max_age: float = 100,
+    allow_unknown_gender: bool = False,
+) -> Rows:
+    """The faces of the set, in the set's order; a row's id is its `full_path`, its identity `celeb_id` or `name`.
+
+    `root` is the folder of `imdb.mat` or `wiki.mat`, or its parent. A face needs a detector score of at least
+    `min_face_score`, an age in [min_age, max_age] years, and, unless allowed, no second face and a known gender.
+    Raises `AgedgeError` where there is no such file or it is of another shape, `UsageError` for impossible ages.
+    """
+    if not 0 <= min_age <= max_age <= MAX_AGE:
+        raise UsageError(f"ages {min_age:g} to {max_age:g}: must rise, within 0 to {MAX_AGE}")
+    mat = find_mat(Path(root))
+    table = load_table(mat)
+    paths = table["full_path"]
+    age = ages(table["dob"], table["photo_taken"], paths)
+    gender = np.where(np.isin(table["gender"], (0, 1)), table["gender"], UNKNOWN).astype(int)  # 0 female, 1 male: ours
+    score = np.nan_to_num(table["face_score"], nan=-np.inf, neginf=-np.inf, posinf=np.inf)
+
+    # From the last check to the first: where several hold, the first one is the reason.
+    reason = np.full(len(paths), "", dtype=object)
+    if not allow_unknown_gender:
+        reason[gender == UNKNOWN] = "gender unknown"
+    with np.errstate(invalid="ignore"):
+        reason[~((age >= min_age) & (age <= max_age))] = f"age outside {min_age:g} to {max_age:g}"
+    reason[np.isnan(age)] = "date of birth impossible"
+    if not allow_second_face:
+        reason[np.isfinite(table["second_face_score"])] = "second face"
+    reason[score < min_face_score] = f"face score below {min_face_score:g}"
+    reason[(score == -np.inf) & (score < min_face_score)] = "no face"
+    return _rows(mat.parent, table, age, gender, reason)
+
+
+def _rows(folder: Path, table: dict, age: np.ndarray, gender: np.ndarray, reason: np.ndarray) -> Rows:
+    listings, seen = {}, set()
+    for index, path in enumerate(table["full_path"]):
+        why, detail = reason[index], ""
+        if leaves_folder(path):
+            why = "path leaves the folder"
+        elif not why and not is_file(folder, path, listings):
+            why = "image missing"
+        elif not why and path in seen:
+            why = "listed twice"
+        elif why.startswith("age outside"):
+            detail = f"age {age[index]:g}"
+        if why:
+            yield Dropped(path, why, detail)
+            continue
+        seen.add(path)
+        yield Row(path, folder / path, exact(int(gender[index]), float(age[index])), table["identity"][index])
+
+
+def find_mat(root: Path) -> Path:
+    """The one imdb.mat or wiki.mat in `root` or, where it holds none, in one of its folders."""
+    names = [f"{struct}.mat" for struct in STRUCTS]
+    if not root.is_dir():
+        raise AgedgeError(f"{root}: no such folder")
+    found = [root / name for name in names if (root / name).is_file()]
+    found = found or sorted(path for name in names for path in root.glob(f"*/{name}") if path.is_file())
+    if not found:
+        raise AgedgeError(f"{root}: neither imdb.mat nor wiki.mat in it or in a folder of it")
+    if len(found) > 1:
+        listed = ", ".join(str(path.relative_to(root)) for path in found)
+        raise AgedgeError(f"{root}: holds {listed}; give the folder of one of them")
+    return found[0]
+
+
+def load_table(mat: Path) -> dict:
+    """The struct as columns of equal length: numbers as float64 arrays, `full_path` and `identity` as lists.
+
+    Raises `AgedgeError`, with the reason, for whatever is not the struct of IMDB-WIKI.
+    """
+    struct = load_struct(mat)
+    missing = [field for field in FIELDS if field not in struct.dtype.names]
+    if missing:
+        raise AgedgeError(f"{mat}: the struct has no field {', '.join(missing)}")
+    columns = {field: struct[field].ravel() for field in struct.dtype.names}
+    rows = columns["full_path"].size
+    fields = FIELDS + (("celeb_id",) if "celeb_id" in columns else ())
+    odd = [field for field in fields if columns[field].size != rows]
+    if odd:
+        raise AgedgeError(f"{mat}: {rows} full_path but {columns[odd[0]].size} {odd[0]}")
+    table = {}
+    for field in fields:
+        if field in ("full_path", "name"):
+            table[field] = _strings(columns[field])
+            if table[field] is None:
+                raise AgedgeError(f"{mat}: {field} is no cell of strings")
+        elif columns[field].dtype.kind in "iufb":
+            table[field] = columns[field].astype(np.float64)
+        else:
+            raise AgedgeError(f"{mat}: {field} is no row of numbers")
+    table["identity"] = [name or None for name in table["name"]]
+    if "celeb_id" in table:
+        known = np.isfinite(table["celeb_id"]) & (table["celeb_id"] > 0)
+        ids = np.where(known, table["celeb_id"], 0).astype(np.int64).tolist()
+        table["identity"] = [f"celeb {one}" if one else name for one, name in zip(ids, table["identity"])]
+    return table
+
+
+def load_struct(mat: Path) -> np.ndarray:
+    """The (1, 1) struct `imdb` or `wiki` of a Matlab file, as the NumPy record that SciPy makes of it."""
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(str(mat), variable_names=STRUCTS)
+    except NotImplementedError as error:  # SciPy's answer to HDF5
+        raise AgedgeError(f"{mat}: a Matlab v7.3 (HDF5) file; save it from Matlab with -v7") from error
+    except MemoryError as error:
+        raise AgedgeError(f"{mat}: damaged, or larger than the memory") from error
+    except Exception as error:  # a damaged file fails anywhere inside the parser: zlib, struct, index, type
+        if isinstance(error, OSError) and error.filename:
+            raise
+        raise AgedgeError(f"{mat}: no Matlab file, or a truncated one ({error})") from error
+    found = [content[name] for name in STRUCTS if name in content]
+    if len(found) != 1:
+        raise AgedgeError(f"{mat}: holds no struct 'imdb' or 'wiki'")
+    if found[0].dtype.names is None or found[0].size != 1:
+        raise AgedgeError(f"{mat}: '{'imdb' if 'imdb' in content else 'wiki'}' is no struct of one element")
+    return found[0].ravel()[0]
+
+
+def ages(dob: np.ndarray, photo_taken: np.ndarray, paths: list) -> np.ndarray:
+    """(n,) whole years: the year of the photo minus that of birth, minus 1 for who is born after June.
+
+    `dob` are Matlab's serial days. Where one is no date of the years 1 to 9999, or the year of the photo is not known,
+    the dates in the file name serve (`17/10000217_1981-05-05_2009.jpg`); NaN where they too say nothing.
+    """
+    with np.errstate(invalid="ignore"):
+        ordinal = np.floor(dob) - MATLAB_EPOCH
+        sure = (ordinal >= 1) & (ordinal <= LAST_ORDINAL) & (photo_taken > 0) & np.isfinite(photo_taken)
+    days = (np.where(sure, ordinal, UNIX_EPOCH).astype(np.int64) - UNIX_EPOCH).astype("datetime64[D]")
+    months = days.astype("datetime64[M]").astype(np.int64)  # since January 1970; floor division holds before it too
+    age = np.where(sure, photo_taken - (1970 + months // 12) - (months % 12 + 1 > MID_YEAR), np.nan)
+    for index in np.flatnonzero(~sure):
+        years = age_in_name(paths[index])
+        if years is not None:
+            age[index] = years
+    return age
+
+
+def age_in_name(path: str) -> Optional[int]:
+    """Years by the dates in a file name `..._YEAR-MONTH-DAY_YEAR.jpg`; None where there are none or no such month."""
+    match = DATES_IN_NAME.search(path)
+    if not match:
+        return None
+    year, month, day, taken = map(int, match.groups())
+    if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    return taken - year - (month > MID_YEAR)
+
+
+def leaves_folder(path: str) -> bool:
+    """Whether a path of the list is none inside the set's folder: absolute, with a drive, or with `..` in it."""
+    return not path or path[0] in "/\\" or path[1:2] == ":" or (".." in path and ".." in re.split(r"[/\\]", path))
+
+
+def is_file(folder: Path, path: str, listings: dict) -> bool:
+    """Whether folder/path is a file, by listings that are read once a folder: half a million `stat` take a while."""
+    parent, _, name = path.rpartition("/")
+    if parent not in listings:
+        try:
+            with os.scandir(folder / parent) as entries:
+                listings[parent] = {entry.name for entry in entries if entry.is_file()}
+        except (OSError, ValueError):
+            listings[parent] = frozenset()
+    return name in listings[parent]
+
+
+def _strings(cells: np.ndarray) -> Optional[list]:
+    """The strings of a cell; an empty one is ""; None where the cells hold anything else."""
+    if cells.dtype != object:
+        return None
+    strings = [cell[0] if isinstance(cell, np.ndarray) and cell.size else "" for cell in cells]
+    return [str(one) for one in strings] if all(isinstance(one, str) for one in strings) else None
