@@ -1,0 +1,49 @@
+"""The error of a model on a .rec: python evaluate.py --model models/mobilenet025 --data FILE.rec"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from agedge.cli import run_door
+from agedge.evaluation.evaluate import ask
+from agedge.evaluation.metrics import format_table, measure
+from agedge.runtime import load_model
+
+log = logging.getLogger("evaluate")
+
+
+def evaluate(
+    model: str = typer.Option("models/mobilenet025", help="A model folder, a run, or PREFIX,EPOCH."),
+    data: Path = typer.Option(..., help="The .rec to evaluate on."),
+    runtime: str = typer.Option("mxnet", help="mxnet, onnx, ncnn or ncnn-fp16."),
+    labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools."),
+    json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here."),
+    report: Optional[Path] = typer.Option(None, help="A folder for errors.png."),
+):
+    """Age error and gender accuracy of a model on a .rec, by age band; every record counts once."""
+    loaded = load_model(model, runtime)
+    card = loaded.card
+    if card.crop is None:
+        log.warning("%s: nobody knows its crop: the faces are used as they are", model)
+    answers = ask(loaded.predict, data, card.input["size"], labels=labels, crop=card.crop)
+    measured = measure(answers.labels, answers.ages, answers.p_male)
+    if answers.bad:
+        shown = ", ".join(map(str, answers.bad[:10])) + (", .." if len(answers.bad) > 10 else "")
+        log.warning("%s: %d records are no images and are left out: %s", data, len(answers.bad), shown)
+    print(format_table(measured))
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        value = {"model": str(model), "runtime": runtime, "data": str(data), **measured, "bad_records": answers.bad}
+        json_file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    if report:
+        from agedge.evaluation.plots import plot_errors
+
+        report.mkdir(parents=True, exist_ok=True)
+        plot_errors(answers.labels, answers.ages, report / "errors.png")
+
+
+if __name__ == "__main__":
+    run_door(evaluate)

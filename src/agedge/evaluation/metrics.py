@@ -1,0 +1,91 @@
+"""Errors of ages and genders against labels that may be intervals or unknown."""
+
+from typing import Optional
+
+import numpy as np
+
+# The six age groups of the field's efficient networks; the seventh row is the age range that papers on adults report.
+BANDS = ((0, 5), (6, 18), (19, 30), (31, 45), (46, 65), (66, 120))
+ADULTS = (21, 60)
+
+
+def age_errors(labels: np.ndarray, ages: np.ndarray) -> np.ndarray:
+    """(n,) signed years by which predicted ages (n,) miss labels (n, 3); 0 inside an interval, NaN where unknown."""
+    low, high = labels[:, 1], labels[:, 2]
+    off = np.where(ages < low, ages - low, np.where(ages > high, ages - high, 0.0))
+    return np.where(low >= 0, off, np.nan)
+
+
+def gender_hits(labels: np.ndarray, p_male: np.ndarray) -> np.ndarray:
+    """(n,) 1 where P(male) > 0.5 agrees with the label, 0 where not, NaN where unknown."""
+    return np.where(labels[:, 0] >= 0, (p_male > 0.5) == (labels[:, 0] == 1), np.nan)
+
+
+def measure(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray) -> dict:
+    """Of n faces: age MAE and bias in years, the share within 3 and 5 years (cumulative score), gender accuracy, and
+    the same by age band. A face whose interval lies in no single band is in none. None stands for "nothing known"."""
+    errors, hits = age_errors(labels, ages), gender_hits(labels, p_male)
+
+    def row(chosen=slice(None)) -> dict:
+        error = errors[chosen]
+        return {
+            "n": int(error.size),
+            "age_mae": mean(np.abs(error)),
+            "age_bias": mean(error),
+            "age_cs3": mean(within(error, 3)),
+            "age_cs5": mean(within(error, 5)),
+            "gender_acc": mean(hits[chosen]),
+        }
+
+    def band(first: int, last: int) -> dict:
+        # An age of 5.5 is "5" until the sixth birthday.
+        inside = (labels[:, 1] >= first) & (np.floor(labels[:, 2]) <= last)
+        return {"band": f"{first}-{last}" if last < 120 else f"{first}+", **row(inside)}
+
+    return {**row(), "bands": [band(*ages) for ages in BANDS], "adults": band(*ADULTS)}
+
+
+def within(errors: np.ndarray, years: float) -> np.ndarray:
+    """1 where an error is at most so many years, NaN where it is unknown."""
+    return np.where(np.isnan(errors), np.nan, np.abs(errors) <= years)
+
+
+def mean(values: np.ndarray) -> Optional[float]:
+    """The mean of what is known, to six decimals; None where nothing is."""
+    known = values[~np.isnan(values)]
+    return round(float(known.mean()), 6) if known.size else None
+
+
+def calibrate(labels: np.ndarray, ages: np.ndarray, level: float = 0.8, least: int = 30) -> dict:
+    """Offsets in years around a predicted age between which the true one lies in `level` of the cases.
+
+    Split conformal prediction (Vovk et al. 2005) by predicted age: quantiles of true minus predicted age among exact
+    labels, in bins of ten years that grow until they hold `least` faces. {} where there are too few.
+    """
+    exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2])
+    predicted, true = ages[exact], labels[exact, 1]
+    order = np.argsort(predicted, kind="stable")
+    predicted, missed = predicted[order], (true - predicted)[order]
+    edges, start = [], 0
+    for end in [*np.searchsorted(predicted, range(10, 100, 10)), len(predicted)]:
+        if end - start >= least:
+            edges.append((start, end))
+            start = end
+    if not edges:
+        return {}
+    edges[-1] = (edges[-1][0], len(predicted))
+    tail = (1 - level) / 2
+    bins = [(predicted[a:b].mean(), *np.quantile(missed[a:b], (tail, 1 - tail))) for a, b in edges]
+    at, low, high = (np.round(column, 2).tolist() for column in zip(*bins))
+    return {"level": level, "age": at, "low": low, "high": high}
+
+
+def format_table(measured: dict) -> str:
+    """The measures as lines of text: one a band, then all."""
+    lines = [f"{'age':>8} {'faces':>6} {'MAE':>6} {'bias':>6} {'CS@5':>6} {'gender':>7}"]
+    for row in [*measured["bands"], measured["adults"], {"band": "all", **measured}]:
+        if row["n"]:
+            forms = {"age_mae": "{:.2f}", "age_bias": "{:+.2f}", "age_cs5": "{:.1%}", "gender_acc": "{:.1%}"}
+            texts = ["-" if row[key] is None else form.format(row[key]) for key, form in forms.items()]
+            lines.append("{:>8} {:>6} {:>6} {:>6} {:>6} {:>7}".format(row["band"], row["n"], *texts))
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""Pictures of a run and of an evaluation, as PNG. Drawn without a display."""
+
+from pathlib import Path
+
+import numpy as np
+
+from agedge.evaluation.metrics import age_errors
+
+
+def new_figure(columns: int, height: float = 3.6):
+    """A figure with a row of axes, on the canvas that needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4 * columns, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def plot_curves(log: list, path: Path) -> None:
+    """Loss, age MAE and gender accuracy by epoch, from the rows of log.csv."""
+    figure, (loss, age, gender) = new_figure(3)
+    epochs = [row["epoch"] for row in log]
+    loss.plot(epochs, [row["loss"] for row in log], color="tab:blue")
+    loss.set_ylabel("training loss")
+    for prefix, style in (("train", "--"), ("val", "-")):
+        for axes, key in ((age, "age_mae"), (gender, "gender_acc")):
+            axes.plot(epochs, [_number(row.get(f"{prefix}_{key}")) for row in log], style, label=prefix)
+    age.set_ylabel("age MAE (years)")
+    gender.set_ylabel("gender accuracy")
+    for axes in (loss, age, gender):
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    age.legend()
+    figure.savefig(path, dpi=110)
+
+
+def _number(value) -> float:
+    return np.nan if value in (None, "") else value
+
+
+def plot_errors(labels: np.ndarray, ages: np.ndarray, path: Path) -> None:
+    """Predicted against true age, and bias and MAE by true age, of faces whose age is exact."""
+    exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2])
+    true, predicted = labels[exact, 1], ages[exact]
+    errors = age_errors(labels[exact], predicted)
+    figure, (scatter, by_age) = new_figure(2, 4.4)
+    scatter.scatter(true, predicted, s=5, alpha=0.35, linewidths=0)
+    scatter.plot([0, 100], [0, 100], color="black", linewidth=0.8)
+    scatter.set(xlabel="true age", ylabel="predicted age", xlim=(0, 100), ylim=(0, 100), aspect="equal")
+    decades = range(0, 100, 10)
+    chosen = [(true >= first) & (true < first + 10) for first in decades]
+    for name, values in (("MAE", np.abs(errors)), ("bias", errors)):
+        means = [values[faces].mean() if faces.any() else np.nan for faces in chosen]
+        by_age.plot([first + 5 for first in decades], means, "o-", label=name)
+    by_age.axhline(0, color="black", linewidth=0.8)
+    by_age.set(xlabel="true age", ylabel="years")
+    by_age.grid(alpha=0.3)
+    by_age.legend()
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,1 @@
+"""Training, of any network that has `loss` and `decode`: recipe, loop, schedule, checkpoints."""

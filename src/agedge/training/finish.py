@@ -1,0 +1,71 @@
+"""The end of a run: its best checkpoint as a slim model with its card, and what was measured of it."""
+
+import json
+from pathlib import Path
+
+from agedge import __version__
+from agedge.evaluation.evaluate import ask
+from agedge.evaluation.metrics import calibrate, format_table, measure
+from agedge.evaluation.plots import plot_errors
+from agedge.records import read_crop, read_info
+from agedge.runtime.card import Card
+from agedge.training.checkpoint import load_checkpoint
+from agedge.training.loop import as_paths
+from agedge.training.recipe import as_plain
+
+
+def finish(network, recipe, folder: Path) -> str:
+    """Write `folder/model` (slim graph, weights, card.json), errors.png and report.json. Returns the table of errors.
+
+    `network` is a fresh one of the recipe; it gets the weights of `folder/best.ckpt`.
+    """
+    import mxnet as mx
+
+    from agedge.runtime import load_model, save_model
+
+    network.initialize_for_training(mx.cpu())
+    network(mx.nd.zeros((1, 3, network.size, network.size)))
+    state = load_checkpoint(folder / "best.ckpt", network)
+    train, (val,) = as_paths(recipe.data.train, "data.train"), as_paths(recipe.data.val, "data.val")
+    card = Card(
+        name=recipe.network.name,
+        network=as_plain(network.arguments),
+        input={"name": "data", "size": network.size, "channels": "RGB", "range": [0, 255]},
+        outputs={"age": "years", "p_male": "probability"},
+        crop=find_crop(train[0], network.size),
+        training=describe_training(recipe, train, val, state),
+        terms="; ".join(dict.fromkeys(read_info(path).get("terms", "") for path in train)),
+    )
+    save_model(network.slim(), card, folder / "model")
+
+    model = load_model(folder / "model")
+    answers = ask(model.predict, val, network.size, labels=recipe.data.labels)
+    card.error = measure(answers.labels, answers.ages, answers.p_male)
+    card.interval = calibrate(answers.labels, answers.ages)
+    card.save(folder / "model")
+    (folder / "report.json").write_text(json.dumps(card.error, indent=1) + "\n")
+    plot_errors(answers.labels, answers.ages, folder / "errors.png")
+    return f"{format_table(card.error)}\nmodel: {folder / 'model'}"
+
+
+def find_crop(path: Path, size: int):
+    """The crop of the training faces at the network's size, or None where the .rec does not say."""
+    crop = read_crop(path)
+    return crop.resized(size) if crop else None
+
+
+def describe_training(recipe, train: list, val: Path, state: dict) -> dict:
+    """What a card says of how its model came to be."""
+    return {
+        "train": [describe_records(path) for path in train],
+        "validation": describe_records(val),
+        "epochs": state["epoch"],
+        "best_epoch": state["best_epoch"],
+        "recipe": {section: as_plain(recipe[section]) for section in ("augment", "optimizer", "train", "pretrained")},
+        "tool": f"agedge {__version__}",
+    }
+
+
+def describe_records(path: Path) -> dict:
+    """A .rec as its NAME.json tells of it."""
+    return {"file": path.name, **{key: read_info(path).get(key) for key in ("source", "count", "split")}}

@@ -1,0 +1,42 @@
+"""What a run leaves for its user to read: log.csv, TensorBoard events, curves.png."""
+
+import csv
+from pathlib import Path
+
+from agedge.evaluation.plots import plot_curves
+
+
+class RunLog:
+    """A row an epoch. Resumed, it goes on after the rows up to the epoch it starts from."""
+
+    def __init__(self, folder: Path, first_epoch: int = 0):
+        from tensorboardX import SummaryWriter
+
+        self.folder = folder
+        self.path = folder / "log.csv"
+        self.rows = [row for row in read_log(self.path) if row["epoch"] <= first_epoch] if first_epoch else []
+        self.board = SummaryWriter(str(folder / "events"), purge_step=first_epoch + 1)
+
+    def write(self, row: dict) -> None:
+        """Add an epoch's figures, and draw the curves anew."""
+        self.rows.append(row)
+        with open(self.path, "w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, list(row), extrasaction="ignore")
+            table.writeheader()
+            table.writerows(self.rows)
+        for key, value in row.items():
+            if key != "epoch" and value is not None:
+                self.board.add_scalar(key, value, row["epoch"])
+        self.board.flush()
+        plot_curves(self.rows, self.folder / "curves.png")
+
+    def close(self) -> None:
+        self.board.close()
+
+
+def read_log(path: Path) -> list:
+    """The rows of a log.csv, as numbers; [] where there is none."""
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(file)]

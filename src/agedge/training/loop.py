@@ -1,0 +1,191 @@
+"""The training loop: one function, for any network that has `loss` and `decode`."""
+
+import logging
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from agedge.batches import prepare_training_file, training_batches
+from agedge.errors import AgedgeError
+from agedge.evaluation.evaluate import ask
+from agedge.evaluation.metrics import measure
+from agedge.training.checkpoint import load_checkpoint, load_pretrained, save_checkpoint
+from agedge.training.log import RunLog
+from agedge.training.recipe import as_plain
+from agedge.training.schedule import learning_rate
+
+log = logging.getLogger(__name__)
+
+
+def train(network, recipe, contexts: list, resume: bool = False, progress: bool = True) -> Path:
+    """Train `network` as the recipe says, on a list of MXNet contexts, into `recipe.run.dir`. Returns that folder.
+
+    It then holds recipe.yaml, log.csv, TensorBoard events, curves.png, last.ckpt and best.ckpt (the lowest age MAE on
+    `data.val`). Raises `AgedgeError` where data or weights cannot be used, and where the loss is no number any more.
+    """
+    import mxnet as mx
+    from mxnet import autograd, gluon
+
+    from agedge.training.objective import Inference, Objective, Tallies
+
+    folder = open_folder(Path(recipe.run.dir), resume)
+    file, count, layout = prepare_training_file(
+        as_paths(recipe.data.train, "data.train"), folder / "cache" / "train.rec", recipe.data.labels
+    )
+    (val,) = as_paths(recipe.data.val, "data.val")
+    size, batch_size = network.size, recipe.train.batch_size
+    total_steps = -(-count // batch_size) * recipe.train.epochs
+    total_steps = min(total_steps, recipe.train.max_steps or total_steps)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False), encoding="utf-8")
+
+    # Where to start from: the run's own checkpoint, else given weights, else scratch.
+    mx.random.seed(recipe.train.seed)
+    network.initialize_for_training(contexts)
+    network(mx.nd.zeros((1, 3, size, size), ctx=contexts[0]))  # MXNet learns the shapes
+    if recipe.pretrained and not resume:
+        log.info("starting from %s", load_pretrained(network, recipe.pretrained, contexts))
+    network.fuse(recipe.train.fuse and all(context.device_type == "cpu" for context in contexts))
+    objective, inference = Objective(network), Inference(network)
+    objective.hybridize(static_alloc=True, static_shape=True)
+    inference.hybridize(static_alloc=True)
+    trainer = gluon.Trainer(network.collect_params(), recipe.optimizer.name, optimizer_options(recipe.optimizer))
+    rate = learning_rate(recipe.optimizer, total_steps)
+    state = {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "seed": recipe.train.seed}
+    if resume:
+        state = load_checkpoint(folder / "last.ckpt", network, trainer, contexts)
+        log.info("resuming after epoch %d, step %d", state["epoch"], state["step"])
+    history = RunLog(folder, state["epoch"])
+
+    while state["epoch"] < recipe.train.epochs and state["step"] < total_steps:
+        epoch = state["epoch"] + 1
+        # All chance in an epoch follows from the seed and its number, so that a resumed run goes the same way.
+        seed = seed_everything(recipe.train.seed, epoch)
+        batches = training_batches(file, size, batch_size, recipe.augment, seed, recipe.data.threads, layout)
+        tallies, started = Tallies(), time.time()
+        bar = tqdm(batches, f"epoch {epoch}", -(-count // batch_size), leave=False, disable=not progress)
+        for data, labels in bar:
+            trainer.set_learning_rate(rate(state["step"]))
+            losses = []
+            shares = (gluon.utils.split_and_load(whole, contexts, even_split=False) for whole in (data, labels))
+            for share in zip(*shares):
+                with autograd.record():
+                    loss, tally = objective(*share)
+                losses.append(loss)
+                tallies.add(tally)
+            autograd.backward(losses)
+            trainer.step(batch_size)
+            state["step"] += 1
+            last_step = state["step"] == total_steps
+            # Asking for figures waits for the device: now and then, not every step.
+            if state["step"] % recipe.train.log_every == 0 or last_step:
+                bar.set_postfix_str(check_figures(tallies, folder, state["step"]))
+            if last_step:
+                bar.close()
+                break
+        check_figures(tallies, folder, state["step"])
+        figures, seconds = tallies.means(), time.time() - started
+
+        # Validate, and keep the last and the best.
+        answers = ask(predictor(inference, contexts[0]), val, size, labels=recipe.data.labels)
+        measured = measure(answers.labels, answers.ages, answers.p_male)
+        score = measured["age_mae"] if measured["age_mae"] is not None else -measured["gender_acc"]
+        is_best = state["best"] is None or score < state["best"]
+        state["epoch"] = epoch
+        if is_best:
+            state.update(best=score, best_epoch=epoch)
+        history.write(
+            {
+                "epoch": epoch,
+                "step": state["step"],
+                "lr": trainer.learning_rate,
+                "loss": figures["loss"],
+                "train_age_mae": figures["age_mae"],
+                "train_gender_acc": figures["gender_acc"],
+                "val_age_mae": measured["age_mae"],
+                "val_gender_acc": measured["gender_acc"],
+                "val_adults_age_mae": measured["adults"]["age_mae"],
+                "val_adults_gender_acc": measured["adults"]["gender_acc"],
+                "images_per_s": round(tallies.faces / seconds, 1),
+            }
+        )
+        for name in ("best", "last") if is_best else ("last",):
+            save_checkpoint(folder / f"{name}.ckpt", network, trainer, state)
+        log.info(
+            "epoch %d: %s; on %s %s%s",
+            epoch,
+            say(figures),
+            val.name,
+            say(measured),
+            " (best)" if is_best else "",
+        )
+    history.close()
+    return folder
+
+
+def open_folder(folder: Path, resume: bool) -> Path:
+    """Make the run's folder. Raises `AgedgeError` where a run lies there already and was not asked to go on, or where
+    there is none to go on with."""
+    begun = (folder / "last.ckpt").is_file()
+    if begun and not resume:
+        raise AgedgeError(f"{folder}: holds a run already: go on with it by --resume, or give another run.dir")
+    if resume and not begun:
+        raise AgedgeError(f"{folder / 'last.ckpt'}: missing: there is no run to resume")
+    (folder / "cache").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def as_paths(value, key: str) -> list:
+    """The files that a recipe names. Raises `AgedgeError` where it names none."""
+    paths = [Path(path) for path in (value if isinstance(value, (list, tuple)) else [value]) if path]
+    if not paths:
+        raise AgedgeError(f"{key}: not given; say {key}=FILE.rec (python -m rec_tools pack makes one)")
+    return paths
+
+
+def optimizer_options(optimizer) -> dict:
+    """What MXNet's optimizer of that name takes from the recipe."""
+    options = {"learning_rate": optimizer.lr, "wd": optimizer.wd}
+    return {**options, "momentum": optimizer.momentum} if optimizer.name in ("sgd", "nag") else options
+
+
+def seed_everything(seed: int, epoch: int) -> int:
+    """Seed Python, NumPy and MXNet for an epoch; returns the seed, for the reader of the data."""
+    import mxnet as mx
+
+    value = (seed * 100_003 + epoch) % 2**31
+    random.seed(value)
+    np.random.seed(value)
+    mx.random.seed(value)
+    return value
+
+
+def check_figures(tallies, folder: Path, step: int) -> str:
+    """The means so far, as a line. Raises `AgedgeError` where the loss is no number any more."""
+    figures = tallies.means()
+    if not np.isfinite(figures["loss"]):
+        raise AgedgeError(f"{folder}: the loss is {figures['loss']} at step {step}; last.ckpt holds the epoch before")
+    return say(figures)
+
+
+def say(figures: dict) -> str:
+    """Loss, age MAE and gender accuracy as a line, as far as they are known."""
+    forms = (("loss", "loss {:.3f}"), ("age_mae", "age MAE {:.2f}"), ("gender_acc", "gender {:.1%}"))
+    return ", ".join(form.format(figures[key]) for key, form in forms if figures.get(key) is not None)
+
+
+def predictor(inference, context):
+    """The network in training as a model to be asked: (n, size, size, 3) BGR uint8 -> `Prediction`."""
+    from mxnet import nd
+
+    from agedge.runtime.model import to_network_input
+    from agedge.runtime.outputs import Prediction
+
+    def predict(images: np.ndarray) -> Prediction:
+        age, p_male = inference(nd.array(to_network_input(images), ctx=context))
+        return Prediction(age.asnumpy().ravel(), p_male.asnumpy().ravel())
+
+    return predict

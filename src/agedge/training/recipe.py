@@ -1,0 +1,127 @@
+"""A recipe: all that a training run depends on. Defaults in one place; a key that is not among them is an error."""
+
+import contextlib
+import copy
+import difflib
+from pathlib import Path
+
+import yaml
+from easydict import EasyDict
+
+from agedge.batches import NO_AUGMENTATION, check_augmentation
+from agedge.errors import AgedgeError, UsageError
+
+DEFAULTS = {
+    # name and size, and whatever else the network's builder takes: symbols.create answers for those
+    "network": {"name": "mobilenet025", "size": 112, "age_head": "distribution"},
+    "pretrained": "",  # PREFIX,EPOCH, or a run or model folder, to start from
+    "data": {
+        "train": "",  # FILE.rec or a list of them
+        "val": "",  # FILE.rec
+        "labels": "auto",  # gender,age or age,gender for files of older tools
+        "threads": 2,  # that decode and augment; the reader is far faster than the network
+    },
+    "augment": NO_AUGMENTATION,
+    "optimizer": {
+        "name": "adam",  # or sgd, or any other that MXNet registers
+        "lr": 0.003,
+        "schedule": "cosine",  # or steps
+        "steps": [],  # steps: where lr is multiplied by `factor`
+        "factor": 0.1,
+        "warmup": 300,  # steps of linear rise to lr
+        "wd": 0.0001,
+        "momentum": 0.9,  # sgd
+    },
+    "train": {
+        "epochs": 60,
+        "batch_size": 128,  # over all devices
+        "max_steps": 0,  # ends the run early; 0: never
+        "seed": 0,
+        "log_every": 20,  # steps
+        "fuse": True,  # fused BatchNorm-ReLU where every device is a CPU
+    },
+    "run": {"dir": ""},  # by default runs/ and the recipe's name
+}
+
+OPEN_SECTIONS = ("network",)
+
+
+def load_recipe(path, overrides=()) -> EasyDict:
+    """The recipe of a YAML file with `key.of.section=value` strings laid over it, all defaults filled in.
+
+    Raises `UsageError` that names an unknown key and the nearest known one.
+    """
+    recipe = copy.deepcopy(DEFAULTS)
+    given = {}
+    if path:
+        try:
+            given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise AgedgeError(f"{path}: no such recipe") from None
+        except yaml.YAMLError as error:
+            raise AgedgeError(f"{path}: not YAML: {error}") from None
+        if not isinstance(given, dict):
+            raise AgedgeError(f"{path}: a recipe is a mapping of sections")
+    lay_over(recipe, given, str(path))
+    for override in overrides:
+        lay_over(recipe, parse_override(override), f"'{override}'")
+    name = Path(path).stem if path else recipe["network"]["name"]
+    recipe["run"]["dir"] = recipe["run"]["dir"] or str(Path("runs") / name)
+    check_values(recipe)
+    return EasyDict(recipe)
+
+
+def parse_override(text: str) -> dict:
+    """{"optimizer": {"lr": 0.001}} from "optimizer.lr=1e-3"; values are YAML."""
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"'{text}': write an override as key=value, such as optimizer.lr=0.001")
+    value = yaml.safe_load(value)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # YAML 1.1 takes 1e-3 for a string
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def lay_over(recipe: dict, given: dict, source: str, section: str = "") -> None:
+    """Replace the values of a recipe, in place."""
+    for key, value in given.items():
+        name = f"{section}.{key}" if section else key
+        is_open = name.partition(".")[0] in OPEN_SECTIONS and section
+        if key not in recipe and not is_open:
+            nearest = difflib.get_close_matches(str(key), recipe, 1)
+            hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(recipe)}"
+            raise UsageError(f"{source}: unknown key '{name}'; {hint}")
+        if isinstance(recipe.get(key), dict) and isinstance(value, dict):
+            lay_over(recipe[key], value, source, name)
+        elif isinstance(recipe.get(key), dict) and not is_open:
+            raise UsageError(f"{source}: '{name}' is a section of keys, not a value")
+        else:
+            recipe[key] = value
+
+
+def check_values(recipe: dict) -> None:
+    """Raises `UsageError` on values that no run can have."""
+    for section, key, least in (
+        ("train", "epochs", 1),
+        ("train", "batch_size", 1),
+        ("optimizer", "lr", 0),
+        ("optimizer", "warmup", 0),
+        ("data", "threads", 1),
+        ("train", "max_steps", 0),
+    ):
+        value = recipe[section][key]
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= least:
+            raise UsageError(f"{section}.{key}={value}: a number of at least {least} is wanted")
+    if recipe["optimizer"]["schedule"] not in ("cosine", "steps"):
+        raise UsageError(f"optimizer.schedule={recipe['optimizer']['schedule']}: choose one of cosine, steps")
+    check_augmentation(recipe["augment"])
+
+
+def as_plain(recipe) -> dict:
+    """A recipe as the dicts and lists that YAML and JSON write."""
+    if isinstance(recipe, dict):
+        return {key: as_plain(value) for key, value in recipe.items()}
+    return [as_plain(value) for value in recipe] if isinstance(recipe, (list, tuple)) else recipe

@@ -1,0 +1,22 @@
+"""The learning rate of every step: a linear warm-up, then a cosine to zero or steps."""
+
+from typing import Callable
+
+
+def learning_rate(optimizer: dict, total_steps: int) -> Callable[[int], float]:
+    """`rate(step)` by MXNet's own schedulers, for the `optimizer` section of a recipe."""
+    from mxnet import lr_scheduler
+
+    warmup = min(int(optimizer["warmup"]), total_steps // 2)
+    common = {"base_lr": optimizer["lr"], "warmup_steps": warmup, "warmup_begin_lr": optimizer["lr"] / max(warmup, 1)}
+    if optimizer["schedule"] == "cosine":
+        return lr_scheduler.CosineScheduler(max_update=total_steps, final_lr=0.0, **common)
+    # MultiFactorScheduler counts on from the last step that it saw; this one answers for any step.
+    steps = sorted(optimizer["steps"])
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return optimizer["lr"] * (step + 1) / warmup
+        return optimizer["lr"] * optimizer["factor"] ** sum(step >= at for at in steps)
+
+    return rate

@@ -1,0 +1,54 @@
+"""Train, resume or fine-tune a network: python train.py --recipe recipes/mobilenet025.yaml [key=value ...]"""
+
+import logging
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+
+import symbols
+from agedge.cli import run_door
+from agedge.errors import UsageError
+from agedge.training.flags import find_contexts, flags_to_overrides
+from agedge.training.recipe import load_recipe
+
+
+def main(
+    overrides: Optional[List[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Such as optimizer.lr=0.001"),
+    recipe: Optional[Path] = typer.Option(None, help="A YAML file of recipes/."),
+    resume: bool = typer.Option(False, "--resume", help="Go on with the run in run.dir, from its last checkpoint."),
+    gpus: str = typer.Option("", help="GPUs to train on, such as 0,1; none: the CPU."),
+    quiet: bool = typer.Option(False, "--quiet", help="No progress bar."),
+    data_dir: Optional[Path] = typer.Option(None, help="Folder with train.rec and val.rec."),
+    prefix: str = typer.Option("", help="Where the run goes: run.dir."),
+    network: str = typer.Option("", help=f"network.name: {', '.join(symbols.names())}; mobilenet with --multiplier."),
+    multiplier: Optional[float] = typer.Option(None, help="With --network mobilenet: 0.25, 0.5 or 1.0."),
+    per_batch_size: Optional[int] = typer.Option(None, help="Faces a device and step."),
+    lr: Optional[float] = typer.Option(None, help="optimizer.lr"),
+    lr_steps: str = typer.Option("", help="Steps at which the rate falls to a tenth, such as 40000,70000."),
+    ckpt: Optional[int] = typer.Option(None, help="Taken as existing scripts give it; last and best are always kept."),
+    pretrained: str = typer.Option("", help="PREFIX,EPOCH, or a run or model folder, to start from."),
+    max_steps: Optional[int] = typer.Option(None, help="train.max_steps"),
+    end_epoch: Optional[int] = typer.Option(None, help="train.epochs"),
+):
+    """Train, resume or fine-tune a network. The folder of the run then holds its model and what was measured of it."""
+    given = flags_to_overrides(
+        data_dir, prefix, network, multiplier, per_batch_size, lr, lr_steps, pretrained, max_steps, end_epoch, gpus
+    )
+    settings = load_recipe(recipe, [*given, *(overrides or ())])
+    if ckpt is not None:
+        logging.getLogger("train").info("--ckpt: last.ckpt and best.ckpt are kept whatever it says")
+    try:
+        built = symbols.create(**settings.network)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"network: {error}") from error
+
+    from agedge.training.finish import finish
+    from agedge.training.loop import train
+
+    folder = train(built, settings, find_contexts(gpus), resume, progress=not quiet)
+    print(finish(symbols.create(**settings.network), settings, folder))
+
+
+if __name__ == "__main__":
+    run_door(main)
