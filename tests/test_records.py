@@ -124,7 +124,9 @@ def test_training_leaves_bad_images_out_and_says_which(tmp_path, caplog):
             writer.write(exact(0, i), b"this is text" if i == 5 else jpeg_of(i))
     file, count, layout = prepare_training_file([tmp_path / "a.rec"], tmp_path / "cache.rec")
     assert count == 19 and "1 records are no images and are left out: 5" in caplog.text
-    ages = [age for _, labels in training_batches(file, 32, 19, NO_AUGMENTATION, 0, 1) for age in labels[:, 1].asnumpy()]
+    ages = [
+        age for _, labels in training_batches(file, 32, 19, NO_AUGMENTATION, 0, 1) for age in labels[:, 1].asnumpy()
+    ]
     assert sorted(ages) == [i for i in range(20) if i != 5]
 
 
@@ -160,7 +162,11 @@ def test_training_batches_show_every_face_once_a_pass_in_rgb(tmp_path):
 def test_parts_share_the_faces_out(tmp_path):
     path = write_faces(tmp_path / "a.rec", 40)
     parts = [
-        {age for _, labels in training_batches(path, 32, 5, NO_AUGMENTATION, 0, 1, part=(i, 2)) for age in labels[:, 1].asnumpy()}
+        {
+            age
+            for _, labels in training_batches(path, 32, 5, NO_AUGMENTATION, 0, 1, part=(i, 2))
+            for age in labels[:, 1].asnumpy()
+        }
         for i in range(2)
     ]
     assert parts[0] | parts[1] == set(range(40))
@@ -174,7 +180,14 @@ def test_augmentation_changes_faces_and_keeps_labels(tmp_path):
             writer.write(exact(1, 20), cv2.imencode(".jpg", image)[1].tobytes())
     plain = next(training_batches(tmp_path / "a.rec", 32, 8, NO_AUGMENTATION, 0, 1))[0].asnumpy()
     assert np.ptp(plain, axis=0).max() == 0
-    for key, value in (("mirror", 0.5), ("rotate", 20), ("scale", 0.2), ("shift", 0.1), ("brightness", 0.4), ("noise", 0.2)):
+    for key, value in (
+        ("mirror", 0.5),
+        ("rotate", 20),
+        ("scale", 0.2),
+        ("shift", 0.1),
+        ("brightness", 0.4),
+        ("noise", 0.2),
+    ):
         augment = {**NO_AUGMENTATION, key: value}
         data, labels = next(training_batches(tmp_path / "a.rec", 32, 8, augment, 0, 1))
         assert np.ptp(data.asnumpy(), axis=0).max() > 5, key

@@ -19,9 +19,12 @@ class Card:
     """One model, in one or more file formats.
 
     `network`: its name and arguments, as `symbols.create` takes them. `input`: {"name", "size", "channels": "RGB",
-    "range": [0, 255]}. `crop`: what a face looks like to it, None where nobody knows. `outputs`: {"age": "years",
+    "range": [0, 255]}; also "constants": {name: numbers} where `deploy slim --arange inputs` made inputs of constants.
+    `crop`: what a face looks like to it, None where nobody knows. `outputs`: {"age": "years",
     "p_male": "probability"}. `files`: {"mxnet": {"symbol": F, "params": F}, "onnx": {"model": F},
     "ncnn": {"param": F, "bin": F}, "ncnn-fp16": {...}}, names within the card's folder; `sha256`: by file name.
+    `blobs`: what a format calls input and outputs, where it has names of its own: {"ncnn": {"data": "in0",
+    "age": "out0", "p_male": "out1"}, "ncnn-fp16": {...}}.
     `training`: data, records, epochs; `terms`: of its data; `error`: what evaluate.py measured, with bands;
     `interval`: {"level", "age": [...], "low": [...], "high": [...]}, offsets in years by predicted age.
     """
@@ -33,6 +36,7 @@ class Card:
     crop: Optional[Crop] = None
     files: dict = field(default_factory=dict)
     sha256: dict = field(default_factory=dict)
+    blobs: dict = field(default_factory=dict)
     training: dict = field(default_factory=dict)
     terms: str = ""
     error: dict = field(default_factory=dict)
@@ -46,13 +50,17 @@ class Card:
         self.sha256 = {name: checksum(folder / name) for name in sorted(names)}
         value = {"format": FORMAT, **self.__dict__, "crop": self.crop.to_json() if self.crop else None}
         del value["folder"]
-        (folder / "card.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        partial = folder / "card.json.part"
+        partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        partial.replace(folder / "card.json")
         self.folder = folder
 
     def path(self, runtime: str, part: str) -> Path:
         """A file of this model, its checksum verified. Raises `AgedgeError` where it is absent or was changed."""
         if runtime not in self.files:
-            raise AgedgeError(f"{self.folder / 'card.json'}: no {runtime} files; it has {', '.join(self.files) or 'none'}")
+            raise AgedgeError(
+                f"{self.folder / 'card.json'}: no {runtime} files; it has {', '.join(self.files) or 'none'}"
+            )
         path = self.folder / self.files[runtime][part]
         if not path.is_file():
             raise AgedgeError(f"{path}: missing, though card.json names it")
@@ -68,6 +76,11 @@ class Card:
         low = age + np.interp(age, at, self.interval["low"])
         high = age + np.interp(age, at, self.interval["high"])
         return np.clip(low, 0, None), high
+
+
+def fixed_inputs(card: Card) -> dict:
+    """The inputs beside the image, which are the same for every face: {name: float32 array}; mostly none."""
+    return {name: np.array(value, np.float32) for name, value in card.input.get("constants", {}).items()}
 
 
 def find_card(model) -> Path:
@@ -89,7 +102,7 @@ def load_card(model) -> Card:
             raise AgedgeError(f"{path}: card format {version}; this version reads {FORMAT}")
         crop = value.pop("crop")
         return Card(**value, crop=Crop.from_json(crop, path) if crop else None, folder=path.parent)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AgedgeError(f"{path}: not a model card: {error}") from error
 
 

@@ -91,7 +91,7 @@ def lay_over(recipe: dict, given: dict, source: str, section: str = "") -> None:
         name = f"{section}.{key}" if section else key
         is_open = name.partition(".")[0] in OPEN_SECTIONS and section
         if key not in recipe and not is_open:
-            nearest = difflib.get_close_matches(str(key), recipe, 1)
+            nearest = difflib.get_close_matches(str(key), recipe, 1, cutoff=0.5)
             hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(recipe)}"
             raise UsageError(f"{source}: unknown key '{name}'; {hint}")
         if isinstance(recipe.get(key), dict) and isinstance(value, dict):

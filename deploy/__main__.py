@@ -1,0 +1,97 @@
+"""python -m deploy export | check | bench | slim"""
+
+import json
+import os
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from agedge.cli import run_door
+from agedge.errors import AgedgeError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From a trained network to files for phones, each proven to say what MXNet says.",
+)
+MODEL = typer.Option(..., "--model", help="model folder, run (runs/NAME) or PREFIX,EPOCH")
+
+
+@app.command()
+def export(
+    model: str = MODEL,
+    out: Path = typer.Option(..., help="folder for all files; may be the model's own"),
+    to: str = typer.Option("onnx,ncnn", help="formats, with commas: onnx, ncnn (in fp32 and fp16)"),
+):
+    """Write MXNet, ONNX and ncnn files with one card, and compare their numbers."""
+    from deploy.export import export_model
+
+    exported = export_model(model, [name.strip() for name in to.split(",") if name.strip()], out)
+    print(f"{'runtime':10} {'KB':>8}  {'differs from MXNet, at most':38} files")
+    for form in exported:
+        off = ", ".join(f"{name} {value.most:.1e}" for name, value in form.differences.items())
+        print(f"{form.runtime:10} {form.size / 1000:8.1f}  {off or '-':38} {' '.join(form.files)}")
+    print(f"wrote {out / 'card.json'}")
+
+
+@app.command()
+def check(
+    model: str = MODEL,
+    exported: Path = typer.Option(..., help="folder that export wrote"),
+    data: Path = typer.Option(..., help="faces: FILE.rec"),
+    faces: int = typer.Option(1000, min=1, help="how many of them"),
+    json_file: Optional[Path] = typer.Option(None, "--json", help="write the verdicts to this file"),
+):
+    """Compare ages and genders of an exported model with MXNet on real faces; fails over the gates."""
+    from deploy.check import check_exported
+
+    verdicts = check_exported(model, exported, data, faces)
+    print(f"{'runtime':10} {'faces':>6} {'age max':>9} {'age mean':>9} {'P(male) max':>11} {'flips':>5}  verdict")
+    for found in verdicts:
+        print(
+            f"{found.runtime:10} {found.faces:6} {found.age_max:9.1e} {found.age_mean:9.1e} {found.p_male_max:11.1e} "
+            f"{found.flips:5}  {'OVER THE GATE' if found.fault else 'ok'}"
+        )
+    if json_file:
+        value = {"model": model, "exported": str(exported), "data": str(data)}
+        value["runtimes"] = {found.runtime: found.to_json() for found in verdicts}
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    faults = [f"{found.runtime}: {found.fault}" for found in verdicts if found.fault]
+    if faults:
+        raise AgedgeError(f"{exported}: {'; '.join(faults)}")
+
+
+@app.command()
+def bench(
+    model: str = MODEL,
+    exported: Optional[Path] = typer.Option(None, help="folder that export wrote, where it is another one"),
+    repeats: int = typer.Option(200, min=1),
+):
+    """Milliseconds a face at batch 1 on one thread, by runtime."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # before anything loads MXNet
+    from deploy.bench import time_runtimes
+
+    print(f"{'runtime':10} {'ms a face':>9}")
+    for runtime, milliseconds in time_runtimes(model, exported, repeats).items():
+        print(f"{runtime:10} {milliseconds:9.3f}")
+
+
+@app.command()
+def slim(
+    model: str = MODEL,
+    out: Path = typer.Option(..., help="folder for the files and their card"),
+    arange: str = typer.Option("constant", help="constant, or inputs: stage_num0, ... are fed by the program"),
+):
+    """Write the MXNet graph without what only training needs."""
+    from deploy.slim import slim_model
+
+    card = slim_model(model, out, arange)
+    for name in card.files["mxnet"].values():
+        print(f"wrote {out / name}")
+    print(f"wrote {out / 'card.json'}")
+
+
+if __name__ == "__main__":
+    run_door(app)

@@ -1,0 +1,35 @@
+"""Milliseconds a face at batch 1 on one thread, for every form of a model; the forms take turns, so that a neighbour on
+the machine slows all alike."""
+
+import time
+from typing import Dict, Optional
+
+import numpy as np
+
+from agedge.runtime.card import load_card
+from agedge.runtime.checkpoint import find_model
+from agedge.runtime.model import RUNTIMES, open_model
+from deploy.probes import draw_probes
+
+WARM_UP = 10
+
+
+def time_runtimes(model, exported: Optional[str] = None, repeats: int = 200) -> Dict[str, float]:
+    """{runtime: median ms a face}, of the model's own files and of those in the folder `exported`.
+
+    Counts everything from the BGR image to the raw outputs. MXNet takes its one thread only where it is not yet loaded.
+    """
+    cards = {}
+    sources = [find_model(model)] + ([load_card(exported)] if exported else [])
+    for card in sources:
+        cards.update({runtime: card for runtime in RUNTIMES if runtime in card.files})
+    models = {runtime: open_model(card, runtime, threads=1) for runtime, card in cards.items()}
+    face = draw_probes(sources[0].input["size"], count=1)
+    times = {runtime: [] for runtime in models}
+    for turn in range(WARM_UP + repeats):
+        for runtime, opened in models.items():
+            start = time.perf_counter()
+            opened.raw_outputs(face)
+            if turn >= WARM_UP:
+                times[runtime].append(time.perf_counter() - start)
+    return {runtime: 1000 * float(np.median(seconds)) for runtime, seconds in times.items()}

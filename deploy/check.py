@@ -1,0 +1,91 @@
+"""Does an exported model say of real faces what the MXNet model says? Ages, genders, and a verdict by the gates."""
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Dict, List
+
+import numpy as np
+
+from agedge.batches import evaluation_batches
+from agedge.errors import AgedgeError
+from agedge.runtime import load_model
+from agedge.runtime.card import load_card
+from agedge.runtime.outputs import Prediction, decode
+from deploy.apart import ask_apart
+from deploy.gates import GATES, compare_raw
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One runtime against MXNet: age changes in years, the largest change of P(male), genders that changed; `fault` is
+    what is over the gate, or ""."""
+
+    runtime: str
+    faces: int
+    age_max: float
+    age_mean: float
+    p_male_max: float
+    flips: int
+    fault: str
+
+    def to_json(self) -> dict:
+        return {**self.__dict__, "ok": not self.fault}
+
+
+def check_exported(model, exported, data, faces: int = 1000) -> List[Verdict]:
+    """Ask `model` in MXNet and everything that the folder `exported` holds about the first `faces` faces of a .rec.
+
+    Raises `AgedgeError` where a model or the data cannot be read, or where nothing was exported.
+    """
+    ours = load_model(model)
+    card = load_card(exported)
+    card_file = Path(exported) / "card.json"
+    runtimes = [runtime for runtime in card.files if runtime in GATES]
+    if not runtimes:
+        raise AgedgeError(f"{card_file}: no exported files in it, only {', '.join(card.files) or 'a card'}")
+    if card.outputs != ours.card.outputs or card.input["size"] != ours.card.input["size"]:
+        raise AgedgeError(f"{card_file}: another network than {model}")
+    images = read_faces(data, ours.card, faces)
+    raw = ours.raw_outputs(images)
+    return [judge(runtime, raw, ask_apart(exported, runtime, images), card.outputs) for runtime in runtimes]
+
+
+def read_faces(data, card, faces: int) -> np.ndarray:
+    """The first `faces` readable faces of a .rec, (n, size, size, 3) BGR uint8, in the model's crop."""
+    batches = evaluation_batches(Path(data), card.input["size"], BATCH, crop=card.crop)
+    found = [batch.images for batch in islice(batches, (faces + BATCH - 1) // BATCH)]
+    if not found:
+        raise AgedgeError(f"{data}: not one readable face in it")
+    return np.concatenate(found)[:faces]
+
+
+def judge(runtime: str, ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarray], outputs: Dict[str, str]) -> Verdict:
+    """Compare two models' raw outputs for the same faces.
+
+    The largest difference is judged on the outputs as they are; the mean one, and genders, on what they decode to.
+    """
+    gate = GATES[runtime]
+    fault = gate.fault(compare_raw(ours, theirs)) if gate.most is not None else ""
+    mine, other = decode(ours, outputs), decode(theirs, outputs)
+    age_off = np.abs(other.age.astype(np.float64) - mine.age)
+    flips = int((is_male(other) != is_male(mine)).sum())
+    if gate.mean is not None and not age_off.mean() <= gate.mean:
+        fault = f"ages change by {age_off.mean():.3g} years on average, over the gate of {gate.mean:g}"
+    if gate.flips is not None and flips > gate.flips:
+        fault = f"{flips} of {len(age_off)} faces change gender"
+    return Verdict(
+        runtime,
+        len(age_off),
+        float(age_off.max()),
+        float(age_off.mean()),
+        float(np.abs(other.p_male - mine.p_male).max()),
+        flips,
+        fault,
+    )
+
+
+def is_male(prediction: Prediction) -> np.ndarray:
+    return prediction.p_male >= 0.5

@@ -1,0 +1,64 @@
+"""An ONNX model -> ncnn's .param and .bin, in fp32 and with fp16 weights, by the converter in the `pnnx` wheel.
+
+pnnx returns 0 even where it dropped a parameter that ncnn lacks, so its log is read. Its files are final: ncnnoptimize
+on top of them folds a BatchNorm across a ReLU and is wrong.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Dict
+
+from agedge.errors import AgedgeError
+from agedge.runtime.card import Card, fixed_inputs
+
+HALF = {"ncnn": False, "ncnn-fp16": True}
+
+
+def write_ncnn(card: Card, onnx_file: Path, runtime: str, param: Path, weights: Path) -> Dict[str, str]:
+    """Write `param` and `weights` ("ncnn" in fp32, "ncnn-fp16") from the ONNX form of `card`.
+
+    Returns what ncnn calls the inputs and outputs: {"data": "in0", "age": "out0", ...}. Raises `AgedgeError` where pnnx
+    is missing, fails, or drops something. That the numbers are the same is for `deploy.export` to prove.
+    """
+    size = card.input["size"]
+    constants = fixed_inputs(card)
+    shapes = [(1, 3, size, size), *(value.shape for value in constants.values())]
+    listed = ",".join("[" + ",".join(map(str, shape)) + "]" for shape in shapes)
+    with tempfile.TemporaryDirectory() as scratch:
+        # pnnx leaves a dozen files beside its input: they go with the folder.
+        shutil.copyfile(onnx_file, Path(scratch, "net.onnx"))
+        words = [str(find_pnnx()), "net.onnx", f"inputshape={listed}", f"fp16={int(HALF[runtime])}"]
+        done = subprocess.run(words, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        made = [Path(scratch, "net.ncnn.param"), Path(scratch, "net.ncnn.bin")]
+        require_faithful(card.name, done.returncode, done.stdout)
+        if not all(file.is_file() for file in made):
+            raise AgedgeError(f"{card.name}: pnnx wrote no ncnn files")
+        for file, target in zip(made, (param, weights)):
+            shutil.copyfile(file, target)
+    names = [card.input["name"], *constants]
+    blobs = {name: f"in{index}" for index, name in enumerate(names)}
+    blobs.update({name: f"out{index}" for index, name in enumerate(card.outputs)})
+    return blobs
+
+
+def require_faithful(name: str, status: int, log: str) -> None:
+    """Raises `AgedgeError` where pnnx's exit status or its log says that the result is not the whole network."""
+    dropped = [line.strip() for line in log.splitlines() if line.startswith("ignore")]
+    if status != 0:
+        last = ([line.strip() for line in log.splitlines() if line.strip()] or ["it said nothing"])[-1]
+        raise AgedgeError(f"{name}: pnnx failed with status {status}: {last}")
+    if dropped:
+        raise AgedgeError(f"{name}: ncnn lacks {len(dropped)} things that pnnx left out: {dropped[0]}")
+
+
+def find_pnnx() -> Path:
+    """The converter inside the wheel, whose Python package, unlike it, wants torch and is not imported."""
+    spec = find_spec("pnnx")
+    for folder in spec.submodule_search_locations if spec and spec.submodule_search_locations else []:
+        for name in ("pnnx", "pnnx.exe"):
+            if Path(folder, name).is_file():
+                return Path(folder, name)
+    raise AgedgeError("pnnx is not installed: `pip install --no-deps pnnx`, as `make` does")

@@ -1,0 +1,203 @@
+"""MXNet's two files, NAME-symbol.json and NAME-0000.params: read, recognised where no card tells, and written."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from agedge.errors import AgedgeError
+from agedge.faces.crop import Crop
+from agedge.runtime.card import Card, load_card
+from agedge.runtime.outputs import PAIRS, recognise_outputs
+
+INPUT = "data"
+SIZES = (112, 64, 224, 128, 96)  # where no card gives the input's side: those of the known networks, usual ones first
+
+
+class Checkpoint(NamedTuple):
+    """A symbol and its weights, NDArrays on the CPU by name."""
+
+    symbol: object
+    args: dict
+    aux: dict
+
+
+def find_model(model) -> Card:
+    """The card of a model folder, of a run, or of "PREFIX,EPOCH": the one beside it, or one made of what is seen.
+
+    Outputs that nobody knows are "unknown" in it: such a network can be slimmed and exported, not asked for ages.
+    """
+    bare = re.fullmatch(r"(.+),\s*(\d+)", str(model))
+    if not bare or Path(model).is_dir():
+        return load_card(model)
+    return describe_checkpoint(Path(bare[1]), int(bare[2]))
+
+
+def describe_checkpoint(prefix: Path, epoch: int) -> Card:
+    """The card of a bare MXNet checkpoint. Raises `AgedgeError` where its files are missing or damaged."""
+    names = {"symbol": f"{prefix.name}-symbol.json", "params": f"{prefix.name}-{epoch:04d}.params"}
+    folder = prefix.parent
+    if (folder / "card.json").is_file():
+        card = load_card(folder)
+        if card.files.get("mxnet") == names:
+            return card
+    checkpoint = read_checkpoint(folder / names["symbol"], folder / names["params"])
+    size, widths = measure(checkpoint, folder / names["symbol"])
+    outputs = recognise_outputs(widths)
+    return Card(
+        name=prefix.name,
+        network={},
+        input={"name": INPUT, "size": size, "channels": "RGB", "range": [0, 255]},
+        outputs=outputs,
+        # The faces of the trainer of pairs are aligned to the template of face recognition; of others nobody can tell.
+        crop=Crop.named("arcface", size) if PAIRS in outputs.values() else None,
+        files={"mxnet": names},
+        folder=folder,
+    )
+
+
+def measure(checkpoint: Checkpoint, file) -> tuple:
+    """(side of the input in pixels, {output: numbers a face}), the side being the first of `SIZES` that fits."""
+    for size in SIZES:
+        if not find_misfit(checkpoint, size):
+            known = {
+                name: checkpoint.args[name].shape
+                for name in checkpoint.symbol.list_arguments()
+                if name in checkpoint.args
+            }
+            _, outs, _ = checkpoint.symbol.infer_shape(**known, **{INPUT: (1, 3, size, size)})
+            names = [output_name(name) for name in checkpoint.symbol.list_outputs()]
+            return size, {name: int(np.prod(shape[1:])) for name, shape in zip(names, outs)}
+    raise AgedgeError(f"{file}: weights and symbol fit no input of {', '.join(map(str, SIZES))} pixels")
+
+
+def find_misfit(checkpoint: Checkpoint, size: int) -> str:
+    """The first weight of another shape than the symbol wants at this input size, in words; "" where all fit."""
+    from mxnet.base import MXNetError
+
+    symbol = checkpoint.symbol
+    given = {**checkpoint.args, **checkpoint.aux}
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints all it knows, and then raises
+            shapes, _, aux_shapes = symbol.infer_shape_partial(**{INPUT: (1, 3, size, size)})
+    except MXNetError:
+        return f"the symbol takes no input of {size} pixels"
+    names = symbol.list_arguments() + symbol.list_auxiliary_states()
+    for name, shape in zip(names, shapes + aux_shapes):
+        if name in given and shape and 0 not in shape and given[name].shape != shape:
+            return f"{name} is {given[name].shape}, the symbol wants {shape}"
+    return ""
+
+
+def output_name(name: str) -> str:
+    """`age_output` -> `age`: MXNet's name of an output without the suffix that it adds to the node's."""
+    return name[: -len("_output")] if name.endswith("_output") else name
+
+
+def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoint:
+    """Read both files; `inputs`: those that are fed, beside `data`.
+
+    Raises `AgedgeError` where a file is missing or damaged, or where they are of different networks.
+    """
+    import mxnet as mx
+
+    for file in (symbol_file, params_file):
+        if not file.is_file():
+            raise AgedgeError(f"{file}: no such file")
+    try:
+        symbol = mx.sym.load(str(symbol_file))
+    except (mx.MXNetError, UnicodeDecodeError) as error:
+        raise AgedgeError(f"{symbol_file}: not an MXNet symbol, or damaged") from error
+    try:
+        params = mx.nd.load(str(params_file))
+    except (mx.MXNetError, UnicodeDecodeError) as error:
+        raise AgedgeError(f"{params_file}: not an MXNet parameter file, or damaged") from error
+    params = params or {}  # no weights at all come as a list
+    if not isinstance(params, dict):
+        raise AgedgeError(f"{params_file}: weights without names")
+    args = {name[4:]: value for name, value in params.items() if name.startswith("arg:")}
+    aux = {name[4:]: value for name, value in params.items() if name.startswith("aux:")}
+    wanted = [name for name in symbol.list_arguments() if name not in (INPUT, *args, *inputs) and "label" not in name]
+    wanted += [name for name in symbol.list_auxiliary_states() if name not in aux]
+    if INPUT not in symbol.list_arguments():
+        raise AgedgeError(f"{symbol_file}: it has no input '{INPUT}'")
+    if wanted:
+        raise AgedgeError(f"{params_file}: {len(wanted)} weights of {symbol_file.name} are not in it, as {wanted[0]}")
+    return Checkpoint(symbol, args, aux)
+
+
+def save_model(slim_block, card: Card, folder) -> Card:
+    """Write a slim network (a Gluon HybridBlock with outputs `age` and `p_male`) and its card into `folder`.
+
+    NAME-symbol.json, NAME-0000.params and card.json, NAME being the card's; the same weights give the same bytes, and
+    nothing half-written is ever seen under these names. Returns the card with `files` and `sha256`.
+    """
+    import mxnet as mx
+
+    with mx.name.NameManager():  # numbers the operations from 0, whatever else was built in this process
+        outputs = slim_block(mx.sym.var(INPUT))
+    symbol = mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
+    # On several GPUs the statistics of BatchNorm differ a little: the mean of the devices is what is shipped.
+    params = {name: mean_of_devices(value.list_data()) for name, value in slim_block.collect_params().items()}
+    args = {name: params[name] for name in symbol.list_arguments() if name != INPUT}
+    aux = {name: params[name] for name in symbol.list_auxiliary_states()}
+    return save_checkpoint(Checkpoint(symbol, args, aux), card, folder)
+
+
+def mean_of_devices(copies: list):
+    """One CPU array from a parameter's copies on the devices."""
+    import mxnet as mx
+
+    on_cpu = [copy.as_in_context(mx.cpu()) for copy in copies]
+    return on_cpu[0] if len(on_cpu) == 1 else sum(on_cpu[1:], on_cpu[0]) / len(on_cpu)
+
+
+def save_checkpoint(checkpoint: Checkpoint, card: Card, folder) -> Card:
+    """Write a symbol with its weights and card as `save_model` does.
+
+    Raises `AgedgeError` where the outputs are not those of the card.
+    """
+    import mxnet as mx
+
+    names = [output_name(name) for name in checkpoint.symbol.list_outputs()]
+    if names != list(card.outputs):
+        raise AgedgeError(
+            f"{folder}: the network's outputs are {', '.join(names)}, the card's {', '.join(card.outputs)}"
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    card.files, card.blobs = {"mxnet": {"symbol": f"{card.name}-symbol.json", "params": f"{card.name}-0000.params"}}, {}
+    weights = {f"arg:{name}": value for name, value in sorted(checkpoint.args.items())}
+    weights.update({f"aux:{name}": value for name, value in sorted(checkpoint.aux.items())})
+    with tempfile.TemporaryDirectory(dir=folder) as stage:
+        Path(stage, card.files["mxnet"]["symbol"]).write_text(plain_json(checkpoint.symbol), encoding="utf-8")
+        mx.nd.save(str(Path(stage, card.files["mxnet"]["params"])), weights)
+        card.save(stage)
+        move_model(card, folder)
+    return card
+
+
+def move_model(card: Card, folder: Path) -> None:
+    """Rename the files of a model that was written beside them into `folder`, its card last."""
+    for name in [*card.sha256, "card.json"]:
+        os.replace(card.folder / name, folder / name)
+    card.folder = folder
+
+
+def plain_json(symbol) -> str:
+    """The symbol as JSON, without what it remembers of training: Gluon's hints (`__init__`, `__lr_mult__`, ...), and
+    how often a statistic was traced (the third number of an input)."""
+    graph = json.loads(symbol.tojson())
+    for node in graph["nodes"]:
+        attrs = {key: value for key, value in node.get("attrs", {}).items() if not key.startswith("__")}
+        node.pop("attrs", None)
+        node["inputs"] = [[source, index, 0] for source, index, _ in node["inputs"]]
+        if attrs:
+            node["attrs"] = attrs
+    return json.dumps(graph, indent=1) + "\n"

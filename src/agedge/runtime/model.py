@@ -1,0 +1,81 @@
+"""A model to ask for ages: the same faces, whatever file format it is in, get the same answer."""
+
+from importlib import import_module
+from typing import Callable, Dict, Optional
+
+import numpy as np
+
+from agedge.errors import AgedgeError, UsageError, choices
+from agedge.runtime.by_mxnet import set_threads
+from agedge.runtime.card import Card
+from agedge.runtime.checkpoint import find_model
+from agedge.runtime.outputs import Prediction, decode, require_known
+
+# Each module opens a network: open_network(card, runtime, threads, device) -> Run.
+RUNTIMES = {
+    "mxnet": "agedge.runtime.by_mxnet",
+    "onnx": "agedge.runtime.by_onnx",
+    "ncnn": "agedge.runtime.by_ncnn",
+    "ncnn-fp16": "agedge.runtime.by_ncnn",
+}
+BATCH = 64  # faces converted to float32 at once: 9.6 MB at 112 pixels
+
+# (n, 3, size, size) float32 RGB 0..255 -> each output of the network, (n, k) float32, by its name in the card.
+Run = Callable[[np.ndarray], Dict[str, np.ndarray]]
+
+
+class Model:
+    """A loaded network and its card."""
+
+    def __init__(self, card: Card, run: Run):
+        self.card = card
+        self._run = run
+
+    def predict(self, images: np.ndarray) -> Prediction:
+        """Age and P(male) of n faces; `images` (n, size, size, 3) BGR uint8, cropped as `card.crop` says.
+
+        Raises `ValueError` where the array is of another shape or type, `AgedgeError` where an answer is no number.
+        """
+        raw = self.raw_outputs(images)
+        if not all(np.isfinite(value).all() for value in raw.values()):
+            raise AgedgeError(f"{self.card.folder}: model {self.card.name} answers NaN: damaged or untrained weights")
+        return decode(raw, self.card.outputs)
+
+    def raw_outputs(self, images: np.ndarray) -> Dict[str, np.ndarray]:
+        """What the network says before it is decoded: name of the output -> (n, k) float32."""
+        size = self.card.input["size"]
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
+            raise ValueError(f"faces must be (n, {size}, {size}, 3) uint8, these are {images.shape} {images.dtype}")
+        parts = [self._run(to_network_input(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
+        if not parts:
+            return {name: np.zeros((0, 1), np.float32) for name in self.card.outputs}
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.card.outputs}
+
+
+def to_network_input(images: np.ndarray) -> np.ndarray:
+    """(n, h, w, 3) BGR uint8 -> (n, 3, h, w) RGB float32, 0..255: what every network of this house is fed."""
+    return np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def load_model(model, runtime: str = "mxnet", threads: Optional[int] = None, device: str = "cpu") -> Model:
+    """Open a model folder, a run (`runs/NAME`) or a bare MXNet checkpoint ("PREFIX,EPOCH").
+
+    `threads`: CPU threads, None for the library's own choice. `device`: "cpu"; for mxnet also "gpu" or "gpu:1".
+    Raises `UsageError` on an unknown runtime or device, `AgedgeError` where a file is missing, damaged or unknown.
+    """
+    if runtime not in RUNTIMES:
+        raise choices("runtime", runtime, RUNTIMES)
+    if runtime == "mxnet":
+        set_threads(threads)
+    card = find_model(model)
+    require_known(card.outputs, model)
+    return open_model(card, runtime, threads, device)
+
+
+def open_model(card: Card, runtime: str, threads: Optional[int] = None, device: str = "cpu") -> Model:
+    """`load_model` for a card at hand, whose outputs may be unknown: then only `raw_outputs` can be asked for."""
+    if device != "cpu" and runtime != "mxnet":
+        raise UsageError(f"device {device}: runtime {runtime} runs on the cpu only")
+    run = import_module(RUNTIMES[runtime]).open_network(card, runtime, threads, device)
+    return Model(card, run)

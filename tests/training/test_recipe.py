@@ -1,0 +1,86 @@
+"""Recipes, overrides and the flags of existing scripts."""
+
+from pathlib import Path
+
+import pytest
+
+import symbols
+from agedge.errors import AgedgeError, UsageError
+from agedge.training.flags import find_contexts, flags_to_overrides
+from agedge.training.recipe import load_recipe
+
+RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_loads_and_its_network_can_be_built(path):
+    recipe = load_recipe(path)
+    assert symbols.create(**recipe.network).size == recipe.network.size
+    assert recipe.run.dir == f"runs/{path.stem}"
+    assert path.read_text().startswith("#") and "age MAE" in path.read_text(), "the header holds the result"
+
+
+def test_overrides_are_laid_over_the_file(tmp_path):
+    (tmp_path / "r.yaml").write_text("optimizer: {lr: 0.1}\ntrain: {epochs: 3}\n")
+    overrides = ["optimizer.lr=1e-3", "data.train=[a.rec, b.rec]", "network.age_head={name: regression, weight: 0.3}"]
+    recipe = load_recipe(tmp_path / "r.yaml", overrides)
+    assert (recipe.optimizer.lr, recipe.train.epochs, recipe.train.batch_size) == (0.001, 3, 128)
+    assert recipe.data.train == ["a.rec", "b.rec"] and recipe.network.age_head.weight == 0.3
+    assert recipe.run.dir == "runs/r"
+
+
+def test_one_option_of_a_head_can_be_overridden(tmp_path):
+    (tmp_path / "r.yaml").write_text("network: {age_head: {name: distribution, sigma: 2.0}}")
+    head = load_recipe(tmp_path / "r.yaml", ["network.age_head.sigma=3"]).network.age_head
+    assert head == {"name": "distribution", "sigma": 3}
+
+
+@pytest.mark.parametrize(
+    "override, says",
+    [
+        ("optimizer.lrate=1", "unknown key 'optimizer.lrate'; did you mean 'lr'"),
+        ("optimiser.lr=1", "did you mean 'optimizer'"),
+        ("train.epochs=0", "train.epochs=0: a number of at least 1"),
+        ("train.epochs=many", "train.epochs=many"),
+        ("optimizer.schedule=linear", "choose one of cosine, steps"),
+        ("augment.mirror=0.3", "augment.mirror=0.3"),
+        ("augment.rotate=-5", "augment.rotate=-5: out of range"),
+        ("optimizer=adam", "'optimizer' is a section"),
+        ("resume", "write an override as key=value"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_clear_line(override, says):
+    with pytest.raises(UsageError, match=says):
+        load_recipe(None, [override])
+
+
+def test_recipes_that_are_none(tmp_path):
+    with pytest.raises(AgedgeError, match="none.yaml: no such recipe"):
+        load_recipe(tmp_path / "none.yaml")
+    for text in ("a: [", "just a word"):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(AgedgeError, match="bad.yaml: "):
+            load_recipe(tmp_path / "bad.yaml")
+
+
+def test_flags_of_existing_scripts():
+    overrides = flags_to_overrides(Path("d"), "runs/x", "mobilenet", 0.5, 64, 0.1, "10,20", "old,7", 500, 9, "0,1")
+    recipe = load_recipe(None, overrides)
+    assert recipe.network.name == "mobilenet050" and recipe.train.batch_size == 128
+    assert (recipe.data.train, recipe.data.val, recipe.run.dir) == ("d/train.rec", "d/val.rec", "runs/x")
+    assert (recipe.optimizer.schedule, recipe.optimizer.steps, recipe.optimizer.lr) == ("steps", [10, 20], 0.1)
+    assert (recipe.pretrained, recipe.train.max_steps, recipe.train.epochs) == ("old,7", 500, 9)
+    assert flags_to_overrides() == []
+    with pytest.raises(UsageError, match="one of 0.25, 0.5, 1.0"):
+        flags_to_overrides(multiplier=0.3)
+
+
+def test_devices():
+    import mxnet as mx
+
+    assert find_contexts("") == [mx.cpu()]
+    with pytest.raises(UsageError, match="write numbers with commas"):
+        find_contexts("all")
+    if not mx.context.num_gpus():
+        with pytest.raises(AgedgeError, match="MXNet sees 0 GPUs here, not number 0"):
+            find_contexts("0")

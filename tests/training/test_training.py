@@ -1,0 +1,221 @@
+"""The loop on small faces: it learns, resumes to the same numbers, fine-tunes, and ends in a model with its card."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import symbols
+from agedge.cli import run_door
+from agedge.errors import AgedgeError
+from agedge.faces.crop import Crop
+from agedge.labels import Label, exact
+from agedge.records import RecordWriter
+from agedge.runtime import load_card, load_model
+from agedge.training.checkpoint import load_checkpoint, read_state
+from agedge.training.finish import finish
+from agedge.training.log import read_log
+from agedge.training.loop import train
+from agedge.training.recipe import load_recipe
+
+ROOT = Path(__file__).parents[2]
+SIZE = 32
+SMALL = [
+    f"network.size={SIZE}",
+    "network.stem_stride=2",
+    "train.batch_size=16",
+    "optimizer.warmup=5",
+    "data.threads=1",
+    "train.epochs=3",
+]
+
+
+def write_toys(path, count, seed):
+    """Squares whose brightness is the age and whose side of the image is the gender; some labels are groups or unknown."""
+    rng = np.random.default_rng(seed)
+    with RecordWriter(path) as writer:
+        for i in range(count):
+            age, gender = int(rng.integers(1, 90)), int(rng.integers(0, 2))
+            image = rng.integers(0, 30, (SIZE, SIZE, 3), np.uint8)
+            image[8:24, 16 * gender : 16 * gender + 16] = 30 + 2.4 * age
+            label = Label(gender, age // 10 * 10, age // 10 * 10 + 9) if i % 5 == 1 else exact(gender, age)
+            label = Label(-1, age, age) if i % 7 == 2 else label
+            writer.write(label, cv2.imencode(".png", image)[1].tobytes())
+        writer.info = {"source": "toys", "terms": "none", "crop": Crop.named("utkface", SIZE).to_json()}
+    return path
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toys")
+    return [f"data.{part}={write_toys(folder / f'{part}.rec', n, n)}" for part, n in (("train", 160), ("val", 37))]
+
+
+def run(folder, toys, *overrides, resume=False, network=None):
+    import mxnet as mx
+
+    recipe = load_recipe(None, [*SMALL, *toys, f"run.dir={folder}", *overrides])
+    network = network or symbols.create(**recipe.network)
+    return train(network, recipe, [mx.cpu()], resume, progress=False), recipe
+
+
+def weights(folder, recipe, name="last"):
+    import mxnet as mx
+
+    network = symbols.create(**recipe.network)
+    network.initialize_for_training(mx.cpu())
+    network(mx.nd.zeros((1, 3, SIZE, SIZE)))
+    state = load_checkpoint(folder / f"{name}.ckpt", network)
+    return {key: value.data().asnumpy() for key, value in network.collect_params().items()}, state
+
+
+def test_a_run_learns_and_leaves_what_its_user_expects(tmp_path, toys):
+    folder, recipe = run(tmp_path / "run", toys, "train.epochs=12", "optimizer.lr=0.005")
+    log = read_log(folder / "log.csv")
+    assert len(log) == 12 and log[-1]["loss"] < 0.8 * log[0]["loss"]
+    assert log[-1]["train_gender_acc"] > 0.9
+    for name in ("recipe.yaml", "curves.png", "last.ckpt", "best.ckpt"):
+        assert (folder / name).stat().st_size > 0
+    assert list((folder / "events").iterdir())
+    assert read_state(folder / "best.ckpt")["best"] == min(row["val_age_mae"] for row in log)
+
+    table = finish(symbols.create(**recipe.network), recipe, folder)
+    card = load_card(folder)
+    assert "gender" in table and card.error["n"] == 37 and card.interval["level"] == 0.8
+    assert card.crop.same_as(Crop.named("utkface", SIZE)) and card.training["train"][0]["count"] == 160
+    best = min(log, key=lambda row: row["val_age_mae"])
+    assert card.error["age_mae"] == pytest.approx(best["val_age_mae"], abs=1e-3)
+    assert symbols.create(**card.network).arguments == symbols.create(**recipe.network).arguments
+    faces = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+    assert load_model(folder).predict(faces).age.shape == (3,)
+
+
+def test_resuming_gives_what_a_run_in_one_go_gives(tmp_path, toys):
+    # "steps" without a step: a rate that does not depend on how long the run is to be
+    same = ["augment.mirror=0.5", "augment.rotate=10", "optimizer.schedule=steps"]
+    whole, recipe = run(tmp_path / "whole", toys, *same)
+    parts, _ = run(tmp_path / "parts", toys, *same, "train.epochs=2")
+    run(parts, toys, *same, resume=True)
+    (one, state_one), (two, state_two) = weights(whole, recipe), weights(parts, recipe)
+    assert state_one == state_two and state_one["epoch"] == 3
+    assert all((one[key] == two[key]).all() for key in one)
+    assert [row["epoch"] for row in read_log(parts / "log.csv")] == [1, 2, 3]
+
+
+def test_a_run_is_never_overwritten_silently(tmp_path, toys):
+    run(tmp_path / "run", toys, "train.epochs=1")
+    with pytest.raises(AgedgeError, match="holds a run already: go on with it by --resume"):
+        run(tmp_path / "run", toys)
+    with pytest.raises(AgedgeError, match="last.ckpt: missing: there is no run to resume"):
+        run(tmp_path / "none", toys, resume=True)
+
+
+def test_fine_tuning_starts_from_given_weights(tmp_path, toys):
+    first, recipe = run(tmp_path / "first", toys, "train.epochs=4")
+    finish(symbols.create(**recipe.network), recipe, first)
+    scratch, _ = run(tmp_path / "scratch", toys, "train.epochs=1", "optimizer.lr=1e-6")
+    before = read_log(first / "log.csv")[-1]["loss"]
+    prefix = f"{first / 'model' / 'mobilenet025'},0"
+    for number, source in enumerate((first, first / "model", prefix)):
+        tuned, _ = run(tmp_path / f"tuned{number}", toys, "train.epochs=1", "optimizer.lr=1e-6", f"pretrained={source}")
+        assert read_log(tuned / "log.csv")[0]["loss"] < read_log(scratch / "log.csv")[0]["loss"]
+        assert read_log(tuned / "log.csv")[0]["loss"] == pytest.approx(before, rel=0.25)
+
+
+def test_weights_of_another_network_are_refused_by_name(tmp_path, toys):
+    folder, recipe = run(tmp_path / "run", toys, "train.epochs=1")
+    with pytest.raises(AgedgeError, match=r"best.ckpt: of another network: .*; and \d+ more") as refused:
+        run(tmp_path / "other", toys, "network.name=mobilenet050", f"pretrained={folder}")
+    assert str(refused.value).count(";") <= 10
+    with pytest.raises(AgedgeError, match="x-0003.params: missing"):
+        run(tmp_path / "other2", toys, f"pretrained={tmp_path}/x,3")
+    (tmp_path / "x-0004.params").write_text("no parameters")
+    with pytest.raises(AgedgeError, match="x-0004.params: not a parameter file"):
+        run(tmp_path / "other3", toys, f"pretrained={tmp_path}/x,4")
+
+
+def test_damaged_checkpoints_are_named(tmp_path, toys):
+    folder, recipe = run(tmp_path / "run", toys, "train.epochs=1")
+    content = (folder / "last.ckpt").read_bytes()
+    for damaged in (content[: len(content) // 2], b"nonsense", b""):
+        (folder / "last.ckpt").write_bytes(damaged)
+        with pytest.raises(AgedgeError, match=r"last\.ckpt: "):
+            run(folder, toys, resume=True)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path, toys):
+    with pytest.raises(AgedgeError, match="the loss is nan at step"):
+        run(tmp_path / "run", toys, "optimizer.name=sgd", "optimizer.lr=1e12", "train.epochs=4")
+
+
+def test_missing_data_is_named(tmp_path):
+    for overrides, says in (
+        ([], "data.train: not given"),
+        (["data.train=no.rec", "data.val=no.rec"], "no.rec: missing"),
+    ):
+        with pytest.raises(AgedgeError, match=says):
+            run(tmp_path / "run", [], *overrides)
+
+
+def test_the_door(tmp_path, toys):
+    command = [
+        sys.executable,
+        "train.py",
+        "--network",
+        "mobilenet",
+        "--multiplier",
+        "0.25",
+        "--prefix",
+        str(tmp_path / "r"),
+    ]
+    done = subprocess.run(
+        [*command, "--quiet", *SMALL, *toys, "train.epochs=1"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1: loss" in done.stderr and "gender" in done.stdout and "model:" in done.stdout
+    again = subprocess.run([*command, *SMALL, *toys], cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 1 and again.stderr.startswith("error: ") and len(again.stderr.splitlines()) == 1
+    evaluated = subprocess.run(
+        [sys.executable, "evaluate.py", "--model", str(tmp_path / "r"), "--data", toys[1].split("=")[1]]
+        + ["--json", str(tmp_path / "e.json"), "--report", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    measured = json.loads((tmp_path / "e.json").read_text())
+    assert measured["n"] == 37 == sum(band["n"] for band in measured["bands"]) + measured_outside(toys)
+    assert (tmp_path / "errors.png").is_file()
+
+
+def measured_outside(toys):
+    """How many of the validation toys lie in no single band (their group of ages spans two)."""
+    from agedge.evaluation.metrics import BANDS
+    from agedge.records import read_records
+
+    labels = [record.label for record in read_records(toys[1].split("=")[1])]
+    return sum(not any(low <= label[1] and label[2] <= high for low, high in BANDS) for label in labels)
+
+
+@pytest.mark.parametrize(
+    "words, status, says",
+    [
+        (["optimizer.lrr=1"], 2, "did you mean 'lr'"),
+        (["network.name=mobilnet"], 2, "unknown 'mobilnet'; choose one of"),
+        (["network.depth=3"], 2, "network: "),
+        (["--gpus", "x"], 2, "--gpus x"),
+        (["--recipe", "recipes/none.yaml"], 1, "recipes/none.yaml: no such recipe"),
+        ([], 1, "data.train: not given"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_the_right_status(words, status, says, tmp_path, capsys):
+    import train as door
+
+    with pytest.raises(SystemExit) as ended:
+        run_door(door.main, [*words, f"run.dir={tmp_path / 'r'}"])
+    said = capsys.readouterr().err
+    assert ended.value.code == status and says in said and len(said.splitlines()) == 1
