@@ -31,6 +31,12 @@ def write_faces(path, count=10, size=32, crop=CROP):
     return path
 
 
+def ages_of_a_pass(path, batch_size, seed=0, **options):
+    """The ages of the faces that a pass of the training reader shows, in its order."""
+    batches = training_batches(path, 32, batch_size, NO_AUGMENTATION, seed, 2, **options)
+    return [age for _, labels in batches for age in labels[:, 1].asnumpy()]
+
+
 @given(st.lists(st.lists(st.sampled_from([MAGIC, b"a", b"bc", b"def", b"ghij"]), max_size=8).map(b"".join), min_size=1))
 @settings(max_examples=60, deadline=None)
 def test_frames_read_back(tmp_path_factory, records):
@@ -124,10 +130,7 @@ def test_training_leaves_bad_images_out_and_says_which(tmp_path, caplog):
             writer.write(exact(0, i), b"this is text" if i == 5 else jpeg_of(i))
     file, count, layout = prepare_training_file([tmp_path / "a.rec"], tmp_path / "cache.rec")
     assert count == 19 and "1 records are no images and are left out: 5" in caplog.text
-    ages = [
-        age for _, labels in training_batches(file, 32, 19, NO_AUGMENTATION, 0, 1) for age in labels[:, 1].asnumpy()
-    ]
-    assert sorted(ages) == [i for i in range(20) if i != 5]
+    assert sorted(ages_of_a_pass(file, 19)) == [i for i in range(20) if i != 5]
 
 
 def test_several_training_files_are_one(tmp_path):
@@ -151,25 +154,18 @@ def test_training_batches_show_every_face_once_a_pass_in_rgb(tmp_path):
             writer.write(exact(1, i), cv2.imencode(".jpg", image)[1].tobytes())
     orders = []
     for seed in (1, 1, 2):
-        batches = list(training_batches(tmp_path / "a.rec", 32, 8, NO_AUGMENTATION, seed, 2))
-        orders.append([age for _, labels in batches for age in labels[:, 1].asnumpy()])
+        orders.append(ages_of_a_pass(tmp_path / "a.rec", 8, seed=seed))
         assert sorted(orders[-1]) == list(range(40))
-        red, green, blue = batches[0][0].asnumpy().mean(axis=(0, 2, 3))
+        data, _ = next(training_batches(tmp_path / "a.rec", 32, 8, NO_AUGMENTATION, seed, 2))
+        red, green, blue = data.asnumpy().mean(axis=(0, 2, 3))
         assert red > 190 and green < 10 and blue < 10
     assert orders[0] == orders[1] != orders[2]
 
 
 def test_parts_share_the_faces_out(tmp_path):
     path = write_faces(tmp_path / "a.rec", 40)
-    parts = [
-        {
-            age
-            for _, labels in training_batches(path, 32, 5, NO_AUGMENTATION, 0, 1, part=(i, 2))
-            for age in labels[:, 1].asnumpy()
-        }
-        for i in range(2)
-    ]
-    assert parts[0] | parts[1] == set(range(40))
+    first, second = (ages_of_a_pass(path, 5, part=(i, 2)) for i in range(2))
+    assert len(first) == len(second) == 20 and set(first) | set(second) == set(range(40))
 
 
 def test_augmentation_changes_faces_and_keeps_labels(tmp_path):
@@ -180,14 +176,8 @@ def test_augmentation_changes_faces_and_keeps_labels(tmp_path):
             writer.write(exact(1, 20), cv2.imencode(".jpg", image)[1].tobytes())
     plain = next(training_batches(tmp_path / "a.rec", 32, 8, NO_AUGMENTATION, 0, 1))[0].asnumpy()
     assert np.ptp(plain, axis=0).max() == 0
-    for key, value in (
-        ("mirror", 0.5),
-        ("rotate", 20),
-        ("scale", 0.2),
-        ("shift", 0.1),
-        ("brightness", 0.4),
-        ("noise", 0.2),
-    ):
+    changes = {"mirror": 0.5, "rotate": 20, "scale": 0.2, "shift": 0.1, "brightness": 0.4, "noise": 0.2}
+    for key, value in changes.items():
         augment = {**NO_AUGMENTATION, key: value}
         data, labels = next(training_batches(tmp_path / "a.rec", 32, 8, augment, 0, 1))
         assert np.ptp(data.asnumpy(), axis=0).max() > 5, key

@@ -35,7 +35,7 @@ class Person:
 
     @property
     def gender(self) -> str:
-        return "male" if self.p_male >= 0.5 else "female"
+        return "male" if self.p_male > 0.5 else "female"
 
     def to_json(self) -> dict:
         """As a line of `test.py --json` has it; null where a number is not known."""

@@ -35,7 +35,7 @@ SMALL = [
 
 
 def write_toys(path, count, seed):
-    """Squares whose brightness is the age and whose side of the image is the gender; some labels are groups or unknown."""
+    """Squares: the brightness is the age, the side of the image the gender; some labels are groups or unknown."""
     rng = np.random.default_rng(seed)
     with RecordWriter(path) as writer:
         for i in range(count):
@@ -162,22 +162,12 @@ def test_missing_data_is_named(tmp_path):
 
 
 def test_the_door(tmp_path, toys):
-    command = [
-        sys.executable,
-        "train.py",
-        "--network",
-        "mobilenet",
-        "--multiplier",
-        "0.25",
-        "--prefix",
-        str(tmp_path / "r"),
-    ]
-    done = subprocess.run(
-        [*command, "--quiet", *SMALL, *toys, "train.epochs=1"], cwd=ROOT, capture_output=True, text=True
-    )
+    network = ["--network", "mobilenet", "--multiplier", "0.25"]
+    command = [sys.executable, "train.py", *network, "--prefix", str(tmp_path / "r"), "--quiet", *SMALL, *toys]
+    done = subprocess.run([*command, "train.epochs=1"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "epoch 1: loss" in done.stderr and "gender" in done.stdout and "model:" in done.stdout
-    again = subprocess.run([*command, *SMALL, *toys], cwd=ROOT, capture_output=True, text=True)
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 1 and again.stderr.startswith("error: ") and len(again.stderr.splitlines()) == 1
     evaluated = subprocess.run(
         [sys.executable, "evaluate.py", "--model", str(tmp_path / "r"), "--data", toys[1].split("=")[1]]

@@ -1,0 +1,227 @@
+"""From a folder of faces to .rec files: the same whatever the workers, every fault counted and named."""
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from agedge.cli import run_door
+from agedge.errors import AgedgeError, UsageError
+from agedge.faces.crop import Crop
+from agedge.labels import exact
+from agedge.records import check_index, read_crop, read_records
+from rec_tools.__main__ import app
+from rec_tools.pack import pack
+from rec_tools.prepare import Preparation, prepare, resize_square
+from rec_tools.rows import Dropped, Row
+from rec_tools.split import Split
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+
+
+def write_utkface(folder, count=90):
+    """A folder in UTKFace's layout: smooth noise, every tenth image a copy of the one before with another age."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        if i % 10 != 9:
+            image = cv2.resize(rng.integers(0, 255, (8, 8, 3), np.uint8), (200, 200))
+            content = cv2.imencode(".jpg", image)[1].tobytes()
+        (folder / f"{1 + i}_{i % 2}_{i % 5}_201701{i:011d}.jpg.chip.jpg").write_bytes(content)
+    return folder
+
+
+def run(*words):
+    """The status of `python -m rec_tools WORDS`."""
+    with pytest.raises(SystemExit) as ended:
+        run_door(app, [str(word) for word in words])
+    return ended.value.code
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_output_is_the_same_for_any_number_of_workers(tmp_path):
+    root = write_utkface(tmp_path / "UTKFace")
+    for workers in (0, 1, 3):
+        words = ("pack", "utkface", "--root", root, "--out", tmp_path / f"w{workers}", "--split", "train=0.7,val=0.3")
+        assert run(*words, "--size", 32, "--workers", workers) == 0
+    assert contents(tmp_path / "w0") == contents(tmp_path / "w1") == contents(tmp_path / "w3")
+
+
+def test_every_row_is_packed_once_and_copies_stay_together(tmp_path, capsys):
+    root = write_utkface(tmp_path / "UTKFace")
+    out = tmp_path / "out"
+    assert run("pack", "utkface", "--root", root, "--out", out, "--split", "train=0.7,val=0.3", "--workers", 0) == 0
+    said = capsys.readouterr().out
+    assert "9 groups of identical files (9 rows too many), 9 of them with different labels" in said
+    sides = {}
+    for part in ("train", "val"):
+        check_index(out / f"{part}.rec")
+        with open(out / f"{part}.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row, record in zip(rows, read_records(out / f"{part}.rec")):
+            age = int(row["file"].split("_")[0])
+            assert record.label[1:].tolist() == [age, age] and row["age_min"] == str(age)
+            sides[age] = part
+    assert len(sides) == 90 and len(set(sides.values())) == 2
+    assert all(sides[age] == sides[age + 1] for age in range(9, 90, 10))
+    info = json.loads((out / "train.json").read_text())
+    assert info["source"].startswith("UTKFace") and info["packed"] == {
+        "train": info["count"],
+        "val": 90 - info["count"],
+    }
+    assert read_crop(out / "train.rec").same_as(Crop.named("utkface", 112))
+
+
+def test_gender_of_utkface_is_turned_to_the_contract(tmp_path):
+    write_utkface(tmp_path / "UTKFace", 2)
+    run("pack", "utkface", "--root", tmp_path / "UTKFace", "--out", tmp_path / "out", "--workers", 0)
+    assert [record.label[0] for record in read_records(tmp_path / "out/all.rec")] == [1, 0]
+
+
+def test_bad_images_are_counted_and_named_and_the_rest_is_packed(tmp_path, capsys):
+    root = write_utkface(tmp_path / "UTKFace", 20)
+    good = next(root.iterdir()).read_bytes()
+    (root / "50_0_0_20170101.jpg.chip.jpg").write_text("a text file")
+    (root / "51_0_0_20170101.jpg.chip.jpg").write_bytes(b"")
+    (root / "52_0_0_20170101.jpg.chip.jpg").write_bytes(good[: len(good) // 2])
+    (root / "130_0_0_20170101.jpg.chip.jpg").write_bytes(good)
+    (root / "face.jpg.chip.jpg").write_bytes(good)
+    assert run("pack", "utkface", "--root", root, "--out", tmp_path / "out", "--workers", 1) == 0
+    assert "all.rec (20)" in capsys.readouterr().out
+    with open(tmp_path / "out/dropped.csv", newline="") as file:
+        dropped = {row["id"].split("_")[0]: (row["reason"], row["detail"]) for row in csv.DictReader(file)}
+    assert dropped["50"][0] == dropped["51"][0] == dropped["52"][0] == "image not readable"
+    assert "empty" in dropped["51"][1] and "truncated" in dropped["52"][1]
+    assert dropped["130"][0] == "age outside 0 to 120" and dropped["face.jpg.chip.jpg"][0] == "name without an age"
+    assert json.loads((tmp_path / "out/all.json").read_text())["dropped"]["image not readable"] == 3
+
+
+def test_a_pack_of_nothing_fails_and_leaves_no_record_file(tmp_path, capsys):
+    root = write_utkface(tmp_path / "UTKFace", 1)
+    next(root.iterdir()).write_text("a text file")
+    assert run("pack", "utkface", "--root", root, "--out", tmp_path / "out", "--workers", 0) == 1
+    assert "nothing packed: image not readable (1)" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "words, status, says",
+    [
+        (["utkfaces"], 2, "unknown 'utkfaces'; choose one of drawn, faces, imdb_wiki, utkface"),
+        (["utkface", "--align", "dlib"], 2, "choose one of none, mtcnn, essh"),
+        (["utkface", "--split", "train=0.9"], 2, "add up to 1"),
+        (["utkface", "--split", "most"], 2, "write it as train=0.9,val=0.1"),
+        (["utkface", "--crop", "tight"], 2, "choose one of arcface, utkface"),
+        (["utkface", "--size", "3"], 2, "16 to 1024"),
+        (["utkface"], 1, "no UTKFace images in it"),
+        (["faces"], 1, "faces.csv: missing"),
+        (["imdb_wiki"], 1, ".mat"),
+    ],
+)
+def test_wrong_usage_and_empty_folders(tmp_path, capsys, words, status, says):
+    (tmp_path / "empty").mkdir()
+    assert run("pack", *words, "--root", tmp_path / "empty", "--out", tmp_path / "out", "--workers", 0) == status
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and says in error[0]
+
+
+def test_names_of_utkface_that_lack_a_field():
+    from rec_tools.readers.utkface import read_name
+
+    assert read_name(Path("39_1_20170116174525125.jpg.chip.jpg")).label == exact(-1, 39)
+    assert read_name(Path("14_0_0_2017011022340900.jpg.chip.jpg")).label == exact(1, 14)
+    assert read_name(Path("24_0_1_20170116220224657 .jpg.chip.jpg")).race == "Black"
+    assert read_name(Path("55_1_0_20170116232725357jpg.chip.jpg")).label == exact(0, 55)
+    assert isinstance(read_name(Path("face.jpg")), Dropped)
+
+
+def test_a_users_csv(tmp_path):
+    from rec_tools.readers.faces import read
+
+    lines = [
+        "\ufefffile,age,gender,identity",
+        "a.jpg,34,f,ann",
+        "b.jpg,20-29,Male,bob",
+        "c.jpg,more than 70,1,",
+        "d.jpg,,m,",
+    ]
+    lines += ["e.jpg,old,f,", "../f.jpg,3,f,", "/g.jpg,3,f,", "h.jpg,200,f,", "i.jpg,5,x,", ",5,f,", "j.jpg,7,,"]
+    (tmp_path / "faces.csv").write_text("\r\n".join(lines), encoding="utf-8")
+    rows = list(read(tmp_path))
+    kept = {row.id: row.label.as_array().tolist() for row in rows if isinstance(row, Row)}
+    assert kept == {
+        "a.jpg": [0, 34, 34],
+        "b.jpg": [1, 20, 29],
+        "c.jpg": [1, 70, 120],
+        "d.jpg": [1, -1, -1],
+        "j.jpg": [-1, 7, 7],
+    }
+    reasons = [row.reason for row in rows if isinstance(row, Dropped)]
+    assert reasons.count("path leaves the folder") == 2 and reasons.count("age not understood") == 2
+    assert {"gender not understood", "row without a file"} < set(reasons) and rows[0].identity == "ann"
+    (tmp_path / "faces.csv").write_text("image,years\n")
+    with pytest.raises(AgedgeError, match="needs the columns file and age .* it has image, years"):
+        list(read(tmp_path))
+
+
+def test_a_missing_image_is_a_reason():
+    assert prepare(Row("a", Path("no/such.jpg"), exact(0, 1)), Preparation()).reason == "image missing"
+
+
+def test_persons_stay_on_one_side_and_shares_are_kept():
+    split = Split.parse("train=0.8,val=0.1,test=0.1", seed=3)
+    parts = [split.part_of(f"person {i}") for i in range(5000)]
+    assert [parts.count(name) / 5000 for name in split.shares] == pytest.approx([0.8, 0.1, 0.1], abs=0.015)
+    assert parts == [split.part_of(f"person {i}") for i in range(5000)]
+    assert parts != [Split.parse("train=0.8,val=0.1,test=0.1", seed=4).part_of(f"person {i}") for i in range(5000)]
+    with pytest.raises(UsageError):
+        Split.parse("train=1.2,val=-0.2")
+
+
+def test_the_central_square_is_what_is_kept():
+    image = np.zeros((60, 100, 3), np.uint8)
+    image[:, 20:80] = 255
+    assert resize_square(image, 60).min() == 255 and resize_square(image, 16).shape == (16, 16, 3)
+
+
+def test_faces_are_aligned_to_the_crop_by_a_detector(tmp_path):
+    import matplotlib
+
+    image = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"))
+    turned = cv2.warpAffine(image, cv2.getRotationMatrix2D((256, 300), 20, 1), image.shape[1::-1])
+    plain = np.full((200, 200, 3), 90, np.uint8)
+    rows = []
+    for name, picture in (("a", image), ("b", turned), ("c", plain)):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), picture)
+        rows.append(Row(name, tmp_path / f"{name}.jpg", exact(0, 60)))
+    preparation = Preparation(size=64, align="mtcnn", crop=Crop.named("utkface", 64))
+    report = pack(rows, tmp_path / "out", Split.parse(""), preparation, source="", terms="")
+    assert report.ways == {"landmarks found": 2} and report.reasons() == {"no face found": 1}
+    one, other = (record.image.astype(float) for record in read_records(tmp_path / "out/all.rec"))
+    # The same face, upright again: what differs is where MTCNN puts its landmarks, by a pixel or so.
+    not_upright = cv2.warpAffine(one, cv2.getRotationMatrix2D((32, 32), 20, 1), (64, 64))
+    off, far_off = (np.abs(one - face)[16:48, 16:48].mean() for face in (other, not_upright))
+    assert off < 0.6 * far_off
+
+
+@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the development faces are not on this machine")
+def test_real_utkface_names_and_copies(tmp_path):
+    import tarfile
+
+    with tarfile.open(SHARED / "data/utkface_dev.tar.gz") as archive:
+        members = [
+            m for m in archive if m.name.endswith(".jpg") and m.name.split("/")[-1].startswith(("26_0_", "39_1_2"))
+        ]
+        archive.extractall(tmp_path, members)
+    root = tmp_path / "UTKFace"
+    assert run("pack", "utkface", "--root", root, "--out", tmp_path / "out", "--split", "train=0.5,val=0.5") == 0
+    packed = sum(1 for part in ("train", "val") for _ in read_records(tmp_path / f"out/{part}.rec"))
+    assert packed == len(list(root.iterdir())) > 300
+    info = json.loads((tmp_path / "out/train.json").read_text())
+    assert info["dropped"] == {} and info["copies"]["groups"] >= 1
