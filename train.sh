@@ -3,7 +3,7 @@
 #   DATA_DIR  folder that holds imdb_crop/ and wiki_crop/ as they are distributed   (default: data)
 #   RECIPE    a recipe of recipes/, by its name                                    (default: mobilenet025)
 #   GPUS      such as 0,1; empty: the CPU
-#   DEMO=1    draw both sets instead, a few hundred faces each
+#   DEMO=1    draw both sets instead, some thousand faces
 set -eu
 cd "$(dirname "$0")"
 
@@ -18,9 +18,9 @@ recipe="recipes/$RECIPE.yaml"
 [ -f "$recipe" ] || { echo "train.sh: no $recipe; there are: $(cd recipes && ls ./*.yaml | sed 's/\.yaml//; s/^\.\///' | tr '\n' ' ')" >&2; exit 2; }
 
 if [ -n "${DEMO:-}" ]; then
-    # What a laptop does in a minute or two: few faces, few epochs, a small input.
-    FACES=${FACES:-1200}
-    quick="network.size=64 network.stem_stride=2 train.epochs=${EPOCHS:-6} train.batch_size=32 optimizer.warmup=20"
+    # What a laptop does in two minutes: few faces, few epochs, a small input.
+    FACES=${FACES:-3000}
+    quick="network.size=64 network.stem_stride=2 train.epochs=${EPOCHS:-16} train.batch_size=32 optimizer.warmup=20"
     "$PYTHON" -m rec_tools draw --out "$DATA_DIR/imdb_crop" --name imdb --faces "$FACES" --seed 1
     "$PYTHON" -m rec_tools draw --out "$DATA_DIR/wiki_crop" --name wiki --faces "$((FACES / 2))" --seed 2
     dataset=drawn align=none
