@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt src/agedge/faces/_boxes.pyx
 	if [ -z "$$python" ]; then echo "make: Python 3.9, 3.10 or 3.11 (with venv) is needed and was not found; PYTHON=/path/to/python3.11 make names one" >&2; exit 1; fi; \
 	echo "using $$("$$python" --version) ($$python)"; \
 	test -x $(PY) || "$$python" -m venv $(VENV)
-	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt pip setuptools wheel cython numpy
+	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt setuptools wheel cython numpy
 	# gluoncv pulls a second, GUI OpenCV over the headless one; pnnx declares torch, which its binary does not need;
 	# of mtcnn only the weights are used, which also serve the Python 3.9 that it refuses. So these come without dependencies.
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps --ignore-requires-python gluoncv pnnx mtcnn
@@ -58,8 +58,8 @@ gpu: $(STAMP)  ## mxnet-cu112 and the CUDA 11 libraries in place of the CPU buil
 	$(PY) -m agedge.gpu
 
 bench: $(STAMP)  ## what is timed; nothing else should be running
-	$(PY) benchmarks/packing.py
-	$(PY) benchmarks/training.py
+	$(PY) -m benchmarks.packing
+	$(PY) -m benchmarks.training
 
 clean:  ## remove .venv and what was built; data, runs and models stay
 	rm -rf $(VENV) build src/*.egg-info src/agedge/faces/_boxes.c src/agedge/faces/*.so

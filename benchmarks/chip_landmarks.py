@@ -1,6 +1,6 @@
 """Where the five landmarks lie on UTKFace's aligned chips: the "utkface" template of src/agedge/faces/crop.py.
 
-    python benchmarks/chip_landmarks.py [--root data/UTKFace] [--count 2000]
+    python -m benchmarks.chip_landmarks [--root data/UTKFace] [--count 2000]
 
 MTCNN looks at chips chosen evenly from the sorted names, each padded by half its side (the border replicated): chips
 are too tight for a detector. Printed: the median position of each landmark in the unit square of the chip, the same
