@@ -41,9 +41,11 @@ def pack(
     seed: int = typer.Option(0, help="Seed of the split."),
     workers: int = typer.Option(os.cpu_count() or 1, help="Worker processes; 0: none. The output is the same."),
     table: Optional[Path] = typer.Option(None, help="faces: the CSV, where it is not ROOT/faces.csv."),
-    faces: Optional[int] = typer.Option(None, help="drawn: how many to draw where ROOT is not there yet [3000]."),
-    name: Optional[str] = typer.Option(None, help="drawn: draw imdb or wiki [imdb]."),
-    drawing: Optional[int] = typer.Option(None, help="drawn: seed of the drawing [0]."),
+    faces: Optional[int] = typer.Option(None, help="drawn: how many to draw where ROOT is not there yet (3000)."),
+    name: Optional[str] = typer.Option(None, help="drawn: draw imdb or wiki (imdb)."),
+    source: str = typer.Option("", help="faces: what the set is, for the cards of models that are trained on it."),
+    terms: str = typer.Option("", help="faces: on what terms it may be used."),
+    drawing: Optional[int] = typer.Option(None, help="drawn: seed of the drawing (0)."),
 ):
     """Pack a data set into one .rec a part."""
     reader = find_reader(dataset)
@@ -66,8 +68,8 @@ def pack(
         out,
         Split.parse(split, seed),
         preparation,
-        source=reader.SOURCE,
-        terms=reader.TERMS,
+        source=source or reader.SOURCE,
+        terms=terms or reader.TERMS,
         workers=workers,
         progress=True,
     )
