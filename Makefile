@@ -5,6 +5,7 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+RUFF = $(VENV)/bin/ruff check -q . && $(VENV)/bin/ruff format -q --check .
 # Newest first; a name that is there but does not run (a pyenv shim without its version) is passed over.
 FIND_PYTHON = for p in $(PYTHON) python3.11 python3.10 python3.9 python3; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info < (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done
@@ -25,21 +26,22 @@ $(STAMP): pyproject.toml setup.py constraints.txt src/agedge/faces/_boxes.pyx
 	echo "using $$("$$python" --version) ($$python)"; \
 	test -x $(PY) || "$$python" -m venv $(VENV)
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt setuptools wheel cython numpy
-	# gluoncv pulls a second, GUI OpenCV over the headless one; pnnx declares torch, which its binary does not need;
-	# of mtcnn only the weights are used, which also serve the Python 3.9 that it refuses. So these come without dependencies.
-	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps --ignore-requires-python gluoncv pnnx mtcnn
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[train,export,test]'
+	@# These three come without their dependencies. gluoncv pulls a second, GUI OpenCV over the headless one; pnnx
+	@# declares torch, which its binary does not need; of mtcnn only the weights are used, and those also serve the
+	@# Python 3.9 that it refuses.
+	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps --ignore-requires-python gluoncv pnnx mtcnn
 	@touch $@
 
-test: $(STAMP)  ## set up, then lint and all fast tests
+test: $(STAMP)  ## set up, then ruff and all fast tests
+	$(RUFF)
 	$(PY) -m pytest
 
 test-all: $(STAMP)  ## the slow tests too
 	$(PY) -m pytest -m "slow or not slow"
 
 lint: $(STAMP)  ## ruff, and the rules of the house (imports, file lengths)
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+	$(RUFF)
 	$(PY) -m pytest tests/test_house.py
 
 demo: $(STAMP)  ## the whole pipeline on drawn faces: draw, pack, train, fine-tune, evaluate, detect, export, check
