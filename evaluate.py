@@ -7,6 +7,7 @@ from typing import Optional
 
 import typer
 
+from agedge.batches import warn_of_bad_images
 from agedge.cli import run_door
 from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import format_table, measure
@@ -30,9 +31,7 @@ def evaluate(
         log.warning("%s: nobody knows its crop: the faces are used as they are", model)
     answers = ask(loaded.predict, data, card.input["size"], labels=labels, crop=card.crop)
     measured = measure(answers.labels, answers.ages, answers.p_male)
-    if answers.bad:
-        shown = ", ".join(map(str, answers.bad[:10])) + (", .." if len(answers.bad) > 10 else "")
-        log.warning("%s: %d records are no images and are left out: %s", data, len(answers.bad), shown)
+    warn_of_bad_images(data, answers.bad)
     print(format_table(measured))
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)

@@ -151,14 +151,12 @@ def prepare_training_file(paths: list, cache: Path, labels: str = "auto") -> tup
     images, the good records go to `cache` first; what is left out is named in a warning. Raises `AgedgeError` where a
     file is damaged or none is left.
     """
+    counts = {path: check_index(path) for path in paths}
     bad = {path: find_bad_images(path, labels) for path in paths}
     for path, numbers in bad.items():
-        check_index(path)
-        if numbers:
-            shown = ", ".join(map(str, numbers[:10])) + (", .." if len(numbers) > 10 else "")
-            log.warning("%s: %d records are no images and are left out: %s", path, len(numbers), shown)
+        warn_of_bad_images(path, numbers)
     if len(paths) == 1 and not bad[paths[0]]:
-        return paths[0], check_index(paths[0]), label_layout(paths[0], labels)
+        return paths[0], counts[paths[0]], label_layout(paths[0], labels)
     crops = {path: read_crop(path) for path in paths}
     first = crops[paths[0]]
     for path, crop in crops.items():
@@ -189,3 +187,10 @@ def find_bad_images(path, labels: str = "auto") -> list:
             bad += [first + number for number, good in enumerate(pool.map(readable, chunk)) if not good]
             first += len(chunk)
     return bad
+
+
+def warn_of_bad_images(path, numbers: list) -> None:
+    """A line that names the records of a file that are left out, if there are any."""
+    if numbers:
+        shown = ", ".join(map(str, numbers[:10])) + (", .." if len(numbers) > 10 else "")
+        log.warning("%s: %d records are no images and are left out: %s", path, len(numbers), shown)
