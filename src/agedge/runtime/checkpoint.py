@@ -14,6 +14,7 @@ import numpy as np
 from agedge.errors import AgedgeError
 from agedge.faces.crop import Crop
 from agedge.runtime.card import Card, load_card
+from agedge.runtime.half import round_to_half
 from agedge.runtime.outputs import PAIRS, recognise_outputs
 
 INPUT = "data"
@@ -136,7 +137,8 @@ def save_model(slim_block, card: Card, folder) -> Card:
     """Write a slim network (a Gluon HybridBlock with outputs `age` and `p_male`) and its card into `folder`.
 
     NAME-symbol.json, NAME-0000.params and card.json, NAME being the card's; the same weights give the same bytes, and
-    nothing half-written is ever seen under these names. Returns the card with `files` and `sha256`.
+    nothing half-written is ever seen under these names. Weights are rounded to what half precision can hold (see
+    `agedge.runtime.half`). Returns the card with `files` and `sha256`.
     """
     import mxnet as mx
 
@@ -147,7 +149,7 @@ def save_model(slim_block, card: Card, folder) -> Card:
     params = {name: mean_of_devices(value.list_data()) for name, value in slim_block.collect_params().items()}
     args = {name: params[name] for name in symbol.list_arguments() if name != INPUT}
     aux = {name: params[name] for name in symbol.list_auxiliary_states()}
-    return save_checkpoint(Checkpoint(symbol, args, aux), card, folder)
+    return save_checkpoint(Checkpoint(symbol, round_to_half(symbol, args, aux), aux), card, folder)
 
 
 def mean_of_devices(copies: list):
