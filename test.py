@@ -78,7 +78,7 @@ def open_output(files: ExitStack, path: Optional[Path]):
     if path is None:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
-    return files.enter_context(open(path, "w", encoding="utf-8", newline=""))
+    return files.enter_context(open(path, "w", encoding="utf-8", errors="backslashreplace", newline=""))
 
 
 def find_sample() -> str:

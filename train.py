@@ -12,6 +12,8 @@ from agedge.errors import UsageError
 from agedge.training.flags import find_contexts, flags_to_overrides
 from agedge.training.recipe import load_recipe
 
+log = logging.getLogger("train")
+
 
 def main(
     overrides: Optional[List[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Such as optimizer.lr=0.001"),
@@ -37,7 +39,7 @@ def main(
     )
     settings = load_recipe(recipe, [*given, *(overrides or ())])
     if ckpt is not None:
-        logging.getLogger("train").info("--ckpt: last.ckpt and best.ckpt are kept whatever it says")
+        log.info("--ckpt: last.ckpt and best.ckpt are kept whatever it says")
     try:
         built = symbols.create(**settings.network)
     except (TypeError, ValueError) as error:
@@ -46,7 +48,11 @@ def main(
     from agedge.training.finish import finish
     from agedge.training.loop import train
 
-    folder = train(built, settings, find_contexts(gpus), resume, progress=not quiet)
+    try:
+        folder = train(built, settings, find_contexts(gpus), resume, progress=not quiet)
+    except KeyboardInterrupt:
+        log.warning("interrupted: the same command with --resume goes on after the last whole epoch")
+        raise
     print(finish(symbols.create(**settings.network), settings, folder))
 
 

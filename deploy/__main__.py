@@ -41,12 +41,13 @@ def check(
     exported: Path = typer.Option(..., help="folder that export wrote"),
     data: Path = typer.Option(..., help="faces: FILE.rec"),
     faces: int = typer.Option(1000, min=1, help="how many of them"),
+    labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools"),
     json_file: Optional[Path] = typer.Option(None, "--json", help="write the verdicts to this file"),
 ):
     """Compare ages and genders of an exported model with MXNet on real faces; fails over the gates."""
     from deploy.check import check_exported
 
-    verdicts = check_exported(model, exported, data, faces)
+    verdicts = check_exported(model, exported, data, faces, labels)
     print(f"{'runtime':10} {'faces':>6} {'age max':>9} {'age mean':>9} {'P(male) max':>11} {'flips':>5}  verdict")
     for found in verdicts:
         print(
@@ -73,8 +74,9 @@ def bench(
     os.environ["OMP_NUM_THREADS"] = "1"  # before anything loads MXNet
     from deploy.bench import time_runtimes
 
+    times = time_runtimes(model, exported, repeats)
     print(f"{'runtime':10} {'ms a face':>9}")
-    for runtime, milliseconds in time_runtimes(model, exported, repeats).items():
+    for runtime, milliseconds in times.items():
         print(f"{runtime:10} {milliseconds:9.3f}")
 
 

@@ -11,7 +11,7 @@ from agedge.batches import evaluation_batches
 from agedge.errors import AgedgeError
 from agedge.runtime import load_model
 from agedge.runtime.card import load_card
-from agedge.runtime.outputs import Prediction, decode
+from agedge.runtime.outputs import decode
 from deploy.apart import ask_apart
 from deploy.gates import GATES, compare_raw
 
@@ -35,7 +35,7 @@ class Verdict:
         return {**self.__dict__, "ok": not self.fault}
 
 
-def check_exported(model, exported, data, faces: int = 1000) -> List[Verdict]:
+def check_exported(model, exported, data, faces: int = 1000, labels: str = "auto") -> List[Verdict]:
     """Ask `model` in MXNet and everything that the folder `exported` holds about the first `faces` faces of a .rec.
 
     Raises `AgedgeError` where a model or the data cannot be read, or where nothing was exported.
@@ -48,14 +48,14 @@ def check_exported(model, exported, data, faces: int = 1000) -> List[Verdict]:
         raise AgedgeError(f"{card_file}: no exported files in it, only {', '.join(card.files) or 'a card'}")
     if card.outputs != ours.card.outputs or card.input["size"] != ours.card.input["size"]:
         raise AgedgeError(f"{card_file}: another network than {model}")
-    images = read_faces(data, ours.card, faces)
+    images = read_faces(data, ours.card, faces, labels)
     raw = ours.raw_outputs(images)
     return [judge(runtime, raw, ask_apart(exported, runtime, images), card.outputs) for runtime in runtimes]
 
 
-def read_faces(data, card, faces: int) -> np.ndarray:
+def read_faces(data, card, faces: int, labels: str = "auto") -> np.ndarray:
     """The first `faces` readable faces of a .rec, (n, size, size, 3) BGR uint8, in the model's crop."""
-    batches = evaluation_batches(Path(data), card.input["size"], BATCH, crop=card.crop)
+    batches = evaluation_batches(Path(data), card.input["size"], BATCH, labels, card.crop)
     found = [batch.images for batch in islice(batches, (faces + BATCH - 1) // BATCH)]
     if not found:
         raise AgedgeError(f"{data}: not one readable face in it")
@@ -71,7 +71,7 @@ def judge(runtime: str, ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarra
     fault = gate.fault(compare_raw(ours, theirs)) if gate.most is not None else ""
     mine, other = decode(ours, outputs), decode(theirs, outputs)
     age_off = np.abs(other.age.astype(np.float64) - mine.age)
-    flips = int((is_male(other) != is_male(mine)).sum())
+    flips = int((other.is_male != mine.is_male).sum())
     if gate.mean is not None and not age_off.mean() <= gate.mean:
         fault = f"ages change by {age_off.mean():.3g} years on average, over the gate of {gate.mean:g}"
     if gate.flips is not None and flips > gate.flips:
@@ -85,7 +85,3 @@ def judge(runtime: str, ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarra
         flips,
         fault,
     )
-
-
-def is_male(prediction: Prediction) -> np.ndarray:
-    return prediction.p_male >= 0.5

@@ -1,1 +1,1 @@
-"""Raw data sets into RecordIO: `python -m rec_tools pack|inspect|draw`."""
+"""Raw data sets into RecordIO: `python -m rec_tools pack|draw`."""

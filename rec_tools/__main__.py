@@ -8,7 +8,7 @@ from typing import Optional
 import typer
 
 from agedge.cli import run_door
-from agedge.errors import UsageError, choices
+from agedge.errors import choices
 from agedge.faces.crop import Crop
 from rec_tools.pack import pack as pack_rows
 from rec_tools.pack import say
@@ -35,11 +35,13 @@ def pack(
     split: str = typer.Option("", help="Parts and shares, such as train=0.9,val=0.1; no person or copy is in two."),
     align: str = typer.Option("none", help="mtcnn or essh: cut faces by their landmarks; none: take the whole image."),
     crop: str = typer.Option("arcface", help="Where landmarks go: arcface, utkface."),
-    margin: float = typer.Option(0.0, help="How much more than the template to show, as a share of its side."),
-    size: int = typer.Option(112, help="Side of the packed faces in pixels."),
-    quality: int = typer.Option(95, help="JPEG quality."),
+    margin: float = typer.Option(
+        0.0, min=-0.5, max=2, help="How much more than the template to show, as a share of its side."
+    ),
+    size: int = typer.Option(112, min=16, max=1024, help="Side of the packed faces in pixels."),
+    quality: int = typer.Option(95, min=1, max=100, help="JPEG quality."),
     seed: int = typer.Option(0, help="Seed of the split."),
-    workers: int = typer.Option(os.cpu_count() or 1, help="Worker processes; 0: none. The output is the same."),
+    workers: int = typer.Option(os.cpu_count() or 1, min=0, help="Worker processes; 0: none. The output is the same."),
     table: Optional[Path] = typer.Option(None, help="faces: the CSV, where it is not ROOT/faces.csv."),
     faces: Optional[int] = typer.Option(None, help="drawn: how many to draw where ROOT is not there yet (3000)."),
     name: Optional[str] = typer.Option(None, help="drawn: draw imdb or wiki (imdb)."),
@@ -51,8 +53,6 @@ def pack(
     reader = find_reader(dataset)
     if align not in ALIGN:
         raise choices("align", align, ALIGN)
-    if not 16 <= size <= 1024:
-        raise UsageError(f"size {size}: the side of a packed face is 16 to 1024 pixels")
     # A data set's own options mean nothing to the others.
     options = {"faces": {"table": table}, "drawn": {"faces": faces, "name": name, "seed": drawing}}.get(dataset, {})
     set_crop = getattr(reader, "find_crop", lambda root: None)(root)
@@ -63,17 +63,18 @@ def pack(
         set_crop=Crop.named(set_crop[0], size, set_crop[1]) if set_crop else None,
         quality=quality,
     )
+    shares = Split.parse(split, seed)
     report = pack_rows(
         reader.read(root, **options),
         out,
-        Split.parse(split, seed),
+        shares,
         preparation,
         source=source or reader.SOURCE,
         terms=terms or reader.TERMS,
         workers=workers,
         progress=True,
     )
-    print("packed    " + ", ".join(f"{part}.rec ({count})" for part, count in report.packed.items()))
+    print("packed    " + ", ".join(f"{part}.rec ({report.packed[part]})" for part in shares.shares))
     print("aligned   " + say(dict(report.ways)))
     print("dropped   " + (say(report.reasons()) or "none") + (f"; see {out / 'dropped.csv'}" if report.dropped else ""))
     copies = report.copies()

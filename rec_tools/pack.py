@@ -3,7 +3,7 @@
 import csv
 import itertools
 import logging
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from agedge import __version__
 from agedge.errors import AgedgeError
+from agedge.labels import Label
 from agedge.records import RecordWriter
 from rec_tools.prepare import Preparation, Prepared, prepare_all, start_worker
 from rec_tools.rows import Dropped
@@ -27,25 +28,47 @@ CHUNK = 32  # rows a task: long enough to hide the queue, short enough to keep r
 
 
 @dataclass
+class Image:
+    """An image file that was packed, once or in copies."""
+
+    part: str
+    label: Label
+    count: int = 0
+    labels_differ: bool = False
+
+
+@dataclass
 class Report:
     """What became of the rows."""
 
     packed: Counter = field(default_factory=Counter)  # by part
     ways: Counter = field(default_factory=Counter)  # by how the face was aligned
     dropped: list = field(default_factory=list)
-    labels_by_digest: dict = field(default_factory=lambda: defaultdict(list))
+    images: dict = field(default_factory=dict)  # by checksum: what became of the first file with it
 
     def reasons(self) -> dict:
         return dict(Counter(row.reason for row in self.dropped).most_common())
 
     def copies(self) -> dict:
         """Byte-identical images: groups, the rows beyond the first of each, and groups whose labels disagree."""
-        groups = [labels for labels in self.labels_by_digest.values() if len(labels) > 1]
+        groups = [image for image in self.images.values() if image.count > 1]
         return {
             "groups": len(groups),
-            "rows": sum(map(len, groups)) - len(groups),
-            "groups_with_different_labels": sum(len(set(labels)) > 1 for labels in groups),
+            "rows": sum(image.count for image in groups) - len(groups),
+            "groups_with_different_labels": sum(image.labels_differ for image in groups),
         }
+
+    def place(self, face: Prepared, split: Split) -> str:
+        """The part that a face goes to, noted; "" where a copy of its image is in another part than its person."""
+        part = split.part_of(face.row.identity or face.digest)
+        image = self.images.setdefault(face.digest, Image(part, face.row.label))
+        if image.part != part:
+            return ""
+        image.count += 1
+        image.labels_differ |= image.label != face.row.label
+        self.packed[part] += 1
+        self.ways[face.way] += 1
+        return part
 
 
 def pack(
@@ -76,11 +99,10 @@ def pack(
             if isinstance(result, Dropped):
                 report.dropped.append(result)
                 continue
-            part = split.part_of(result.row.identity or result.digest)
-            write(writers[part], result)
-            report.packed[part] += 1
-            report.ways[result.way] += 1
-            report.labels_by_digest[result.digest].append(result.row.label)
+            if part := report.place(result, split):
+                write(writers[part], result)
+            else:
+                report.dropped.append(Dropped(result.row.id, "same image as another person in another part"))
         if not report.packed:
             raise AgedgeError(f"{out}: nothing packed: " + (say(report.reasons()) or "the data set has no rows"))
         for writer in writers.values():
@@ -134,7 +156,7 @@ def describe(report: Report, preparation: Preparation, split: Split, source: str
 
 def write_dropped(dropped: list, path: Path) -> None:
     """Every dropped row with its reason."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         table = csv.writer(file)
         table.writerow(("id", "reason", "detail"))
         table.writerows((row.id, row.reason, row.detail) for row in dropped)

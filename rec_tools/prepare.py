@@ -9,6 +9,7 @@ from typing import Optional
 import cv2
 import numpy as np
 
+from agedge.faces.align import align, resize_square
 from agedge.faces.crop import Crop
 from agedge.sources import decode_image
 from rec_tools.rows import Dropped, Row
@@ -72,8 +73,6 @@ def cut(image: np.ndarray, preparation: Preparation) -> tuple:
     """The face (size, size, 3) and the way it was aligned; (None, "") where none was found."""
     if preparation.align == "none":
         return resize_square(image, preparation.size), "whole image"
-    from agedge.faces.align import align
-
     landmarks, way = find_landmarks(image, preparation.align), "landmarks found"
     if landmarks is None and preparation.set_crop is not None:
         landmarks = preparation.set_crop.points * (np.array(image.shape[1::-1]) / preparation.set_crop.size)
@@ -83,22 +82,11 @@ def cut(image: np.ndarray, preparation: Preparation) -> tuple:
     return align(image, landmarks, preparation.crop), way
 
 
-def find_landmarks(image: np.ndarray, align: str) -> Optional[np.ndarray]:
+def find_landmarks(image: np.ndarray, detector: str) -> Optional[np.ndarray]:
     """(5, 2) of the main face, by a detector that each process creates once."""
     global _detector
     from agedge.faces.detection import create_detector, main_face
 
     if _detector is None:
-        _detector = create_detector(align)
+        _detector = create_detector(detector)
     return main_face(_detector, image)
-
-
-def resize_square(image: np.ndarray, size: int) -> np.ndarray:
-    """The central square of an image, at (size, size)."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = image[top : top + side, left : left + side]
-    if side == size:
-        return square
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)

@@ -1,6 +1,7 @@
 """Which side of a split a face is on: decided by whom it shows, so that no person and no copy stands on both."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from agedge.errors import UsageError
@@ -17,13 +18,14 @@ class Split:
     @classmethod
     def parse(cls, text: str, seed: int = 0) -> "Split":
         """From "train=0.9,val=0.1"; "" is one part, "all". Raises `UsageError`."""
+        parts = [part.partition("=") for part in text.split(",") if part]
         try:
-            shares = {
-                name.strip(): float(share) for name, share in (part.split("=") for part in text.split(",") if part)
-            }
+            shares = {name: float(share) for name, _, share in parts}
         except ValueError:
-            raise UsageError(f"split '{text}': write it as train=0.9,val=0.1") from None
-        if shares and (abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) <= 0):
+            shares = {}
+        if len(shares) < len(parts) or not all(re.fullmatch(r"\w[\w-]*", name) for name in shares):
+            raise UsageError(f"split '{text}': write it as train=0.9,val=0.1")
+        if shares and not (abs(sum(shares.values()) - 1) <= 1e-6 and min(shares.values()) > 0):
             raise UsageError(f"split '{text}': the shares are to be positive and to add up to 1")
         return cls(shares or {"all": 1.0}, seed)
 

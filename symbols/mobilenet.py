@@ -51,6 +51,9 @@ def mobilenet100(size=112, **arguments):
 
 
 def _mobilenet(name, multiplier, size, stem_stride=1, **arguments):
+    if stem_stride not in (1, 2):
+        raise ValueError(f"stem_stride={stem_stride}: 1 or 2 is wanted")
+
     def body(prefix):
         return MobileNet(multiplier, stem_stride, prefix=prefix)
 

@@ -19,6 +19,10 @@ class AgeGenderNet(HybridBlock):
     def __init__(
         self, name, size, create_body, body_arguments, age_head="distribution", dropout=0.0, gender_weight=1.0
     ):
+        if not (isinstance(size, int) and size >= 16):
+            raise ValueError(f"size={size}: a side of at least 16 pixels is wanted")
+        if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
+            raise ValueError(f"dropout={dropout}: a share below 1 is wanted")
         # A fixed prefix gives the same parameter names in every process, and so in every file.
         super().__init__(prefix=f"{name}_")
         self.size = size

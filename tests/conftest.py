@@ -1,6 +1,7 @@
 """Every test starts from the same seed, and a failure prints it."""
 
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ def seed(request):
     value = 20261122
     random.seed(value)
     np.random.seed(value)
-    mxnet = __import__("sys").modules.get("mxnet")
+    mxnet = sys.modules.get("mxnet")
     if mxnet is not None:
         mxnet.random.seed(value)
-    request.node.user_properties.append(("seed", value))
+    request.node.add_report_section("setup", "seed", f"seed {value}")
     return value

@@ -24,6 +24,12 @@ def test_two_number_files_in_either_order():
     assert to_contract([[30, 1], [7, 0]], "age,gender").tolist() == expected
 
 
+def test_what_is_no_age_is_unknown():
+    columns = [[0, 30, -1], [1, 50, 20], [1, 3, 400], [3, 5, 5], [float("nan"), float("nan"), float("nan")]]
+    assert to_contract(columns)[:, 1].tolist() == [-1, -1, -1, 5, -1]
+    assert to_contract(columns)[:, 0].tolist() == [0, 1, 1, -1, -1]
+
+
 def test_what_older_tools_write_for_unknown_becomes_minus_one():
     assert to_contract([[9999, 30], [1, 9999]], "gender,age").tolist() == [[-1, 30, 30], [1, -1, -1]]
 

@@ -209,3 +209,52 @@ def test_a_wide_crop_is_moved_to_a_tight_one(tmp_path):
     (batch,) = evaluation_batches(tmp_path / "a.rec", 64, crop=tight)
     y, x = np.argwhere(batch.images[0][..., 0] > 128).mean(axis=0)
     assert np.abs(np.array([x, y]) - tight.points[0]).max() < 2.5
+
+
+def test_training_sees_no_label_that_evaluation_would_not(tmp_path):
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        for label in ([3, -5, 400], [np.nan, np.nan, np.nan], [1, 50, 20], [0, 7, 9]):
+            writer.write_labels(np.array(label), jpeg_of(9))
+    _, labels = next(training_batches(tmp_path / "a.rec", 32, 4, NO_AUGMENTATION, 0, 1))
+    expected = [[-1, -1, -1], [-1, -1, -1], [1, -1, -1], [0, 7, 9]]
+    assert sorted(labels.asnumpy().tolist()) == sorted(expected)
+    assert [record.label.tolist() for record in read_records(tmp_path / "a.rec")] == expected
+
+
+def test_training_and_evaluation_see_the_same_square_of_an_oblong_image(tmp_path):
+    image = np.full((64, 96, 3), 255, np.uint8)
+    image[:, 16:80] = 90
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        writer.write(exact(0, 1), cv2.imencode(".png", image)[1].tobytes())
+    data, _ = next(training_batches(tmp_path / "a.rec", 32, 1, NO_AUGMENTATION, 0, 1))
+    (batch,) = evaluation_batches(tmp_path / "a.rec", 32)
+    assert data.asnumpy().max() == batch.images.max() == 90
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("[1, 2]", "a.json: not what pack writes"),
+        ('{"labels": "sex"}', "a.json: not what pack writes"),
+        ("{", "a.json: not JSON"),
+        ('{"crop": {"size": 0, "points": [[0, 0], [0, 0], [0, 0], [0, 0], [0, 0]]}}', "a.json: a crop has a size"),
+        ('{"crop": {"size": 112}}', "a.json: no crop in it"),
+        ('{"labels": "age,gender"}', "a.rec: record 0: labels age,gender: the records carry 3 numbers, not 2"),
+    ],
+)
+def test_a_json_that_cannot_be_is_named(tmp_path, text, says):
+    path = write_faces(tmp_path / "a.rec", 2)
+    path.with_suffix(".json").write_text(text)
+    with pytest.raises(AgedgeError, match=says):
+        list(evaluation_batches(path, 32, crop=CROP))
+
+
+def test_images_that_opencv_refuses_are_bad_images(tmp_path):
+    tiny = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+    huge = tiny[:16] + (100000).to_bytes(4, "big") * 2 + tiny[24:]
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        for content in (jpeg_of(1), huge, jpeg_of(2)):
+            writer.write(exact(0, 1), content)
+    bad = []
+    assert sum(len(batch.index) for batch in evaluation_batches(tmp_path / "a.rec", 32, bad=bad)) == 2 and bad == [1]
+    assert prepare_training_file([tmp_path / "a.rec"], tmp_path / "cache.rec")[1] == 2

@@ -31,7 +31,7 @@ def read(
     given = {"name": name, "faces": faces, "seed": seed}
     wanted = {"version": VERSION, **{key: value for key, value in given.items() if value is not None}}
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        write_folder(root, faces or 3000, seed or 0, name or "imdb")
+        write_folder(root, 3000 if faces is None else faces, seed or 0, name or "imdb")
     try:
         note = json.loads((root / NOTE).read_text(encoding="utf-8"))
         found = {key: note[key] for key in wanted}

@@ -51,7 +51,7 @@ def read_line(line: dict, folder: Path):
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return Dropped(name, "path leaves the folder")
     try:
-        age = (value["age_min"], value["age_max"]) if value.get("age_min") else parse_age(value.get("age", ""))
+        age = (value["age_min"], value.get("age_max", "")) if value.get("age_min") else parse_age(value.get("age", ""))
         gender = GENDERS.get(value.get("gender", "").lower())
         if gender is None:
             return Dropped(name, "gender not understood", value["gender"])

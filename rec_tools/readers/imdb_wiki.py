@@ -19,7 +19,6 @@ from rec_tools.rows import Dropped, Row, Rows
 
 SOURCE = "IMDB-WIKI"
 TERMS = "IMDB-WIKI is for academic research only; the copyrights of the images belong to their owners."
-CROP = None  # the images are loose crops: faces are found and aligned by a detector
 
 STRUCTS = ("imdb", "wiki")
 NUMBERS = ("dob", "photo_taken", "gender", "face_score", "second_face_score")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
+from agedge.faces.align import align, resize_square
 from agedge.faces.crop import Crop
 from agedge.labels import LAYOUT, to_contract
 from agedge.records import RecordWriter, check_index, decode, label_layout, read_crop, read_raw
@@ -81,10 +82,8 @@ def training_batches(
     )
     cpu = mx.cpu()  # what the reader gives is "pinned", which operators refuse
     for batch in reader:
-        columns = batch.label[0].as_in_context(cpu)
-        if layout != ",".join(LAYOUT):
-            columns = mx.nd.array(to_contract(columns.asnumpy(), layout))
-        yield batch.data[0].as_in_context(cpu), columns
+        labels = mx.nd.array(to_contract(batch.label[0].asnumpy(), layout))
+        yield batch.data[0].as_in_context(cpu), labels
 
 
 class Faces(NamedTuple):
@@ -123,25 +122,17 @@ def fitting(path, size: int, crop: Optional[Crop]):
     """The function that brings a file's faces (or None) to a network's input: resized, and moved where crops differ."""
     packed = read_crop(path)
     if crop is None or packed is None or crop.same_as(packed):
-        return lambda image: image if image is None else _resize(image, size)
-    from agedge.faces.align import estimate_similarity
-
+        return lambda image: image if image is None else resize_square(image, size)
     log.info("%s: its faces are cut in another way than the model's; moved to the model's crop", path)
     wanted = crop.resized(size)
 
     def move(image):
         if image is None:
             return None
-        matrix = estimate_similarity(packed.resized(image.shape[0]).points, wanted.points)
-        return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        square = resize_square(image, min(image.shape[:2]))
+        return align(square, packed.resized(len(square)).points, wanted)
 
     return move
-
-
-def _resize(image: np.ndarray, size: int) -> np.ndarray:
-    if image.shape[:2] == (size, size):
-        return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_LINEAR)
 
 
 def prepare_training_file(paths: list, cache: Path, labels: str = "auto") -> tuple:
@@ -178,8 +169,7 @@ def find_bad_images(path, labels: str = "auto") -> list:
     """Numbers of the records that cannot be decoded (at an eighth of their size: a quick look at every one)."""
 
     def readable(record):
-        jpeg = np.frombuffer(record[1], np.uint8)
-        return jpeg.size > 0 and cv2.imdecode(jpeg, cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None
+        return decode(record[1], cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None
 
     bad, records, first = [], read_raw(path, labels), 0
     with ThreadPoolExecutor(2) as pool:

@@ -26,17 +26,15 @@ def run_door(door, argv=None) -> None:
         door = app
     try:
         door(argv, standalone_mode=True)
-    except (AgedgeError, OSError, KeyboardInterrupt) as error:
+    except (AgedgeError, OSError) as error:
         if debug:
             raise
         print(f"error: {describe(error)}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 130 if isinstance(error, KeyboardInterrupt) else 1)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 def describe(error: BaseException) -> str:
     """The error as one line: file first, then the reason."""
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())

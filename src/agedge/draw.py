@@ -73,7 +73,8 @@ def save_picture(picture: np.ndarray, folder, file: str, taken: set) -> Path:
 
     Raises `UsageError` where the source itself lies in `folder`, `AgedgeError` where the file cannot be written.
     """
-    folder, source = Path(folder), Path(file.replace("#", "_"))
+    folder, source = Path(folder), Path(file)
+    source = source.with_name(source.name.replace("#", "_"))  # a film's frame is FILM#NUMBER
     if source.parent.resolve() == folder.resolve():
         raise UsageError(f"{folder}: {source.name} itself lies there; choose another folder for the annotated pictures")
     suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".jpg"

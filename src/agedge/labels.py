@@ -46,7 +46,8 @@ def to_contract(columns: np.ndarray, layout: str = LAYOUTS[0]) -> np.ndarray:
     """Labels of any known layout as (n, 3) float32 [gender, age_min, age_max].
 
     `columns` is (n, 2) for the two-number layouts of older tools and (n, 3) for ours. Older tools write 9999 for
-    "unknown"; whatever is no gender and no age becomes -1. Raises `UsageError` where the layout does not fit.
+    "unknown"; whatever is no gender and no age, NaN among it, becomes -1. Raises `UsageError` where the layout does not
+    fit.
     """
     columns = np.asarray(columns, np.float32)
     if layout not in LAYOUTS:
@@ -58,7 +59,7 @@ def to_contract(columns: np.ndarray, layout: str = LAYOUTS[0]) -> np.ndarray:
     named = dict(zip(names, columns.T))
     low = named.get("age_min", named.get("age"))
     high = named.get("age_max", named.get("age"))
-    known_age = (low >= 0) & (high <= MAX_AGE)
+    known_age = (low >= 0) & (low <= high) & (high <= MAX_AGE)
     known_gender = np.isin(named["gender"], (FEMALE, MALE))
     return np.stack(
         [

@@ -13,7 +13,7 @@ from typing import Iterator, NamedTuple, Optional, Tuple
 import cv2
 import numpy as np
 
-from agedge.errors import AgedgeError
+from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.labels import LAYOUT, LAYOUTS, Label, to_contract
 from agedge.recordio import pack_frame, pack_image, read_frames, read_index, unpack_image
@@ -36,7 +36,7 @@ class RecordWriter:
         self._partial = {ext: self.path.with_suffix(f".{ext}.partial") for ext in ("rec", "idx", "csv", "json")}
         self._rec = open(self._partial["rec"], "wb")
         self._idx = open(self._partial["idx"], "w", encoding="ascii")
-        self._csv = open(self._partial["csv"], "w", encoding="utf-8", newline="")
+        self._csv = open(self._partial["csv"], "w", encoding="utf-8", errors="backslashreplace", newline="")
         self._table = csv.writer(self._csv)
         self._table.writerow(CSV_COLUMNS)
 
@@ -58,16 +58,18 @@ class RecordWriter:
         return self
 
     def __exit__(self, kind, error, traceback):
-        for file in (self._rec, self._idx, self._csv):
-            with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
-                file.close()
-        if kind is None:
-            info = {"labels": LAYOUTS[0], "count": self.count, **self.info}
-            self._partial["json"].write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
-            for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
-                self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
-        for partial in self._partial.values():
-            partial.unlink(missing_ok=True)
+        try:
+            for file in (self._rec, self._idx, self._csv):
+                with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+                    file.close()
+            if kind is None:
+                info = {"labels": LAYOUTS[0], "count": self.count, **self.info}
+                self._partial["json"].write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+                for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
+                    self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
+        finally:
+            for partial in self._partial.values():
+                partial.unlink(missing_ok=True)
 
 
 class Record(NamedTuple):
@@ -84,9 +86,12 @@ def read_info(path) -> dict:
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        info = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise AgedgeError(f"{file}: not JSON: {error}") from None
+    if not isinstance(info, dict) or info.get("labels", LAYOUTS[0]) not in LAYOUTS:
+        raise AgedgeError(f"{file}: not what pack writes: no label layout of {'; '.join(LAYOUTS)} in it")
+    return info
 
 
 def read_crop(path) -> Optional[Crop]:
@@ -101,8 +106,10 @@ def label_layout(path, labels: str = "auto") -> str:
         return labels
     if "labels" in read_info(path):
         return read_info(path)["labels"]
-    _, record = next(read_frames(path))
-    width = unpack_image(record)[0].size
+    try:
+        width = unpack_image(next(read_frames(path))[1])[0].size
+    except ValueError as error:
+        raise AgedgeError(f"{path}: record 0: {error}") from None
     if width != len(LAYOUT):
         raise AgedgeError(
             f"{path}: labels of {width} numbers and no JSON beside it: say --labels gender,age or age,gender"
@@ -116,9 +123,9 @@ def read_raw(path, labels: str = "auto") -> Iterator[Tuple[np.ndarray, bytes]]:
     for number, (_, record) in enumerate(read_frames(path)):
         try:
             label, _, jpeg = unpack_image(record)
-        except ValueError as error:
+            yield to_contract(label[None], layout)[0], jpeg
+        except (ValueError, UsageError) as error:
             raise AgedgeError(f"{path}: record {number}: {error}") from None
-        yield to_contract(label[None], layout)[0], jpeg
 
 
 def read_records(path, labels: str = "auto") -> Iterator[Record]:
@@ -127,9 +134,12 @@ def read_records(path, labels: str = "auto") -> Iterator[Record]:
         yield Record(index, label, decode(jpeg))
 
 
-def decode(jpeg: bytes) -> Optional[np.ndarray]:
-    """(h, w, 3) BGR uint8, or None where the bytes are no image."""
-    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
+def decode(jpeg: bytes, form: int = cv2.IMREAD_COLOR) -> Optional[np.ndarray]:
+    """(h, w, 3) BGR uint8, or None where the bytes are no image. `form`: one of OpenCV's other forms."""
+    try:
+        return cv2.imdecode(np.frombuffer(jpeg, np.uint8), form) if jpeg else None
+    except cv2.error:  # sides of no length, or of more than OpenCV allows
+        return None
 
 
 def check_index(path) -> int:

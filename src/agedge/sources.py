@@ -76,6 +76,7 @@ def read_images(sources: Iterable) -> Iterator[Picture]:
             if source.isdigit() and not path.exists():
                 yield from _read_frames(source, cv2.VideoCapture(int(source)), "no such camera")
             elif path.is_dir():
+                source = str(path)  # without a slash at its end, as errors name it
                 yield from map(_read_picture, list_images(path))
             elif path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
                 yield from _read_frames(source, cv2.VideoCapture(source), "not a video that OpenCV can read")

@@ -17,7 +17,7 @@ class DistributionHead(HybridBlock):
 
     def __init__(self, sigma=2.5, l1=0.1, prefix=None):
         super().__init__(prefix=prefix)
-        self.sigma, self.l1 = sigma, l1
+        self.sigma, self.l1 = float(sigma), float(l1)
         with self.name_scope():
             self.dense = nn.Dense(LAST_AGE + 1)
         self.years = years_constant(self.params)
@@ -35,7 +35,7 @@ class DistributionHead(HybridBlock):
         gaussian = F.softmax(-(F.broadcast_sub(years, low) ** 2) / (2 * self.sigma**2))
         exact_loss = -F.sum(gaussian * log_p, axis=1, keepdims=True)
 
-        inside = F.broadcast_greater_equal(years, low) * F.broadcast_lesser_equal(years, high)
+        inside = F.broadcast_greater_equal(years, F.floor(low)) * F.broadcast_lesser_equal(years, F.ceil(high))
         masked = log_p + (inside - 1) * 1e4
         peak = F.BlockGrad(F.max(masked, axis=1, keepdims=True))
         mass_loss = -(peak + F.log(F.sum(F.exp(F.broadcast_sub(masked, peak)), axis=1, keepdims=True)))

@@ -16,7 +16,7 @@ class OrdinalHead(HybridBlock):
 
     def __init__(self, weight=0.1, prefix=None):
         super().__init__(prefix=prefix)
-        self.weight = weight
+        self.weight = float(weight)
         with self.name_scope():
             self.dense = nn.Dense(self.units)
 

@@ -13,7 +13,7 @@ class RegressionHead(HybridBlock):
 
     def __init__(self, weight=0.2, prefix=None):
         super().__init__(prefix=prefix)
-        self.weight = weight
+        self.weight = float(weight)
         with self.name_scope():
             self.dense = nn.Dense(1)
 

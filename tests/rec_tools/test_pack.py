@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -78,6 +79,17 @@ def test_every_row_is_packed_once_and_copies_stay_together(tmp_path, capsys):
     assert read_crop(out / "train.rec").same_as(Crop.named("utkface", 112))
 
 
+def test_one_image_of_two_persons_stays_on_one_side(tmp_path):
+    picture = cv2.imencode(".jpg", np.full((40, 40, 3), 99, np.uint8))[1].tobytes()
+    rows = []
+    for i in range(30):
+        (tmp_path / f"{i}.jpg").write_bytes(picture)
+        rows.append(Row(f"{i}.jpg", tmp_path / f"{i}.jpg", exact(0, 9), identity=f"person {i}"))
+    report = pack(rows, tmp_path / "out", Split.parse("a=0.5,b=0.5"), Preparation(size=32), source="", terms="")
+    assert len(report.packed) == 1 and sum(report.packed.values()) + len(report.dropped) == 30
+    assert set(report.reasons()) == {"same image as another person in another part"}
+
+
 def test_gender_of_utkface_is_turned_to_the_contract(tmp_path):
     write_utkface(tmp_path / "UTKFace", 2)
     run("pack", "utkface", "--root", tmp_path / "UTKFace", "--out", tmp_path / "out", "--workers", 0)
@@ -92,8 +104,9 @@ def test_bad_images_are_counted_and_named_and_the_rest_is_packed(tmp_path, capsy
     (root / "52_0_0_20170101.jpg.chip.jpg").write_bytes(good[: len(good) // 2])
     (root / "130_0_0_20170101.jpg.chip.jpg").write_bytes(good)
     (root / "face.jpg.chip.jpg").write_bytes(good)
+    (root / os.fsdecode(b"40_0_0_2017\xff.jpg.chip.jpg")).write_bytes(good)  # a name that is not UTF-8
     assert run("pack", "utkface", "--root", root, "--out", tmp_path / "out", "--workers", 1) == 0
-    assert "all.rec (20)" in capsys.readouterr().out
+    assert "all.rec (21)" in capsys.readouterr().out
     with open(tmp_path / "out/dropped.csv", newline="") as file:
         dropped = {row["id"].split("_")[0]: (row["reason"], row["detail"]) for row in csv.DictReader(file)}
     assert dropped["50"][0] == dropped["51"][0] == dropped["52"][0] == "image not readable"
@@ -118,7 +131,9 @@ def test_a_pack_of_nothing_fails_and_leaves_no_record_file(tmp_path, capsys):
         (["utkface", "--split", "train=0.9"], 2, "add up to 1"),
         (["utkface", "--split", "most"], 2, "write it as train=0.9,val=0.1"),
         (["utkface", "--crop", "tight"], 2, "choose one of arcface, utkface"),
-        (["utkface", "--size", "3"], 2, "16 to 1024"),
+        (["utkface", "--split", "../x=1"], 2, "write it as train=0.9,val=0.1"),
+        (["utkface", "--split", "a=0.5,a=0.5"], 2, "write it as train=0.9,val=0.1"),
+        (["utkface", "--split", "a=nan,b=0.5"], 2, "add up to 1"),
         (["utkface"], 1, "no UTKFace images in it"),
         (["faces"], 1, "faces.csv: missing"),
         (["imdb_wiki"], 1, ".mat"),

@@ -43,6 +43,12 @@ def test_distribution_loss_of_an_interval_is_the_mass_inside():
     np.testing.assert_allclose(loss, [-np.log(p[0, 20:30].sum()), -np.log(p[1, 70:].sum())], rtol=1e-4)
 
 
+def test_an_interval_between_two_whole_years_holds_both():
+    logits = np.full((1, 101), -40, np.float32)
+    logits[0, 31] = 10
+    assert age_loss(head_of("distribution", l1=0), nd.array(logits), (30.2, 30.8)).asscalar() < 1e-3
+
+
 def test_an_interval_asks_for_no_age_inside_of_it():
     head = head_of("distribution", l1=1.0)
     logits = np.full((1, 101), -40, np.float32)

@@ -51,3 +51,14 @@ def _shrink(image: np.ndarray, matrix: np.ndarray, size: int, factor: float) -> 
     zoom = np.array([(x2 - x1) / width, (y2 - y1) / height])
     back = np.array([[zoom[0], 0, x1 + 0.5 * zoom[0] - 0.5], [0, zoom[1], y1 + 0.5 * zoom[1] - 0.5], [0, 0, 1]])
     return small, matrix @ back
+
+
+def resize_square(image: np.ndarray, size: int) -> np.ndarray:
+    """The central square of an image (h, w, 3), at (size, size); what MXNet's reader shows of one in training."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = image[top : top + side, left : left + side]
+    if side == size:
+        return square
+    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)

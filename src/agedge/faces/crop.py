@@ -50,8 +50,8 @@ class Crop:
             crop = cls(int(value["size"]), np.array(value["points"], np.float64))
         except (KeyError, TypeError, ValueError) as error:
             raise AgedgeError(f"{file}: no crop in it: {error!r}") from error
-        if crop.points.shape != (5, 2):
-            raise AgedgeError(f"{file}: a crop has five points, this one has the shape {crop.points.shape}")
+        if crop.size < 1 or crop.points.shape != (5, 2) or not np.isfinite(crop.points).all():
+            raise AgedgeError(f"{file}: a crop has a size and five points, this one is {value}")
         return crop
 
     def same_as(self, other: "Crop", tolerance: float = 0.02) -> bool:

@@ -10,8 +10,16 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.crop import Crop
+from agedge.labels import MAX_AGE
 
 FORMAT = 1
+# The parts that each runtime's model has.
+FILES = {
+    "mxnet": ("symbol", "params"),
+    "onnx": ("model",),
+    "ncnn": ("param", "bin"),
+    "ncnn-fp16": ("param", "bin"),
+}
 
 
 @dataclass
@@ -69,13 +77,13 @@ class Card:
         return path
 
     def age_interval(self, age: np.ndarray) -> tuple:
-        """(low, high) in years around predicted ages (n,); NaN where the model was not calibrated."""
+        """(low, high) in years about predicted ages (n,), which they hold; NaN where the model was not calibrated."""
         if not self.interval:
             return np.full_like(age, np.nan), np.full_like(age, np.nan)
         at = self.interval["age"]
         low = age + np.interp(age, at, self.interval["low"])
         high = age + np.interp(age, at, self.interval["high"])
-        return np.clip(low, 0, None), high
+        return np.clip(np.minimum(low, age), 0, None), np.clip(np.maximum(high, age), None, MAX_AGE)
 
 
 def fixed_inputs(card: Card) -> dict:
@@ -101,9 +109,25 @@ def load_card(model) -> Card:
         if version != FORMAT:
             raise AgedgeError(f"{path}: card format {version}; this version reads {FORMAT}")
         crop = value.pop("crop")
-        return Card(**value, crop=Crop.from_json(crop, path) if crop else None, folder=path.parent)
+        card = Card(**value, crop=Crop.from_json(crop, path) if crop else None, folder=path.parent)
+        check_card(card)
+        return card
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AgedgeError(f"{path}: not a model card: {error}") from error
+        raise AgedgeError(f"{path}: not a model card: {error!r}") from error
+
+
+def check_card(card: Card) -> None:
+    """Raises one of Python's own errors where a card is not what a runtime can go by."""
+    if not (isinstance(card.input["size"], int) and card.input["size"] > 0 and isinstance(card.input["name"], str)):
+        raise ValueError(f"input {card.input}")
+    for name in ("network", "outputs", "files", "sha256", "blobs", "interval", "error", "training"):
+        if not isinstance(getattr(card, name), dict):
+            raise ValueError(f"{name} is no object")
+    for runtime, parts in card.files.items():
+        if set(parts) != set(FILES[runtime]) or not all(isinstance(part, str) for part in parts.values()):
+            raise ValueError(f"files of {runtime}: {', '.join(FILES[runtime])} are wanted")
+    fixed_inputs(card)
+    card.age_interval(np.zeros(1))
 
 
 def checksum(path: Path) -> str:

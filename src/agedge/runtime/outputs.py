@@ -23,6 +23,11 @@ class Prediction:
     age: np.ndarray
     p_male: np.ndarray
 
+    @property
+    def is_male(self) -> np.ndarray:
+        """(n,) bool; a face at exactly 0.5 counts as female, as everywhere."""
+        return self.p_male > 0.5
+
 
 def recognise_outputs(widths: Dict[str, int]) -> Dict[str, str]:
     """The card's `outputs` for a network whose outputs are `widths`, name -> numbers a face."""

@@ -46,10 +46,13 @@ def read_state(path) -> dict:
         with zipfile.ZipFile(path) as file:
             if damaged := file.testzip():
                 raise AgedgeError(f"{path}: damaged in {damaged}")
-            return json.loads(file.read(STATE))
+            state = json.loads(file.read(STATE))
+            for name in (PARAMS, TRAINER):
+                file.getinfo(name)
+            return {**state, "epoch": int(state["epoch"]), "step": int(state["step"])}
     except FileNotFoundError:
         raise AgedgeError(f"{path}: no such checkpoint") from None
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise AgedgeError(f"{path}: not a checkpoint of a run: {error}") from None
 
 

@@ -56,6 +56,6 @@ def find_contexts(gpus: str) -> list:
     except ValueError:
         raise UsageError(f"--gpus {gpus}: write numbers with commas, such as 0,1") from None
     there = mx.context.num_gpus()
-    if missing := [number for number in numbers if number >= there]:
+    if missing := [number for number in numbers if not 0 <= number < there]:
         raise AgedgeError(f"--gpus {gpus}: MXNet sees {there} GPUs here, not number {missing[0]} (see make gpu)")
     return [mx.gpu(number) for number in numbers]

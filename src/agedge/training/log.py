@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+from agedge.errors import AgedgeError
 from agedge.evaluation.plots import plot_curves
 
 
@@ -20,10 +21,12 @@ class RunLog:
     def write(self, row: dict) -> None:
         """Add an epoch's figures, and draw the curves anew."""
         self.rows.append(row)
-        with open(self.path, "w", encoding="utf-8", newline="") as file:
+        partial = self.path.with_suffix(".partial")
+        with open(partial, "w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, list(row), extrasaction="ignore")
             table.writeheader()
             table.writerows(self.rows)
+        partial.replace(self.path)
         for key, value in row.items():
             if key != "epoch" and value is not None:
                 self.board.add_scalar(key, value, row["epoch"])
@@ -35,8 +38,12 @@ class RunLog:
 
 
 def read_log(path: Path) -> list:
-    """The rows of a log.csv, as numbers; [] where there is none."""
+    """The rows of a log.csv, as numbers; [] where there is none. Raises `AgedgeError` where it is damaged."""
     if not path.is_file():
         return []
     with open(path, encoding="utf-8", newline="") as file:
-        return [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            rows = list(csv.DictReader(file))
+            return [{key: float(value) if value else None for key, value in row.items()} for row in rows]
+        except (ValueError, TypeError, csv.Error) as error:
+            raise AgedgeError(f"{path}: not the log of a run: {error}") from None

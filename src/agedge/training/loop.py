@@ -9,11 +9,12 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from agedge.batches import prepare_training_file, training_batches
-from agedge.errors import AgedgeError
+from agedge.batches import training_batches
+from agedge.errors import AgedgeError, UsageError, choices
 from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import measure
 from agedge.training.checkpoint import load_checkpoint, load_pretrained, save_checkpoint
+from agedge.training.data import open_data
 from agedge.training.log import RunLog
 from agedge.training.recipe import as_plain
 from agedge.training.schedule import learning_rate
@@ -30,17 +31,14 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
     import mxnet as mx
     from mxnet import autograd, gluon
 
-    from agedge.training.objective import Inference, Objective, Tallies
+    from agedge.training.objective import Objective, Tallies
 
     folder = open_folder(Path(recipe.run.dir), resume)
-    file, count, layout = prepare_training_file(
-        as_paths(recipe.data.train, "data.train"), folder / "cache" / "train.rec", recipe.data.labels
-    )
-    (val,) = as_paths(recipe.data.val, "data.val")
+    faces = open_data(recipe, folder / "cache" / "train.rec")
     size, batch_size = network.size, recipe.train.batch_size
-    total_steps = -(-count // batch_size) * recipe.train.epochs
+    steps_an_epoch = -(-faces.count // batch_size)
+    total_steps = steps_an_epoch * recipe.train.epochs
     total_steps = min(total_steps, recipe.train.max_steps or total_steps)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False), encoding="utf-8")
 
     # Where to start from: the run's own checkpoint, else given weights, else scratch.
     mx.random.seed(recipe.train.seed)
@@ -49,24 +47,29 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
     if recipe.pretrained and not resume:
         log.info("starting from %s", load_pretrained(network, recipe.pretrained, contexts))
     network.fuse(recipe.train.fuse and all(context.device_type == "cpu" for context in contexts))
-    objective, inference = Objective(network), Inference(network)
+    objective = Objective(network)
     objective.hybridize(static_alloc=True, static_shape=True)
-    inference.hybridize(static_alloc=True)
+    predict = predictor(network, contexts[0])
     trainer = gluon.Trainer(network.collect_params(), recipe.optimizer.name, optimizer_options(recipe.optimizer))
     rate = learning_rate(recipe.optimizer, total_steps)
     state = {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "seed": recipe.train.seed}
     if resume:
         state = load_checkpoint(folder / "last.ckpt", network, trainer, contexts)
+        check_same_optimizer(state, recipe, folder)
         log.info("resuming after epoch %d, step %d", state["epoch"], state["step"])
+    state["optimizer"] = as_plain(recipe.optimizer)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False), encoding="utf-8")
     history = RunLog(folder, state["epoch"])
 
     while state["epoch"] < recipe.train.epochs and state["step"] < total_steps:
         epoch = state["epoch"] + 1
         # All chance in an epoch follows from the seed and its number, so that a resumed run goes the same way.
         seed = seed_everything(recipe.train.seed, epoch)
-        batches = training_batches(file, size, batch_size, recipe.augment, seed, recipe.data.threads, layout)
+        batches = training_batches(
+            faces.train, size, batch_size, recipe.augment, seed, recipe.data.threads, faces.layout
+        )
         tallies, started = Tallies(), time.time()
-        bar = tqdm(batches, f"epoch {epoch}", -(-count // batch_size), leave=False, disable=not progress)
+        bar = tqdm(batches, f"epoch {epoch}", steps_an_epoch, leave=False, disable=not progress)
         for data, labels in bar:
             trainer.set_learning_rate(rate(state["step"]))
             losses = []
@@ -90,7 +93,7 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
         figures, seconds = tallies.means(), time.time() - started
 
         # Validate, and keep the last and the best.
-        answers = ask(predictor(inference, contexts[0]), val, size, labels=recipe.data.labels)
+        answers = ask(predict, faces.val, size, labels=faces.val_layout, crop=faces.crop)
         measured = measure(answers.labels, answers.ages, answers.p_male)
         score = measured["age_mae"] if measured["age_mae"] is not None else -measured["gender_acc"]
         is_best = state["best"] is None or score < state["best"]
@@ -118,7 +121,7 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
             "epoch %d: %s; on %s %s%s",
             epoch,
             say(figures),
-            val.name,
+            faces.val.name,
             say(measured),
             " (best)" if is_best else "",
         )
@@ -138,16 +141,22 @@ def open_folder(folder: Path, resume: bool) -> Path:
     return folder
 
 
-def as_paths(value, key: str) -> list:
-    """The files that a recipe names. Raises `AgedgeError` where it names none."""
-    paths = [Path(path) for path in (value if isinstance(value, (list, tuple)) else [value]) if path]
-    if not paths:
-        raise AgedgeError(f"{key}: not given; say {key}=FILE.rec (python -m rec_tools pack makes one)")
-    return paths
+def check_same_optimizer(state: dict, recipe, folder: Path) -> None:
+    """Raises `UsageError` where a run is to be resumed with another optimizer than the one that was saved with it."""
+    begun = state.get("optimizer", {})
+    for key in ("name", "wd", "momentum"):
+        if begun.get(key, recipe.optimizer[key]) != recipe.optimizer[key]:
+            raise UsageError(
+                f"{folder / 'last.ckpt'}: was begun with optimizer.{key}={begun[key]}, not {recipe.optimizer[key]}"
+            )
 
 
 def optimizer_options(optimizer) -> dict:
-    """What MXNet's optimizer of that name takes from the recipe."""
+    """What MXNet's optimizer of that name takes from the recipe. Raises `UsageError` on an unknown name."""
+    from mxnet.optimizer import Optimizer
+
+    if optimizer.name not in Optimizer.opt_registry:
+        raise choices("optimizer.name", optimizer.name, sorted(Optimizer.opt_registry))
     options = {"learning_rate": optimizer.lr, "wd": optimizer.wd}
     return {**options, "momentum": optimizer.momentum} if optimizer.name in ("sgd", "nag") else options
 
@@ -177,12 +186,16 @@ def say(figures: dict) -> str:
     return ", ".join(form.format(figures[key]) for key, form in forms if figures.get(key) is not None)
 
 
-def predictor(inference, context):
-    """The network in training as a model to be asked: (n, size, size, 3) BGR uint8 -> `Prediction`."""
+def predictor(network, context):
+    """A network as a model to be asked: (n, size, size, 3) BGR uint8 -> `Prediction`."""
     from mxnet import nd
 
     from agedge.runtime.model import to_network_input
     from agedge.runtime.outputs import Prediction
+    from agedge.training.objective import Inference
+
+    inference = Inference(network)
+    inference.hybridize(static_alloc=True)
 
     def predict(images: np.ndarray) -> Prediction:
         age, p_male = inference(nd.array(to_network_input(images), ctx=context))

@@ -9,7 +9,7 @@ import yaml
 from easydict import EasyDict
 
 from agedge.batches import NO_AUGMENTATION, check_augmentation
-from agedge.errors import AgedgeError, UsageError
+from agedge.errors import AgedgeError, UsageError, choices
 
 DEFAULTS = {
     # name and size, and whatever else the network's builder takes: symbols.create answers for those
@@ -44,6 +44,16 @@ DEFAULTS = {
 }
 
 OPEN_SECTIONS = ("network",)
+AT_LEAST = (
+    ("data", "threads", 1),
+    ("train", "epochs", 1),
+    ("train", "batch_size", 1),
+    ("train", "log_every", 1),
+    ("train", "max_steps", 0),
+    ("train", "seed", 0),
+    ("optimizer", "lr", 0),
+    ("optimizer", "warmup", 0),
+)
 
 
 def load_recipe(path, overrides=()) -> EasyDict:
@@ -58,7 +68,7 @@ def load_recipe(path, overrides=()) -> EasyDict:
             given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
         except FileNotFoundError:
             raise AgedgeError(f"{path}: no such recipe") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise AgedgeError(f"{path}: not YAML: {error}") from None
         if not isinstance(given, dict):
             raise AgedgeError(f"{path}: a recipe is a mapping of sections")
@@ -76,7 +86,10 @@ def parse_override(text: str) -> dict:
     key, separator, value = text.partition("=")
     if not separator:
         raise UsageError(f"'{text}': write an override as key=value, such as optimizer.lr=0.001")
-    value = yaml.safe_load(value)
+    try:
+        value = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"'{text}': '{value}' is not YAML") from None
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)  # YAML 1.1 takes 1e-3 for a string
@@ -104,20 +117,35 @@ def lay_over(recipe: dict, given: dict, source: str, section: str = "") -> None:
 
 def check_values(recipe: dict) -> None:
     """Raises `UsageError` on values that no run can have."""
-    for section, key, least in (
-        ("train", "epochs", 1),
-        ("train", "batch_size", 1),
-        ("optimizer", "lr", 0),
-        ("optimizer", "warmup", 0),
-        ("data", "threads", 1),
-        ("train", "max_steps", 0),
-    ):
-        value = recipe[section][key]
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= least:
-            raise UsageError(f"{section}.{key}={value}: a number of at least {least} is wanted")
+    for section, defaults in DEFAULTS.items():
+        if isinstance(defaults, dict) and section not in OPEN_SECTIONS:
+            for key, default in defaults.items():
+                check_type(f"{section}.{key}", recipe[section][key], default)
+    check_type("pretrained", recipe["pretrained"], "")
+    for section, key, least in AT_LEAST:
+        if not recipe[section][key] >= least:
+            raise UsageError(f"{section}.{key}={recipe[section][key]}: a number of at least {least} is wanted")
     if recipe["optimizer"]["schedule"] not in ("cosine", "steps"):
-        raise UsageError(f"optimizer.schedule={recipe['optimizer']['schedule']}: choose one of cosine, steps")
+        raise choices("optimizer.schedule", recipe["optimizer"]["schedule"], ("cosine", "steps"))
     check_augmentation(recipe["augment"])
+
+
+def check_type(name: str, value, default) -> None:
+    """Raises `UsageError` where a value is not of its default's kind; where a file is named, a list of them may be."""
+    if isinstance(default, bool):
+        fits, wanted = isinstance(value, bool), "true or false"
+    elif isinstance(default, int):
+        fits, wanted = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    elif isinstance(default, float):
+        fits, wanted = isinstance(value, (int, float)) and not isinstance(value, bool), "a number"
+    elif isinstance(default, list):
+        fits = isinstance(value, (list, tuple)) and all(isinstance(step, (int, float)) for step in value)
+        wanted = "a list of numbers, such as [40000, 70000],"
+    else:
+        names = value if isinstance(value, (list, tuple)) and name.startswith("data.") else [value]
+        fits, wanted = all(isinstance(text, str) for text in names), "a text"
+    if not fits:
+        raise UsageError(f"{name}={value}: {wanted} is wanted")
 
 
 def as_plain(recipe) -> dict:
