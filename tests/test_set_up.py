@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 def shell(*words, **environment):
     # A make above this test hands its own variables down.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "PYTHON")}
     environment = {**inherited, **environment}
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment)
 
