@@ -6,11 +6,11 @@ from typing import List, Optional
 
 import typer
 
-import symbols
 from agedge.cli import run_door
 from agedge.errors import UsageError
 from agedge.training.flags import find_contexts, flags_to_overrides
 from agedge.training.recipe import load_recipe
+from agedge.training.threads import use_all_cores
 
 log = logging.getLogger("train")
 
@@ -23,7 +23,7 @@ def main(
     quiet: bool = typer.Option(False, "--quiet", help="No progress bar."),
     data_dir: Optional[Path] = typer.Option(None, help="Folder with train.rec and val.rec."),
     prefix: str = typer.Option("", help="Where the run goes: run.dir."),
-    network: str = typer.Option("", help=f"network.name: {', '.join(symbols.names())}; mobilenet with --multiplier."),
+    network: str = typer.Option("", help="network.name, such as mobilenet025; or mobilenet, with --multiplier."),
     multiplier: Optional[float] = typer.Option(None, help="With --network mobilenet: 0.25, 0.5 or 1.0."),
     per_batch_size: Optional[int] = typer.Option(None, help="Faces a device and step."),
     lr: Optional[float] = typer.Option(None, help="optimizer.lr"),
@@ -40,6 +40,9 @@ def main(
     settings = load_recipe(recipe, [*given, *(overrides or ())])
     if ckpt is not None:
         log.info("--ckpt: last.ckpt and best.ckpt are kept whatever it says")
+    use_all_cores()
+    import symbols
+
     try:
         built = symbols.create(**settings.network)
     except (TypeError, ValueError) as error:

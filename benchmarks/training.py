@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 import typer
 
-import symbols
 from agedge.cli import run_door
 from agedge.labels import exact
 from agedge.records import RecordWriter
 from agedge.training.log import read_log
 from agedge.training.loop import optimizer_options, train
 from agedge.training.recipe import load_recipe
+from agedge.training.threads import use_all_cores
 
 
 def write_faces(path: Path, count: int, size: int) -> Path:
@@ -33,6 +33,12 @@ def write_faces(path: Path, count: int, size: int) -> Path:
     return path
 
 
+def create(recipe):
+    import symbols
+
+    return symbols.create(**recipe.network)
+
+
 def time_compute(recipe, steps: int) -> float:
     """Images a second on a batch that never changes."""
     import mxnet as mx
@@ -40,7 +46,7 @@ def time_compute(recipe, steps: int) -> float:
 
     from agedge.training.objective import Objective
 
-    network = symbols.create(**recipe.network)
+    network = create(recipe)
     network.initialize_for_training(mx.cpu())
     network.fuse(recipe.train.fuse)
     objective = Objective(network)
@@ -66,7 +72,7 @@ def time_loop(recipe) -> float:
     """Images a second of a second epoch, from reading the .rec to the last step; validation is not counted."""
     import mxnet as mx
 
-    folder = train(symbols.create(**recipe.network), recipe, [mx.cpu()], progress=False)
+    folder = train(create(recipe), recipe, [mx.cpu()], progress=False)
     return read_log(folder / "log.csv")[1]["images_per_s"]
 
 
@@ -77,6 +83,7 @@ def main(
     repeats: int = typer.Option(3),
 ):
     """A table of both stems of a recipe's network, medians of several turns."""
+    use_all_cores()
     print(f"{'stem stride':>11} {'compute':>9} {'loop':>9} {'loop/compute':>13}")
     for stride in (1, 2):
         compute, loop = [], []
