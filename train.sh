@@ -3,7 +3,7 @@
 #   DATA_DIR  folder that holds imdb_crop/ and wiki_crop/ as they are distributed   (default: data)
 #   RECIPE    a recipe of recipes/, by its name                                     (default: mobilenet025)
 #   GPUS      such as 0,1; empty: the CPU
-#   DEMO=1    draw both sets instead: FACES=3000 of them, EPOCHS=16, a small input
+#   DEMO=1    draw both sets instead: FACES=3000 of them, EPOCHS=30, a small input
 # Words behind the command go to train.py: sh train.sh optimizer.lr=0.001
 set -eu
 cd "$(dirname "$0")"
@@ -25,7 +25,7 @@ quick=
 dataset="imdb_wiki --align mtcnn --crop utkface"
 if [ -n "${DEMO:-}" ]; then
     dataset="drawn --faces ${FACES:-3000}"
-    quick="network.size=64 network.stem_stride=2 train.epochs=${EPOCHS:-16} train.batch_size=32 optimizer.warmup=20"
+    quick="network.size=64 network.stem_stride=2 train.epochs=${EPOCHS:-30} train.batch_size=32 optimizer.warmup=20"
 fi
 
 for set in imdb wiki; do

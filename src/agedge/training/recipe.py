@@ -19,7 +19,7 @@ DEFAULTS = {
         "train": "",  # FILE.rec or a list of them
         "val": "",  # FILE.rec
         "labels": "auto",  # gender,age or age,gender for files of older tools
-        "threads": 2,  # that decode and augment; the reader is far faster than the network
+        "threads": 1,  # that decode and augment: 2,900 faces/s each, far faster than a network trains
     },
     "augment": NO_AUGMENTATION,
     "optimizer": {
