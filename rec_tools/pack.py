@@ -94,7 +94,11 @@ def pack(
     with ExitStack() as stack:
         writers = {part: stack.enter_context(RecordWriter(out / f"{part}.rec")) for part in split.shares}
         for result in tqdm(
-            prepare_in_order(todo, preparation, workers), "packing", len(todo), unit=" faces", disable=not progress
+            prepare_in_order(todo, preparation, workers),
+            "packing",
+            len(todo),
+            unit=" faces",
+            disable=None if progress else True,
         ):
             if isinstance(result, Dropped):
                 report.dropped.append(result)

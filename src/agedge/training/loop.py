@@ -69,7 +69,7 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
             faces.train, size, batch_size, recipe.augment, seed, recipe.data.threads, faces.layout
         )
         tallies, started = Tallies(), time.time()
-        bar = tqdm(batches, f"epoch {epoch}", steps_an_epoch, leave=False, disable=not progress)
+        bar = tqdm(batches, f"epoch {epoch}", steps_an_epoch, leave=False, disable=None if progress else True)
         for data, labels in bar:
             trainer.set_learning_rate(rate(state["step"]))
             losses = []
