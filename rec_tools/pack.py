@@ -93,13 +93,9 @@ def pack(
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         writers = {part: stack.enter_context(RecordWriter(out / f"{part}.rec")) for part in split.shares}
-        for result in tqdm(
-            prepare_in_order(todo, preparation, workers),
-            "packing",
-            len(todo),
-            unit=" faces",
-            disable=None if progress else True,
-        ):
+        results = prepare_in_order(todo, preparation, workers)
+        # None: a bar where there is a terminal
+        for result in tqdm(results, "packing", len(todo), unit=" faces", disable=None if progress else True):
             if isinstance(result, Dropped):
                 report.dropped.append(result)
                 continue
