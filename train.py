@@ -22,6 +22,7 @@ def main(
     gpus: str = typer.Option("", help="GPUs to train on, such as 0,1; none: the CPU."),
     quiet: bool = typer.Option(False, "--quiet", help="No progress bar."),
     data_dir: Optional[Path] = typer.Option(None, help="Folder with train.rec and val.rec."),
+    labels: str = typer.Option("", help="data.labels: gender,age or age,gender for files of older tools."),
     prefix: str = typer.Option("", help="Where the run goes: run.dir."),
     network: str = typer.Option("", help="network.name, such as mobilenet025; or mobilenet, with --multiplier."),
     multiplier: Optional[float] = typer.Option(None, help="With --network mobilenet: 0.25, 0.5 or 1.0."),
@@ -35,7 +36,18 @@ def main(
 ):
     """Train, resume or fine-tune a network. The folder of the run then holds its model and what was measured of it."""
     given = flags_to_overrides(
-        data_dir, prefix, network, multiplier, per_batch_size, lr, lr_steps, pretrained, max_steps, end_epoch, gpus
+        data_dir,
+        prefix,
+        network,
+        multiplier,
+        per_batch_size,
+        lr,
+        lr_steps,
+        pretrained,
+        max_steps,
+        end_epoch,
+        gpus,
+        labels,
     )
     settings = load_recipe(recipe, [*given, *(overrides or ())])
     if ckpt is not None:

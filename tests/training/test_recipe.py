@@ -74,11 +74,14 @@ def test_recipes_that_are_none(tmp_path):
 
 
 def test_flags_of_existing_scripts():
-    overrides = flags_to_overrides(Path("d"), "runs/x", "mobilenet", 0.5, 64, 0.1, "10,20", "old,7", 500, 9, "0,1")
+    overrides = flags_to_overrides(
+        Path("d"), "runs/x", "mobilenet", 0.5, 64, 0.1, "10,20", "old,7", 500, 9, "0,1", "age,gender"
+    )
     recipe = load_recipe(None, overrides)
     assert recipe.network.name == "mobilenet050" and recipe.train.batch_size == 128
     assert (recipe.data.train, recipe.data.val, recipe.run.dir) == ("d/train.rec", "d/val.rec", "runs/x")
     assert (recipe.optimizer.schedule, recipe.optimizer.steps, recipe.optimizer.lr) == ("steps", [10, 20], 0.1)
+    assert recipe.data.labels == "age,gender"
     assert (recipe.pretrained, recipe.train.max_steps, recipe.train.epochs) == ("old,7", 500, 9)
     assert flags_to_overrides() == []
     with pytest.raises(UsageError, match="one of 0.25, 0.5, 1.0"):

@@ -20,6 +20,7 @@ def flags_to_overrides(
     max_steps: Optional[int] = None,
     end_epoch: Optional[int] = None,
     gpus: str = "",
+    labels: str = "",
 ) -> list:
     """`key=value` strings for the flags that were given. Raises `UsageError` on a multiplier that no network has."""
     if multiplier is not None:
@@ -35,6 +36,7 @@ def flags_to_overrides(
         "data.train": data_dir and data_dir / "train.rec",
         "data.val": data_dir and data_dir / "val.rec",
         "train.batch_size": per_batch_size and per_batch_size * devices,
+        "data.labels": labels,
         "optimizer.lr": lr,
         "pretrained": pretrained,
         "train.max_steps": max_steps,
