@@ -36,18 +36,18 @@ def main(
 ):
     """Train, resume or fine-tune a network. The folder of the run then holds its model and what was measured of it."""
     given = flags_to_overrides(
-        data_dir,
-        prefix,
-        network,
-        multiplier,
-        per_batch_size,
-        lr,
-        lr_steps,
-        pretrained,
-        max_steps,
-        end_epoch,
-        gpus,
-        labels,
+        data_dir=data_dir,
+        prefix=prefix,
+        network=network,
+        multiplier=multiplier,
+        per_batch_size=per_batch_size,
+        lr=lr,
+        lr_steps=lr_steps,
+        pretrained=pretrained,
+        max_steps=max_steps,
+        end_epoch=end_epoch,
+        gpus=gpus,
+        labels=labels,
     )
     settings = load_recipe(recipe, [*given, *(overrides or ())])
     if ckpt is not None:

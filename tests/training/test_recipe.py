@@ -75,7 +75,18 @@ def test_recipes_that_are_none(tmp_path):
 
 def test_flags_of_existing_scripts():
     overrides = flags_to_overrides(
-        Path("d"), "runs/x", "mobilenet", 0.5, 64, 0.1, "10,20", "old,7", 500, 9, "0,1", "age,gender"
+        data_dir=Path("d"),
+        prefix="runs/x",
+        network="mobilenet",
+        multiplier=0.5,
+        per_batch_size=64,
+        lr=0.1,
+        lr_steps="10,20",
+        pretrained="old,7",
+        max_steps=500,
+        end_epoch=9,
+        gpus="0,1",
+        labels="age,gender",
     )
     recipe = load_recipe(None, overrides)
     assert recipe.network.name == "mobilenet050" and recipe.train.batch_size == 128
