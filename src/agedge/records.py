@@ -18,7 +18,7 @@ from agedge.faces.crop import Crop
 from agedge.labels import LAYOUT, LAYOUTS, Label, to_contract
 from agedge.recordio import pack_frame, pack_image, read_frames, read_index, unpack_image
 
-CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race")
+CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race", "landmarks")
 
 
 class RecordWriter:
@@ -40,11 +40,16 @@ class RecordWriter:
         self._table = csv.writer(self._csv)
         self._table.writerow(CSV_COLUMNS)
 
-    def write(self, label: Label, jpeg: bytes, *, file: str = "", identity="", fold="", race="") -> None:
-        """Append one face; its id is its position."""
+    def write(
+        self, label: Label, jpeg: bytes, *, file: str = "", identity="", fold="", race="", landmarks=None
+    ) -> None:
+        """Append one face; its id is its position. `landmarks` (5, 2), if known, are pixels of the packed image; the
+        CSV has them as ten numbers with spaces, x before y."""
         self.write_labels(label.as_array(), jpeg)
         ages = (f"{label.age_min:g}", f"{label.age_max:g}")
-        self._table.writerow([self.count - 1, file, label.gender, *ages, identity or "", fold or "", race or ""])
+        points = "" if landmarks is None else " ".join(f"{value:.2f}" for value in np.ravel(landmarks))
+        more = (identity or "", fold or "", race or "", points)
+        self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
 
     def write_labels(self, label: np.ndarray, jpeg: bytes) -> None:
         """Append a face that was read from another file, its label (3,) as it is, without a row in the CSV."""
