@@ -21,7 +21,8 @@ def main(
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in run.dir, from its last checkpoint."),
     gpus: str = typer.Option("", help="GPUs to train on, such as 0,1; none: the CPU."),
     quiet: bool = typer.Option(False, "--quiet", help="No progress bar."),
-    data_dir: Optional[Path] = typer.Option(None, help="Folder with train.rec and val.rec."),
+    data_dir: Optional[Path] = typer.Option(None, help="Folder of train.rec, val.rec (and test.rec), or of folds."),
+    split: Optional[int] = typer.Option(None, help="Which split of the folds in --data-dir; from 0."),
     labels: str = typer.Option("", help="data.labels: gender,age or age,gender for files of older tools."),
     prefix: str = typer.Option("", help="Where the run goes: run.dir."),
     network: str = typer.Option("", help="network.name, such as mobilenet025; or mobilenet, with --multiplier."),
@@ -48,8 +49,9 @@ def main(
         end_epoch=end_epoch,
         gpus=gpus,
         labels=labels,
+        split=split,
     )
-    settings = load_recipe(recipe, [*given, *(overrides or ())])
+    settings = load_recipe(recipe, [*given, *(overrides or ())], "" if split is None else f"-split{split}")
     if ckpt is not None:
         log.info("--ckpt: last.ckpt and best.ckpt are kept whatever it says")
     use_all_cores()

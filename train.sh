@@ -24,7 +24,7 @@ fi
 quick=
 dataset="imdb_wiki --align mtcnn --crop utkface"
 if [ -n "${DEMO:-}" ]; then
-    dataset="drawn --faces ${FACES:-3000}"
+    dataset="drawn faces=${FACES:-3000}"
     quick="network.size=64 network.stem_stride=2 train.epochs=${EPOCHS:-30} train.batch_size=32 optimizer.warmup=20"
 fi
 
@@ -39,7 +39,7 @@ END
         exit 1
     fi
     # shellcheck disable=SC2086  # the words of $dataset are separate arguments
-    [ -f "$PACKED/$set/train.rec" ] || "$PYTHON" -m rec_tools pack $dataset --name "$set" \
+    [ -f "$PACKED/$set/train.rec" ] || "$PYTHON" -m rec_tools pack $dataset ${DEMO:+name=$set} \
         --root "$DATA_DIR/${set}_crop" --out "$PACKED/$set" --split train=0.9,val=0.1
 done
 

@@ -1,74 +1,35 @@
-"""Pack a data set: rows -> worker processes -> one .rec a part of the split, and a report of what was dropped."""
+"""Pack a data set: rows -> worker processes -> chunks on disk -> one .rec a part, and a report of what was dropped.
 
-import csv
+The chunks stay until the pack is finished, so that one that was killed goes on where it stopped; the finished files
+appear under their names at the very end, one after the other, the .rec last.
+"""
+
+import hashlib
 import itertools
-import logging
-from collections import Counter, deque
+import os
+import threading
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from dataclasses import replace
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Callable, Iterable, Iterator, Tuple
 
+import cv2
 from tqdm import tqdm
 
 from agedge import __version__
 from agedge.errors import AgedgeError
 from agedge.labels import Label
-from agedge.records import RecordWriter
-from rec_tools.prepare import Preparation, Prepared, prepare_all, start_worker
-from rec_tools.rows import Dropped
+from rec_tools.parts import plan
+from rec_tools.prepare import BOX, CORNERS, Preparation
+from rec_tools.rows import Dropped, Row
 from rec_tools.split import Split
+from rec_tools.spool import prepare_chunk, read_chunks, working_folder
+from rec_tools.write import Report, note, publish, write_parts
 
-log = logging.getLogger(__name__)
-
-CHUNK = 32  # rows a task: long enough to hide the queue, short enough to keep results few
-
-
-@dataclass
-class Image:
-    """An image file that was packed, once or in copies."""
-
-    part: str
-    label: Label
-    count: int = 0
-    labels_differ: bool = False
-
-
-@dataclass
-class Report:
-    """What became of the rows."""
-
-    packed: Counter = field(default_factory=Counter)  # by part
-    ways: Counter = field(default_factory=Counter)  # by how the face was aligned
-    dropped: list = field(default_factory=list)
-    images: dict = field(default_factory=dict)  # by checksum: what became of the first file with it
-
-    def reasons(self) -> dict:
-        return dict(Counter(row.reason for row in self.dropped).most_common())
-
-    def copies(self) -> dict:
-        """Byte-identical images: groups, the rows beyond the first of each, and groups whose labels disagree."""
-        groups = [image for image in self.images.values() if image.count > 1]
-        return {
-            "groups": len(groups),
-            "rows": sum(image.count for image in groups) - len(groups),
-            "groups_with_different_labels": sum(image.labels_differ for image in groups),
-        }
-
-    def place(self, face: Prepared, split: Split) -> str:
-        """The part that a face goes to, noted; "" where a copy of its image is in another part than its person."""
-        part = split.part_of(face.row.identity or face.digest)
-        image = self.images.setdefault(face.digest, Image(part, face.row.label))
-        if image.part != part:
-            return ""
-        image.count += 1
-        image.labels_differ |= image.label != face.row.label
-        self.packed[part] += 1
-        self.ways[face.way] += 1
-        return part
+CHUNK = 128  # rows a task: enough for a detector's batches, few enough to lose when killed
 
 
 def pack(
@@ -80,88 +41,104 @@ def pack(
     source: str,
     terms: str,
     workers: int = 0,
+    drop: Tuple[str, ...] = (),
+    suffix: str = "",
     progress: bool = False,
 ) -> Report:
     """Write `out/PART.rec` (.idx, .csv, .json) for every part, and `out/dropped.csv`.
 
-    The output depends on the rows and the seed only, not on the number of workers; 0 does the work in this process.
-    Raises `AgedgeError` where not one row could be packed.
+    `drop`: "duplicates", "conflicts"; `suffix` follows each part's name. The output depends on the rows and the seed
+    only, not on the number of workers; 0 does the work in this process. Raises `AgedgeError` where not one row could be
+    packed; what was there before stays then.
     """
-    rows = list(rows)
-    report = Report(dropped=[row for row in rows if isinstance(row, Dropped)])
-    todo = [row for row in rows if not isinstance(row, Dropped)]
     out.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        writers = {part: stack.enter_context(RecordWriter(out / f"{part}.rec")) for part in split.shares}
-        results = prepare_in_order(todo, preparation, workers)
+    preparation = replace(preparation, fingerprints=bool(drop or split.shares))
+    with working_folder(out / f".packing{suffix}") as folder:
+        chunks = []
         # None: a bar where there is a terminal
-        for result in tqdm(results, "packing", len(todo), unit=" faces", disable=None if progress else True):
-            if isinstance(result, Dropped):
-                report.dropped.append(result)
-                continue
-            if part := report.place(result, split):
-                write(writers[part], result)
-            else:
-                report.dropped.append(Dropped(result.row.id, "same image as another person in another part"))
-        if not report.packed:
-            raise AgedgeError(f"{out}: nothing packed: " + (say(report.reasons()) or "the data set has no rows"))
-        for writer in writers.values():
-            writer.info = describe(report, preparation, split, source, terms)
-    write_dropped(report.dropped, out / "dropped.csv")
+        with tqdm(desc="packing", unit=" faces", disable=None if progress else True) as bar:
+            work = chunks_of(sift(rows))
+            for path, length in prepare_in_order(work, preparation, folder, workers):
+                chunks.append(path)
+                bar.update(length)
+        whole = plan(note(read_chunks(chunks, with_jpegs=False)), split, drop)
+        about = {"source": source, "terms": terms, "split": split.to_json()}
+        report = write_parts(
+            read_chunks(chunks), whole, folder, lambda report: {**about, **describe(report, preparation)}, suffix
+        )
+        publish(folder, out, report.parts, suffix)
     return report
 
 
-def prepare_in_order(rows: list, preparation: Preparation, workers: int) -> Iterator:
-    """`Prepared` or `Dropped` for every row, in the order of the rows; at most a few chunks ahead of the reader."""
-    chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+def sift(rows: Iterable) -> Iterator:
+    """The rows; those whose id came before, or that say nothing of age and gender, are `Dropped`."""
+    seen = set()
+    for row in rows:
+        if isinstance(row, Row):
+            key = hashlib.blake2b(row.id.encode(errors="surrogateescape"), digest_size=8).digest()
+            if key in seen:
+                row = Dropped(row.id, "listed twice")
+            elif row.label == Label():
+                row = Dropped(row.id, "neither age nor gender known")
+            seen.add(key)
+        yield row
+
+
+def take_shard(read: Callable[[], Iterable], index: int, count: int) -> Iterator:
+    """The rows of one of `count` shards, whole chunks that follow one another; together they are all, in order."""
+    chunks = -(-sum(1 for _ in read()) // CHUNK)
+    first, last = (CHUNK * (chunks * shard // count) for shard in (index, index + 1))
+    return itertools.islice(sift(read()), first, last)
+
+
+def chunks_of(rows: Iterable) -> Iterator[list]:
+    rows = iter(rows)
+    while chunk := list(itertools.islice(rows, CHUNK)):
+        yield chunk
+
+
+def prepare_in_order(chunks: Iterable, preparation: Preparation, folder: Path, workers: int) -> Iterator:
+    """(file, rows in it) of every chunk, in order; at most a few chunks ahead of the reader."""
+    work = ((number, chunk, preparation, folder) for number, chunk in enumerate(chunks))
     if workers == 0:
-        yield from itertools.chain.from_iterable(prepare_all(chunk, preparation) for chunk in chunks)
+        for task in work:
+            yield prepare_chunk(*task), len(task[1])
         return
     # spawn: a process that has loaded MXNet must not fork
     with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
-        waiting = deque(pool.submit(prepare_all, chunk, preparation) for chunk in itertools.islice(chunks, 4 * workers))
+        coming = ((pool.submit(prepare_chunk, *task), len(task[1])) for task in work)
+        waiting = deque(itertools.islice(coming, 4 * workers))
         try:
             while waiting:
-                yield from waiting.popleft().result()
-                waiting.extend(pool.submit(prepare_all, chunk, preparation) for chunk in itertools.islice(chunks, 1))
+                task, length = waiting.popleft()
+                yield task.result(), length
+                waiting.extend(itertools.islice(coming, 1))
         except BrokenProcessPool:
             raise AgedgeError("a worker process died (out of memory?); try fewer --workers") from None
         finally:
-            for task in waiting:
+            for task, _ in waiting:
                 task.cancel()
 
 
-def write(writer: RecordWriter, prepared: Prepared) -> None:
-    row = prepared.row
-    writer.write(row.label, prepared.jpeg, file=row.id, identity=row.identity, fold=row.fold, race=row.race)
+def start_worker() -> None:
+    """One thread a worker: the workers are the parallelism. It ends with its parent, however that ends."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    cv2.setNumThreads(1)
+    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
-def describe(report: Report, preparation: Preparation, split: Split, source: str, terms: str) -> dict:
+def describe(report: Report, preparation: Preparation) -> dict:
     """What NAME.json says of a pack."""
     crop = preparation.set_crop if preparation.align == "none" else preparation.crop
+    if {BOX, CORNERS} & set(report.ways):
+        crop = None  # not one for all
     return {
-        "source": source,
-        "terms": terms,
         "size": preparation.size,
         "align": preparation.align,
         "crop": crop.to_json() if crop else None,
-        "split": {"shares": split.shares, "seed": split.seed},
         "packed": dict(report.packed),
-        "aligned_by": dict(report.ways),
-        "dropped": report.reasons(),
-        "copies": report.copies(),
+        "cut_by": dict(report.ways.most_common()),
+        "dropped": dict(report.reasons.most_common()),
+        "copies": report.copies,
         "tool": f"agedge {__version__}",
     }
-
-
-def write_dropped(dropped: list, path: Path) -> None:
-    """Every dropped row with its reason."""
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(("id", "reason", "detail"))
-        table.writerows((row.id, row.reason, row.detail) for row in dropped)
-
-
-def say(reasons: dict) -> str:
-    """Reasons with their counts, on one line."""
-    return ", ".join(f"{reason} ({count})" for reason, count in reasons.items())

@@ -1,8 +1,9 @@
 """Readers: one small file a data set, from the folder as it is distributed to rows.
 
-A reader module has `read(root, **options) -> Rows`, `SOURCE` and `TERMS`. It may have `find_crop(root) -> (template,
-margin)` of `agedge.faces.crop`, or None, where the set's images are already aligned; and `ALIGN`, how its faces are cut
-where nobody says otherwise ("none": the whole image).
+A reader module has `read(root, **options) -> Rows`, `SOURCE` and `TERMS`. It may have
+- `find_crop(root) -> (template, margin)` of `agedge.faces.crop`, or None, where the set's images are already aligned;
+- `ALIGN`, how its faces are cut where nobody says otherwise ("none": the whole image);
+- `find_images(root, **options)`, the folder that no image lies outside of, where that is not the root.
 """
 
 import inspect
@@ -12,7 +13,24 @@ from typing import Iterable, get_args, get_type_hints
 
 from agedge.errors import UsageError, choices
 
-DATASETS = ("drawn", "faces", "imdb_wiki", "utkface")
+DATASETS = (
+    "adience",
+    "afad",
+    "age_gender_csv",
+    "agedb",
+    "appa_real",
+    "benchmark",
+    "cacd2000",
+    "drawn",
+    "faces",
+    "fairface",
+    "fgnet",
+    "imdb_clean",
+    "imdb_wiki",
+    "megaage_asian",
+    "npz",
+    "utkface",
+)
 
 
 def find_reader(dataset: str):

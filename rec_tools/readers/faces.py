@@ -1,73 +1,69 @@
-"""A user's own faces: a CSV with a header and one row a face.
+"""A user's own faces: a table (CSV) with a header and one row a face.
 
-Columns: `file` (relative to the CSV); `age` in years or a group ("20-29", "more than 70"), or `age_min` and `age_max`;
-`gender` (f, m, female, male, 0 female, 1 male, or empty: unknown); and if wanted `identity`, `fold`, `race`.
+Columns: `file` (relative to the table); `age` in years or a group ("20-29", "more than 70"), or `age_min` and
+`age_max`; `gender` (f, m, female, male, 0 female, 1 male, or empty: unknown); and if wanted `identity`, `fold` (a
+number or a word), `race`, and `x1`, `y1`, `x2`, `y2`: the box of the face in pixels, where a photograph shows several.
 """
 
-import csv
 import re
 from pathlib import Path
 from typing import Optional
 
-from agedge.errors import AgedgeError
-from agedge.labels import FEMALE, MALE, MAX_AGE, UNKNOWN, Label
 from rec_tools.rows import Dropped, Row, Rows
+from rec_tools.table import lacks_columns, read_box, read_columns, read_label, read_table
 
 SOURCE = "faces of a user's CSV"
 TERMS = "as the owner of the pictures allows"
-GENDERS = {"f": FEMALE, "female": FEMALE, "0": FEMALE, "m": MALE, "male": MALE, "1": MALE, "": UNKNOWN, "-1": UNKNOWN}
-
-_GROUP = re.compile(r"(\d+)\s*(?:-|to)\s*(\d+)$")
-_OPEN_GROUP = re.compile(r"(?:more than|over)\s*(\d+)$|(\d+)\+$")
+BOX = ("x1", "y1", "x2", "y2")
 
 
 def read(root: Path, *, table: Optional[Path] = None) -> Rows:
-    """The rows of `table`, by default `root/faces.csv`, in its order."""
-    table = Path(table) if table else Path(root) / "faces.csv"
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark in front of the header
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            lines = csv.DictReader(file)
-            columns = set(lines.fieldnames or ())
-            if "file" not in columns or not ({"age", "gender"} & columns or {"age_min", "age_max"} <= columns):
-                raise AgedgeError(
-                    f"{table}: needs the columns file and age (or age_min, age_max) or gender; it has "
-                    f"{', '.join(sorted(columns)) or 'none'}"
-                )
-            for line in lines:
-                yield read_line(line, table.parent)
-    except FileNotFoundError:
-        raise AgedgeError(f"{table}: missing") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise AgedgeError(f"{table}: not a CSV in UTF-8: {error}") from None
+    """The rows of `table`, by default `root/faces.csv`, in its order. A row's id is its file, with the box if it has
+    one."""
+    table = find_table(root, table)
+    columns = read_columns(table)
+    if "file" not in columns or not ({"age", "gender"} & set(columns) or {"age_min", "age_max"} <= set(columns)):
+        raise lacks_columns(table, "file and age (or age_min, age_max) or gender", columns)
+    for _, cells in read_table(table, file_columns=("file",)):
+        yield cells if isinstance(cells, Dropped) else read_row(cells, table.parent)
 
 
-def read_line(line: dict, folder: Path):
+def find_table(root: Path, table: Optional[Path] = None) -> Path:
+    return Path(table) if table else Path(root) / "faces.csv"
+
+
+def find_images(root: Path, *, table: Optional[Path] = None) -> Path:
+    """The table's folder: what lies outside of it is not read."""
+    return find_table(root, table).parent
+
+
+def read_row(cells: dict, folder: Path):
     """A row, or why it is none."""
-    value = {key: (text or "").strip() for key, text in line.items() if isinstance(key, str)}
-    name = value["file"]
-    if not name:
-        return Dropped("(no file)", "row without a file")
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        return Dropped(name, "path leaves the folder")
-    try:
-        age = (value["age_min"], value.get("age_max", "")) if value.get("age_min") else parse_age(value.get("age", ""))
-        gender = GENDERS.get(value.get("gender", "").lower())
-        if gender is None:
-            return Dropped(name, "gender not understood", value["gender"])
-        label = Label(gender, *map(float, age))
-    except ValueError as error:
-        return Dropped(name, "age not understood", str(error))
-    return Row(name, folder / name, label, value.get("identity"), value.get("fold"), value.get("race"))
+    name, fold, corners = cells["file"], cells.get("fold", ""), [cells.get(key, "") for key in BOX]
+    box, row_id = None, name
+    if any(corners):
+        row_id = f"{name}#{','.join(corners)}"
+        try:
+            box = read_box(corners)
+        except ValueError as error:
+            return Dropped(row_id, "box not understood", str(error))
+    if not re.fullmatch(r"[\w-]*", fold.removesuffix(".0")):
+        return Dropped(row_id, "fold not understood", fold)
+    label = read_label(row_id, cells.get("gender", ""), read_age(cells))
+    if isinstance(label, Dropped):
+        return label
+    return Row(
+        row_id,
+        folder / name,
+        label,
+        identity=cells.get("identity") or None,
+        fold=fold.removesuffix(".0") or None,
+        race=cells.get("race") or None,
+        box=box,
+    )
 
 
-def parse_age(text: str) -> tuple:
-    """(age_min, age_max) of "", "34", "20-29", "more than 70", "70+". Raises `ValueError`."""
-    text = text.lower()
-    if not text:
-        return UNKNOWN, UNKNOWN
-    if group := _GROUP.match(text):
-        return group[1], group[2]
-    if group := _OPEN_GROUP.match(text):
-        return group[1] or group[2], MAX_AGE
-    return float(text), float(text)
+def read_age(cells: dict) -> str:
+    """The text of a row's age: of `age_min` and `age_max` where it has them, else of `age`."""
+    low, high = cells.get("age_min", ""), cells.get("age_max", "")
+    return f"{low} to {high}" if low or high else cells.get("age", "")

@@ -3,10 +3,10 @@
 Rothe, Timofte, Van Gool: "Deep expectation of real and apparent age from a single image without facial landmarks",
 IJCV 2018. The folder is `imdb_crop/` or `wiki_crop/`; its `imdb.mat` or `wiki.mat` lists every image. The faces were
 found by machine and the dates by name, so that ages from -31 to 2014 occur: what the set says of itself (face scores,
-second faces, gender) is the filter, and every row left out is counted by its reason.
+second faces, gender) is the filter, and every row left out is counted by its reason. Its `face_location` is a box in
+the photo that the face was cut from: nothing to cut these images by.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Optional
@@ -15,6 +15,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import MAX_AGE, UNKNOWN, exact
+from rec_tools.matlab import load_columns
 from rec_tools.rows import Dropped, Row, Rows
 
 SOURCE = "IMDB-WIKI"
@@ -22,7 +23,6 @@ TERMS = "IMDB-WIKI is for academic research only; the copyrights of the images b
 
 STRUCTS = ("imdb", "wiki")
 NUMBERS = ("dob", "photo_taken", "gender", "face_score", "second_face_score")
-FIELDS = (*NUMBERS, "full_path", "name")
 MATLAB_EPOCH = 366  # Matlab's serial day of 0001-01-01 is 367, Python's ordinal 1
 UNIX_EPOCH = 719163  # Python's ordinal of 1970-01-01, from which NumPy counts days
 LAST_ORDINAL = 3652059  # 9999-12-31
@@ -69,22 +69,19 @@ def read(
 
 
 def _rows(folder: Path, table: dict, age: np.ndarray, gender: np.ndarray, reason: np.ndarray) -> Rows:
-    listings, seen = {}, set()
     for index, path in enumerate(table["full_path"]):
-        why, detail = reason[index], ""
-        if leaves_folder(path):
-            why = "path leaves the folder"
-        elif not why and not is_file(folder, path, listings):
-            why = "image missing"
-        elif not why and path in seen:
-            why = "listed twice"
-        elif why.startswith("age outside"):
-            detail = f"age {age[index]:g}"
-        if why:
-            yield Dropped(path, why, detail)
-            continue
-        seen.add(path)
-        yield Row(path, folder / path, exact(int(gender[index]), float(age[index])), table["identity"][index])
+        why = reason[index]
+        if not path:
+            yield Dropped(f"(row {index + 1})", "row without a file")
+        elif why:
+            yield Dropped(path, why, f"age {age[index]:g}" if why.startswith("age outside") else "")
+        else:
+            yield Row(path, folder / path, exact(int(gender[index]), float(age[index])), table["identity"][index])
+
+
+def find_images(root: Path, **_) -> Path:
+    """The folder of the .mat: what lies outside of it is not read."""
+    return find_mat(Path(root)).parent
 
 
 def find_mat(root: Path) -> Path:
@@ -107,54 +104,13 @@ def load_table(mat: Path) -> dict:
 
     Raises `AgedgeError`, with the reason, for whatever is not the struct of IMDB-WIKI.
     """
-    struct = load_struct(mat)
-    missing = [field for field in FIELDS if field not in struct.dtype.names]
-    if missing:
-        raise AgedgeError(f"{mat}: the struct has no field {', '.join(missing)}")
-    columns = {field: struct[field].ravel() for field in struct.dtype.names}
-    rows = columns["full_path"].size
-    fields = FIELDS + (("celeb_id",) if "celeb_id" in columns else ())
-    odd = [field for field in fields if columns[field].size != rows]
-    if odd:
-        raise AgedgeError(f"{mat}: {rows} full_path but {columns[odd[0]].size} {odd[0]}")
-    table = {}
-    for field in fields:
-        if field in ("full_path", "name"):
-            table[field] = _strings(columns[field])
-            if table[field] is None:
-                raise AgedgeError(f"{mat}: {field} is no cell of strings")
-        elif columns[field].dtype.kind in "iufb":
-            table[field] = columns[field].astype(np.float64)
-        else:
-            raise AgedgeError(f"{mat}: {field} is no row of numbers")
+    table = load_columns(mat, STRUCTS, strings=("full_path", "name"), numbers=NUMBERS, optional=("celeb_id",))
     table["identity"] = [name or None for name in table["name"]]
     if "celeb_id" in table:
         known = np.isfinite(table["celeb_id"]) & (table["celeb_id"] > 0)
         ids = np.where(known, table["celeb_id"], 0).astype(np.int64).tolist()
         table["identity"] = [f"celeb {one}" if one else name for one, name in zip(ids, table["identity"])]
     return table
-
-
-def load_struct(mat: Path) -> np.ndarray:
-    """The (1, 1) struct `imdb` or `wiki` of a Matlab file, as the NumPy record that SciPy makes of it."""
-    from scipy.io import loadmat
-
-    try:
-        content = loadmat(str(mat), variable_names=STRUCTS)
-    except NotImplementedError as error:  # SciPy's answer to HDF5
-        raise AgedgeError(f"{mat}: a Matlab v7.3 (HDF5) file; save it from Matlab with -v7") from error
-    except MemoryError as error:
-        raise AgedgeError(f"{mat}: damaged, or larger than the memory") from error
-    except Exception as error:  # a damaged file fails anywhere inside the parser: zlib, struct, index, type
-        if isinstance(error, OSError) and error.filename:
-            raise
-        raise AgedgeError(f"{mat}: no Matlab file, or a truncated one ({error})") from error
-    found = [content[name] for name in STRUCTS if name in content]
-    if len(found) != 1:
-        raise AgedgeError(f"{mat}: holds no struct 'imdb' or 'wiki'")
-    if found[0].dtype.names is None or found[0].size != 1:
-        raise AgedgeError(f"{mat}: '{'imdb' if 'imdb' in content else 'wiki'}' is no struct of one element")
-    return found[0].ravel()[0]
 
 
 def ages(dob: np.ndarray, photo_taken: np.ndarray, paths: list) -> np.ndarray:
@@ -185,28 +141,3 @@ def age_in_name(path: str) -> Optional[int]:
     if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= 31):
         return None
     return taken - year - (month > MID_YEAR)
-
-
-def leaves_folder(path: str) -> bool:
-    """Whether a path of the list is none inside the set's folder: absolute, with a drive, or with `..` in it."""
-    return not path or path[0] in "/\\" or path[1:2] == ":" or (".." in path and ".." in re.split(r"[/\\]", path))
-
-
-def is_file(folder: Path, path: str, listings: dict) -> bool:
-    """Whether folder/path is a file, by listings that are read once a folder: half a million `stat` take a while."""
-    parent, _, name = path.rpartition("/")
-    if parent not in listings:
-        try:
-            with os.scandir(folder / parent) as entries:
-                listings[parent] = {entry.name for entry in entries if entry.is_file()}
-        except (OSError, ValueError):
-            listings[parent] = frozenset()
-    return name in listings[parent]
-
-
-def _strings(cells: np.ndarray) -> Optional[list]:
-    """The strings of a cell; an empty one is ""; None where the cells hold anything else."""
-    if cells.dtype != object:
-        return None
-    strings = [cell[0] if isinstance(cell, np.ndarray) and cell.size else "" for cell in cells]
-    return [str(one) for one in strings] if all(isinstance(one, str) for one in strings) else None

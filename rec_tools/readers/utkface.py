@@ -1,46 +1,55 @@
 """UTKFace: aligned chips `[age]_[gender]_[race]_[time].jpg.chip.jpg`, or in the wild without `.chip.jpg`.
 
-Gender is 0 male, 1 female there. Three names lack a field; of those only the age is sure.
+Zhang, Song, Qi: "Age progression/regression by conditional adversarial autoencoder", CVPR 2017. The chips come in one
+folder, the pictures in the wild in `part1/`, `part2/`, `part3/`. Gender is 0 male, 1 female there. Three names lack a
+field; of those only the age is sure.
 """
 
 import re
 from pathlib import Path
 
-from agedge.errors import AgedgeError
-from agedge.labels import FEMALE, MALE, UNKNOWN, exact
-from rec_tools.rows import Dropped, Row, Rows
+from agedge.labels import FEMALE, MALE, UNKNOWN
+from rec_tools.folder import list_images
+from rec_tools.names import exact_row, read_images
+from rec_tools.rows import Dropped, Rows
 
 SOURCE = "UTKFace (Zhang, Song and Qi, CVPR 2017)"
 TERMS = "UTKFace: non-commercial research only; the images belong to their owners"
 RACES = ("White", "Black", "Asian", "Indian", "Others")
 GENDERS = {"0": MALE, "1": FEMALE}
+CHIP = ".chip.jpg"
+LAYOUT = "UTKFace images in it ([age]_[gender]_[race]_[time].jpg.chip.jpg)"
 
 _WHOLE_NAME = re.compile(r"(?P<age>\d+)_(?P<gender>[01])_(?P<race>[0-4])_\d+")
 _AGE_ONLY = re.compile(r"(?P<age>\d+)_")
 
 
 def find_crop(root: Path):
-    return ("utkface", 0.0) if any(Path(root).glob("*.chip.jpg")) else None
+    return ("utkface", 0.0) if Path(root).is_dir() and has_chips(root) else None
+
+
+def has_chips(root: Path) -> bool:
+    return any(path.endswith(CHIP) for path in list_images(root) if not isinstance(path, Dropped))
 
 
 def read(root: Path) -> Rows:
     """The chips of a folder where it has any, else its pictures in the wild; in the order of their names."""
-    chips = sorted(Path(root).glob("*.chip.jpg"))
-    images = chips or sorted(Path(root).glob("*.jpg"))
-    if not images:
-        raise AgedgeError(f"{root}: no UTKFace images in it ([age]_[gender]_[race]_[time].jpg.chip.jpg)")
-    for image in images:
-        yield read_name(image)
+    root = Path(root)
+    chips = has_chips(root)
+
+    def read_path(path):
+        if chips and not path.endswith(CHIP):
+            return Dropped(path, "no aligned chip among chips")
+        return read_name(root / path, path)
+
+    return read_images(root, read_path, LAYOUT)
 
 
-def read_name(image: Path):
-    """A row, from the file's name alone."""
-    name = image.name
+def read_name(image: Path, id: str = ""):
+    """A row, from the file's name alone; its id is the name where no other is given."""
+    name, id = image.name, id or image.name
     whole, age_only = _WHOLE_NAME.match(name), _AGE_ONLY.match(name)
     if not age_only:
-        return Dropped(name, "name without an age")
-    try:
-        label = exact(GENDERS[whole["gender"]] if whole else UNKNOWN, int(age_only["age"]))
-    except ValueError as error:
-        return Dropped(name, "age outside 0 to 120", str(error))
-    return Row(name, image, label, race=RACES[int(whole["race"])] if whole else None)
+        return Dropped(id, "name without an age")
+    gender = GENDERS[whole["gender"]] if whole else UNKNOWN
+    return exact_row(id, image, gender, int(age_only["age"]), race=RACES[int(whole["race"])] if whole else None)

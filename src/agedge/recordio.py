@@ -7,8 +7,9 @@ Reading needs no MXNet, names what is wrong with a file, and does not abort the 
 
 import mmap
 import struct
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Iterator, NamedTuple, Tuple, Union
 
 import numpy as np
 
@@ -64,30 +65,103 @@ def unpack_image(record: bytes) -> Tuple[np.ndarray, int, bytes]:
 
 def read_frames(path: Path) -> Iterator[Tuple[int, bytes]]:
     """(offset, record) in the file's order. Raises `AgedgeError` that names file, record and byte of a fault."""
+    with _open_view(path) as view:
+        size, at, number = len(view), 0, 0
+        while at < size:
+            try:
+                record, end = _read_frame(view, at)
+            except ValueError as fault:
+                raise AgedgeError(f"{path}: damaged at record {number}, byte {at}: {fault}") from None
+            except EOFError:
+                end = size + 1
+            if end > size:
+                raise AgedgeError(f"{path}: truncated in record {number} at byte {at} of {size}")
+            yield at, record
+            at, number = end, number + 1
+
+
+class Gap(NamedTuple):
+    """Bytes of a damaged file, from `start` to before `end`, that are no record."""
+
+    start: int
+    end: int
+
+
+def salvage_frames(path: Path) -> Iterator[Union[Tuple[int, bytes], Gap]]:
+    """What `read_frames` gives, of a damaged file: every frame that is whole, and a `Gap` for what lies between.
+
+    A frame of which only the zeros at its end are cut off is whole, and followed by a `Gap` of no length.
+    """
+    with _open_view(path) as view:
+        size, at = len(view), 0
+        while at < size:
+            try:
+                record, end = _read_frame(view, at)
+            except (ValueError, EOFError):
+                record, end = None, at
+            following = end
+            if record is None or end > size or not _is_start(view, end):
+                # Is it what follows that is damaged, or this frame's length? Then other frames lie within it.
+                following = _find_frame(view, at + 1)
+            if record is not None and min(end, size) <= following:
+                yield at, record
+                at = min(end, size)
+            if following > at or end > size:
+                yield Gap(at, following)
+            at = following
+
+
+@contextmanager
+def _open_view(path: Path):
+    """The file's bytes, mapped. Raises `AgedgeError` where it is missing or empty."""
     path = Path(path)
     if not path.is_file():
         raise AgedgeError(f"{path}: missing")
-    size = path.stat().st_size
-    if size == 0:
+    if path.stat().st_size == 0:
         raise AgedgeError(f"{path}: empty")
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        at, number = 0, 0
-        while at < size:
-            start, parts, flag = at, [], FIRST
-            while flag in (FIRST, MIDDLE):
-                if size - at < 8:
-                    raise AgedgeError(f"{path}: truncated in record {number} at byte {at} of {size}")
-                if view[at : at + 4] != MAGIC:
-                    raise AgedgeError(f"{path}: damaged at record {number}, byte {at}: no RecordIO magic number")
-                word = struct.unpack_from("<I", view, at + 4)[0]
-                flag, length = word >> 29, word & (1 << 29) - 1
-                end = at + 8 + length
-                if end > size:
-                    raise AgedgeError(f"{path}: truncated in record {number} at byte {start} of {size}")
-                parts.append(view[at + 8 : end])
-                at = end + -length % 4
-            yield start, MAGIC.join(parts)
-            number += 1
+        yield view
+
+
+def _read_frame(view: mmap.mmap, at: int) -> Tuple[bytes, int]:
+    """(record, where the next one begins: up to 3 bytes past the file's end where zeros are missing).
+
+    Raises `EOFError` where the data runs over the file's end, `ValueError` with the reason where there is no frame.
+    """
+    parts, flag = [], WHOLE
+    while flag in (FIRST, MIDDLE) or not parts:
+        if len(view) - at < 8:
+            raise EOFError
+        if view[at : at + 4] != MAGIC:
+            raise ValueError("no RecordIO magic number")
+        word = struct.unpack_from("<I", view, at + 4)[0]
+        flag, length = word >> 29, word & (1 << 29) - 1
+        if flag not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
+            raise ValueError("a frame that continues no other" if not parts else "a record without its end")
+        end = at + 8 + length
+        if end > len(view):
+            raise EOFError
+        parts.append(view[at + 8 : end])
+        at = end + -length % 4
+    return MAGIC.join(parts), at
+
+
+def _is_start(view: mmap.mmap, at: int) -> bool:
+    """Whether a frame, or the file's end, is at a byte."""
+    return at == len(view) or view[at : at + 4] == MAGIC
+
+
+def _find_frame(view: mmap.mmap, at: int) -> int:
+    """Where the next frame begins: one that another follows or that holds a JPEG; else the file's end."""
+    while (at := view.find(MAGIC, at)) >= 0:
+        try:
+            record, end = _read_frame(view, at)
+            if _is_start(view, end) or unpack_image(record)[2].startswith(b"\xff\xd8\xff"):
+                return at
+        except (ValueError, EOFError):
+            pass
+        at += 1
+    return len(view)
 
 
 def read_index(path: Path) -> list:

@@ -43,21 +43,31 @@ class RecordWriter:
     def write(
         self, label: Label, jpeg: bytes, *, file: str = "", identity="", fold="", race="", landmarks=None
     ) -> None:
-        """Append one face; its id is its position. `landmarks` (5, 2), if known, are pixels of the packed image; the
-        CSV has them as ten numbers with spaces, x before y."""
+        """Append one face; its id is its position."""
         self.write_labels(label.as_array(), jpeg)
+        self.write_row(label, file=file, identity=identity, fold=fold, race=race, landmarks=landmarks)
+
+    def write_labels(self, label: np.ndarray, jpeg: bytes) -> None:
+        """Append a face that was read from another file, its label (k,) as it is, without a row in the CSV."""
+        self.write_record(pack_image(label, self.count, jpeg))
+
+    def write_record(self, record: bytes) -> None:
+        """Append a whole record of another file, its header and id as they are, without a row in the CSV."""
+        frame = pack_frame(record)
+        with _naming(self.path):
+            self._rec.write(frame)
+            self._idx.write(f"{self.count}\t{self._offset}\n")
+        self._offset += len(frame)
+        self.count += 1
+
+    def write_row(self, label: Label, *, file: str = "", identity="", fold="", race="", landmarks=None) -> None:
+        """The CSV's row of the face that was appended last. `landmarks` (5, 2), if known, are pixels of the packed
+        image; the CSV has them as ten numbers with spaces, x before y."""
         ages = (f"{label.age_min:g}", f"{label.age_max:g}")
         points = "" if landmarks is None else " ".join(f"{value:.2f}" for value in np.ravel(landmarks))
         more = (identity or "", fold or "", race or "", points)
-        self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
-
-    def write_labels(self, label: np.ndarray, jpeg: bytes) -> None:
-        """Append a face that was read from another file, its label (3,) as it is, without a row in the CSV."""
-        frame = pack_frame(pack_image(label, self.count, jpeg))
-        self._rec.write(frame)
-        self._idx.write(f"{self.count}\t{self._offset}\n")
-        self._offset += len(frame)
-        self.count += 1
+        with _naming(self.path):
+            self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
 
     def __enter__(self):
         return self
@@ -65,16 +75,26 @@ class RecordWriter:
     def __exit__(self, kind, error, traceback):
         try:
             for file in (self._rec, self._idx, self._csv):
-                with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+                with contextlib.suppress(OSError) if kind else _naming(self.path):
                     file.close()
             if kind is None:
                 info = {"labels": LAYOUTS[0], "count": self.count, **self.info}
-                self._partial["json"].write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+                with _naming(self.path):
+                    self._partial["json"].write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
                 for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
                     self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
         finally:
             for partial in self._partial.values():
                 partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(path):
+    """What the operating system says while a file is written (a full disk) does not name it; this does."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), error.filename or str(path)) from error
 
 
 class Record(NamedTuple):
@@ -111,8 +131,13 @@ def label_layout(path, labels: str = "auto") -> str:
         return labels
     if "labels" in read_info(path):
         return read_info(path)["labels"]
+    return guess_layout(path, next(read_frames(path))[1])
+
+
+def guess_layout(path, record: bytes) -> str:
+    """The layout of a record's label by its number of numbers: two may be in either order. Raises `AgedgeError`."""
     try:
-        width = unpack_image(next(read_frames(path))[1])[0].size
+        width = unpack_image(record)[0].size
     except ValueError as error:
         raise AgedgeError(f"{path}: record 0: {error}") from None
     if width != len(LAYOUT):
@@ -150,12 +175,17 @@ def decode(jpeg: bytes, form: int = cv2.IMREAD_COLOR) -> Optional[np.ndarray]:
 def check_index(path) -> int:
     """The number of records, where NAME.idx is the index of NAME.rec. Raises `AgedgeError` where it is not: MXNet would
     read from the middle of a record."""
-    index_file = Path(path).with_suffix(".idx")
     offsets = [offset for offset, _ in read_frames(path)]
+    compare_index(path, offsets)
+    return len(offsets)
+
+
+def compare_index(path, offsets: list) -> None:
+    """Raises `AgedgeError` where NAME.idx does not list the records of NAME.rec, which begin at `offsets`."""
+    index_file = Path(path).with_suffix(".idx")
     listed = sorted(offset for _, offset in read_index(index_file))
     if listed != offsets:
         raise AgedgeError(
             f"{index_file}: not the index of {Path(path).name}: {len(listed)} entries for {len(offsets)} records"
             + ("" if len(listed) != len(offsets) else ", at other offsets")
         )
-    return len(offsets)

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 
 from agedge.errors import AgedgeError
+from agedge.image_header import Header, is_cut_off, read_header
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
 
+MAX_PIXELS = 100e6  # an image decodes to three bytes a pixel
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*")  # JPEG, PNG, WebP, BMP, TIFF
 
 
@@ -49,12 +51,9 @@ def read_image(path) -> np.ndarray:
         raise AgedgeError(f"{path}: {error}") from None
 
 
-def decode_image(content: bytes) -> np.ndarray:
+def decode_image(content: bytes, max_pixels: float = MAX_PIXELS) -> np.ndarray:
     """What `read_image` gives, of a file's bytes. Raises `ValueError` with the reason."""
-    if not content:
-        raise ValueError("empty file")
-    if _is_cut_off(content):
-        raise ValueError("truncated")
+    check_image(content, max_pixels)
     try:
         # IMREAD_COLOR does all that read_image promises, EXIF included; IMREAD_UNCHANGED would not turn the image.
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -63,6 +62,19 @@ def decode_image(content: bytes) -> np.ndarray:
     if image is None:
         raise ValueError(_why_no_image(content))
     return image
+
+
+def check_image(content: bytes, max_pixels: float = MAX_PIXELS) -> Optional[Header]:
+    """The header of an encoded image, where it has a known one. Raises `ValueError` where the bytes are none, are cut
+    off, or would decode to more than `max_pixels`."""
+    if not content:
+        raise ValueError("empty file")
+    header = read_header(content)
+    if header and header.width * header.height > max_pixels:
+        raise ValueError(f"{header.width}x{header.height} pixels, more than {max_pixels / 1e6:g} million")
+    if is_cut_off(content):
+        raise ValueError("truncated")
+    return header
 
 
 def read_images(sources: Iterable) -> Iterator[Picture]:
@@ -123,18 +135,6 @@ def _read_frames(source: str, capture: cv2.VideoCapture, fault: str) -> Iterator
 
 def _reason(error: AgedgeError, source) -> str:
     return str(error)[len(f"{source}: ") :]
-
-
-def _is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end: OpenCV would fill the rest with grey and say nothing."""
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"IEND" not in content
-    if not content.startswith(b"\xff\xd8\xff"):
-        return False
-    at = 2
-    while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != 0xDA:  # segments before the scan
-        at += 1 if content[at + 1] == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    return content.find(b"\xff\xd9", at) < 0  # within a scan every other FF is followed by 00 or a restart marker
 
 
 def _why_no_image(content: bytes) -> str:

@@ -9,7 +9,7 @@ from scipy.io import savemat
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import FEMALE, MALE, UNKNOWN
-from rec_tools.readers import imdb_wiki
+from rec_tools.readers import imdb_wiki, parse_options
 from rec_tools.rows import Dropped, Row
 
 # Matlab's datenum(1970,1,1) is 719529, as its documentation says; the 181st day of 1981 is 30 June.
@@ -126,32 +126,22 @@ def test_ages_can_be_narrowed(tmp_path):
         imdb_wiki.read(folder, min_age=60, max_age=21)
 
 
-@pytest.mark.parametrize("path", ["../outside.jpg", "00/../../outside.jpg", "/etc/hostname", "..\\outside.jpg", "C:/x"])
-def test_a_path_that_leaves_the_folder_is_refused(tmp_path, path):
-    (tmp_path / "outside.jpg").write_bytes(b"jpeg")
+def test_what_packing_checks_of_a_path_is_left_to_it(tmp_path):
     table = columns()
-    table["full_path"][0, 0] = path
-    rows = list(imdb_wiki.read(write(tmp_path / "imdb_crop", table)))
-    assert reasons(rows) == {"path leaves the folder": 1} and rows[0].id == path
+    table["full_path"][0] = ["../outside.jpg", "00/dr..who.jpg", "00/missing.jpg", "00/missing.jpg", ""]
+    *rows, last = imdb_wiki.read(write(tmp_path, table, images=False))
+    assert [row.id for row in rows] == ["../outside.jpg", "00/dr..who.jpg", "00/missing.jpg", "00/missing.jpg"]
+    assert rows[0].image == tmp_path / "../outside.jpg" and last.reason == "row without a file"
 
 
-def test_two_dots_inside_a_name_are_no_traversal(tmp_path):
-    table = columns()
-    table["full_path"][0, 0] = "00/dr..who.jpg"
-    (tmp_path / "00").mkdir()
-    folder = write(tmp_path, table)
-    (folder / "00/dr..who.jpg").write_bytes(b"jpeg")
-    assert reasons(imdb_wiki.read(folder)) == {}
-
-
-def test_missing_images_and_rows_listed_twice(tmp_path):
-    table = columns()
-    table["full_path"][0, 1] = table["full_path"][0, 0]
-    folder = write(tmp_path, table)
-    (folder / table["full_path"][0, 2]).unlink()
-    (folder / table["full_path"][0, 3]).unlink()
-    (folder / table["full_path"][0, 3]).mkdir()
-    assert reasons(imdb_wiki.read(folder)) == {"image missing": 2, "listed twice": 1}
+def test_its_options_are_words_of_the_command_line():
+    words = ["min_face_score=2", "allow_second_face=true", "max_age=80.5", "allow_unknown_gender=false"]
+    assert parse_options(imdb_wiki, words) == {
+        "min_face_score": 2.0,
+        "allow_second_face": True,
+        "max_age": 80.5,
+        "allow_unknown_gender": False,
+    }
 
 
 def test_the_folder_or_its_parent(tmp_path):

@@ -8,59 +8,26 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from toy_runs import SIZE, SMALL, run, write_toys
 
 import symbols
 from agedge.cli import run_door
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
-from agedge.labels import Label, exact
+from agedge.labels import Label
 from agedge.records import RecordWriter
 from agedge.runtime import load_card, load_model
 from agedge.training.checkpoint import load_checkpoint, read_state
 from agedge.training.finish import finish
 from agedge.training.log import read_log
-from agedge.training.loop import train
-from agedge.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
-SIZE = 32
-SMALL = [
-    f"network.size={SIZE}",
-    "network.stem_stride=2",
-    "train.batch_size=16",
-    "optimizer.warmup=5",
-    "data.threads=1",
-    "train.epochs=3",
-]
-
-
-def write_toys(path, count, seed, crop="utkface"):
-    """Squares: the brightness is the age, the side of the image the gender; some labels are groups or unknown."""
-    rng = np.random.default_rng(seed)
-    with RecordWriter(path) as writer:
-        for i in range(count):
-            age, gender = int(rng.integers(1, 90)), int(rng.integers(0, 2))
-            image = rng.integers(0, 30, (SIZE, SIZE, 3), np.uint8)
-            image[8:24, 16 * gender : 16 * gender + 16] = 30 + 2.4 * age
-            label = Label(gender, age // 10 * 10, age // 10 * 10 + 9) if i % 5 == 1 else exact(gender, age)
-            label = Label(-1, age, age) if i % 7 == 2 else label
-            writer.write(label, cv2.imencode(".png", image)[1].tobytes())
-        writer.info = {"source": "toys", "terms": "none", "crop": Crop.named(crop, SIZE).to_json()}
-    return path
 
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toys")
     return [f"data.{part}={write_toys(folder / f'{part}.rec', n, n)}" for part, n in (("train", 160), ("val", 37))]
-
-
-def run(folder, toys, *overrides, resume=False, network=None):
-    import mxnet as mx
-
-    recipe = load_recipe(None, [*SMALL, *toys, f"run.dir={folder}", *overrides])
-    network = network or symbols.create(**recipe.network)
-    return train(network, recipe, [mx.cpu()], resume, progress=False), recipe
 
 
 def weights(folder, recipe, name="last"):
@@ -176,7 +143,7 @@ def test_missing_data_is_named(tmp_path):
         ([], "data.train: not given"),
         (["data.train=no.rec", "data.val=no.rec"], "no.rec: missing"),
         (["data.train=no.rec"], "data.val: not given"),
-        (["data.train=no.rec", "data.val=[a.rec, b.rec]"], "data.val: one FILE.rec, not a list"),
+        (["data.train=no.rec", "data.val=[]"], "data.val: not given"),
     ):
         with pytest.raises(AgedgeError, match=says):
             run(tmp_path / "run", [], *overrides)

@@ -1,7 +1,7 @@
-"""A model on a .rec: every record once, whatever runtime answers."""
+"""A model on .rec files: every record once, whatever runtime answers."""
 
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Dict, List, Optional
 
 import numpy as np
 
@@ -12,23 +12,36 @@ from agedge.faces.crop import Crop
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model said: `labels` (n, 3), `ages` (n,) years, `p_male` (n,), and the numbers of unreadable records."""
+    """What a model said: `labels` (n, 3), `ages` (n,) years, `p_male` (n,); and of every file that it was asked, the
+    numbers of the unreadable records."""
 
     labels: np.ndarray
     ages: np.ndarray
     p_male: np.ndarray
-    bad: list
+    bad: Dict[str, List[int]]
 
 
-def ask(predict: Callable, path, size: int, *, labels: str = "auto", crop: Optional[Crop] = None) -> Answers:
-    """`predict` of (n, size, size, 3) BGR uint8 -> something with `age` (n,) and `p_male` (n,), over a whole .rec.
+def ask(predict: Callable, files, size: int, *, labels: str = "auto", crop: Optional[Crop] = None) -> Answers:
+    """`predict` of (n, size, size, 3) BGR uint8 -> something with `age` (n,) and `p_male` (n,), over a whole .rec or a
+    list of them.
 
-    Raises `AgedgeError` where the file is damaged or has no readable record.
+    Raises `AgedgeError` where a file is damaged, or no record is readable.
     """
-    bad, parts = [], []
-    for batch in evaluation_batches(path, size, labels=labels, crop=crop, bad=bad):
-        said = predict(batch.images)
-        parts.append((batch.labels, said.age, said.p_male))
+    bad = {str(path): [] for path in (files if isinstance(files, (list, tuple)) else [files])}
+    parts = []
+    for path, numbers in bad.items():
+        for batch in evaluation_batches(path, size, labels=labels, crop=crop, bad=numbers):
+            said = predict(batch.images)
+            parts.append((batch.labels, said.age, said.p_male))
     if not parts:
-        raise AgedgeError(f"{path}: not one readable image in it")
+        raise AgedgeError(f"{', '.join(bad)}: not one readable image in it")
     return Answers(*(np.concatenate(column) for column in zip(*parts)), bad)
+
+
+def to_json(model: str, runtime: str, answers: Answers, measured: dict) -> dict:
+    """What evaluate.py writes: the measures, and what was asked. Of several files, `data` is a list and `bad_records`
+    says which file's they are."""
+    data, bad = list(answers.bad), answers.bad
+    if len(data) == 1:
+        data, bad = data[0], bad[data[0]]
+    return {"model": model, "runtime": runtime, "data": data, **measured, "bad_records": bad}

@@ -3,6 +3,8 @@
 P-net looks at every place of an image pyramid, R-net at what P-net proposes, O-net at what R-net leaves.
 """
 
+from typing import Iterator, Optional, Sequence
+
 import cv2
 import numpy as np
 
@@ -16,7 +18,7 @@ SAME_LEVEL, ACROSS_LEVELS, LAST = 0.5, 0.7, 0.7  # NMS thresholds, of the paper'
 # P-net runs on canvases with these sides, and R- and O-net on batches of these sizes, so that MXNet, which keeps an
 # executor a shape, stays small whatever photographs come. A level larger than a canvas is cut into overlapping tiles.
 SIDES = (24, 32, 48, 64, 96, 128, 192, 256)
-BATCHES = (4, 16, 64)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class MTCNN:
@@ -49,73 +51,117 @@ class MTCNN:
 
     def detect(self, image: np.ndarray) -> Faces:
         """The faces of a BGR uint8 image (h, w, 3), best score first."""
-        proposals = self._propose(image)
-        return self._finish(image, self._refine(image, proposals))
+        return self.detect_batch([image])[0]
 
-    def _propose(self, image: np.ndarray) -> np.ndarray:
-        """P-net: square boxes (n, 4) worth a closer look."""
-        boxes, scores, offsets = [], [], []
-        scale = CELL / self.min_face
-        while min(image.shape[:2]) * scale >= CELL:
-            cells, score, offset = self._scan(resize(image, scale))
+    def detect_batch(self, images: Sequence[np.ndarray], min_face: Optional[float] = None) -> list:
+        """`Faces` for each of several images, of any sizes: their tiles and boxes share the networks' batches, which is
+        several times as fast for small images. `min_face`: another smallest side for this call."""
+        if not images:
+            return []
+        return self.detect_at(images, self._propose(images, max(CELL, min_face or self.min_face)))
+
+    def detect_at(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list:
+        """`Faces` for each image where its boxes (n, 4) say that faces may be, without a search of the image.
+
+        For images whose face is known to lie near a place: ten times as fast, and found as often and as exactly (see
+        `rec_tools/landmarks.py`).
+        """
+        return self._finish(images, self._refine(images, list(map(make_square, boxes))))
+
+    def _propose(self, images: Sequence[np.ndarray], min_face: float) -> list:
+        """P-net: square boxes (n, 4) worth a closer look, for each image."""
+        levels, scales = [], []
+        for owner, image in enumerate(images):
+            scale = CELL / min_face
+            while min(image.shape[:2]) * scale >= CELL:
+                levels.append((owner, resize(image, scale)))
+                scales.append(scale)
+                scale *= FACTOR
+        found = [[] for _ in images]
+        for (owner, _), scale, (cells, score, offset) in zip(
+            levels, scales, self._scan([level for _, level in levels])
+        ):
             kept = nms(cells, score, SAME_LEVEL)
-            boxes.append(cells[kept] / scale)
-            scores.append(score[kept])
-            offsets.append(offset[kept])
-            scale *= FACTOR
-        if not boxes:
+            found[owner].append((cells[kept] / scale, score[kept], offset[kept]))
+        return [self._join(levels) for levels in found]
+
+    def _join(self, levels: list) -> np.ndarray:
+        """One image's proposals, from those of its levels."""
+        if not levels:
             return np.empty((0, 4))
-        boxes, scores, offsets = map(np.concatenate, (boxes, scores, offsets))
+        boxes, scores, offsets = map(np.concatenate, zip(*levels))
         kept = nms(boxes, scores, ACROSS_LEVELS)
         return make_square(move(boxes[kept], offsets[kept]))
 
-    def _scan(self, level: np.ndarray) -> tuple:
-        """P-net over one level of the pyramid: cells (n, 4) in the level's pixels, scores (n,), offsets (n, 4)."""
-        found = []
-        for top, height in cut(level.shape[0]):
-            for left, width in cut(level.shape[1]):
-                tile = level[top : top + height, left : left + width]
-                canvas = np.zeros((1, 3, round_up(height, SIDES), round_up(width, SIDES)), np.float32)
-                canvas[0, :, : tile.shape[0], : tile.shape[1]] = normalise(tile)
-                offset, score = self.load()["pnet"].run(canvas)
-                rows, columns = ((side - CELL) // STRIDE + 1 for side in tile.shape[:2])
-                y, x = np.nonzero(score[0, 1, :rows, :columns] > self.thresholds[0])
-                corner = np.stack([left + STRIDE * x, top + STRIDE * y], axis=1)
-                cells = np.concatenate([corner, corner + CELL], axis=1).astype(np.float64)
-                found.append((cells, score[0, 1, y, x], offset[0, :, y, x]))
-        return tuple(map(np.concatenate, zip(*found)))
+    def _scan(self, levels: list) -> list:
+        """P-net over pyramid levels: for each, cells (n, 4) in the level's pixels, scores (n,), offsets (n, 4)."""
+        tiles = {}  # by the canvas they fit on
+        for number, level in enumerate(levels):
+            for top, height in cut(level.shape[0]):
+                for left, width in cut(level.shape[1]):
+                    canvas = (round_up(height, SIDES), round_up(width, SIDES))
+                    tiles.setdefault(canvas, []).append(
+                        (number, left, top, level[top : top + height, left : left + width])
+                    )
+        found = [[(np.empty((0, 4)), np.empty(0), np.empty((0, 4)))] for _ in levels]
+        for (height, width), places in tiles.items():
+            # No batch is larger than the largest canvas, whose memory it shares.
+            at_once = max(size for size in BATCHES if size * height * width <= SIDES[-1] ** 2)
+            for chunk in chunks_of(places, at_once):
+                batch = np.zeros((round_up(len(chunk), BATCHES), 3, height, width), np.float32)
+                for canvas, (*_, tile) in zip(batch, chunk):
+                    canvas[:, : tile.shape[0], : tile.shape[1]] = normalise(tile)
+                offsets, scores = self.load()["pnet"].run(batch)
+                for (number, left, top, tile), offset, score in zip(chunk, offsets, scores[:, 1]):
+                    rows, columns = ((side - CELL) // STRIDE + 1 for side in tile.shape[:2])
+                    y, x = np.nonzero(score[:rows, :columns] > self.thresholds[0])
+                    corner = np.stack([left + STRIDE * x, top + STRIDE * y], axis=1)
+                    cells = np.concatenate([corner, corner + CELL], axis=1).astype(np.float64)
+                    found[number].append((cells, score[y, x], offset[:, y, x].T))
+        return [tuple(map(np.concatenate, zip(*places))) for places in found]
 
-    def _refine(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """R-net: the square boxes (n, 4) among the proposals in which it sees a face."""
-        offsets, scores = self._look("rnet", image, boxes, 24)
-        face = scores[:, 1] > self.thresholds[1]
-        boxes, offsets, scores = boxes[face], offsets[face], scores[face, 1]
-        kept = nms(boxes, scores, ACROSS_LEVELS)
-        return make_square(move(boxes[kept], offsets[kept]))
+    def _refine(self, images: Sequence[np.ndarray], proposals: list) -> list:
+        """R-net: of each image's proposals the square boxes (n, 4) in which it sees a face."""
+        refined = []
+        for boxes, (offsets, scores) in zip(proposals, self._look("rnet", images, proposals, 24)):
+            face = scores[:, 1] > self.thresholds[1]
+            boxes, offsets, scores = boxes[face], offsets[face], scores[face, 1]
+            kept = nms(boxes, scores, ACROSS_LEVELS)
+            refined.append(make_square(move(boxes[kept], offsets[kept])))
+        return refined
 
-    def _finish(self, image: np.ndarray, boxes: np.ndarray) -> Faces:
-        """O-net: the faces among the boxes, with landmarks."""
-        offsets, points, scores = self._look("onet", image, boxes, 48)
-        face = scores[:, 1] > self.thresholds[2]
-        boxes, offsets, scores, points = boxes[face], offsets[face], scores[face, 1], points[face]
-        corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
-        landmarks = corner + size * points.reshape(-1, 2, 5).transpose(0, 2, 1)
-        boxes = move(boxes, offsets).clip(0, np.tile(image.shape[1::-1], 2))
-        return Faces(boxes, scores, landmarks).take(nms(boxes, scores, LAST, "min"))
+    def _finish(self, images: Sequence[np.ndarray], refined: list) -> list:
+        """O-net: the faces among each image's boxes, with landmarks."""
+        faces = []
+        for image, boxes, (offsets, points, scores) in zip(images, refined, self._look("onet", images, refined, 48)):
+            face = scores[:, 1] > self.thresholds[2]
+            boxes, offsets, scores, points = boxes[face], offsets[face], scores[face, 1], points[face]
+            corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
+            landmarks = corner + size * points.reshape(-1, 2, 5).transpose(0, 2, 1)
+            boxes = move(boxes, offsets).clip(0, np.tile(image.shape[1::-1], 2))
+            faces.append(Faces(boxes, scores, landmarks).take(nms(boxes, scores, LAST, "min")))
+        return faces
 
-    def _look(self, name: str, image: np.ndarray, boxes: np.ndarray, side: int) -> list:
-        """The outputs of R- or O-net for the image's boxes (n, 4)."""
+    def _look(self, name: str, images: Sequence[np.ndarray], boxes: list, side: int) -> Iterator[list]:
+        """The outputs of R- or O-net for each image's boxes (n, 4)."""
         from agedge.faces.mtcnn_nets import HEADS
 
+        places = [(image, box) for image, its in zip(images, boxes) for box in its]
         outputs = [[np.empty((0, width), np.float32)] for width in HEADS[name].values()]
-        for start in range(0, len(boxes), BATCHES[-1]):
-            chunk = boxes[start : start + BATCHES[-1]]
+        for chunk in chunks_of(places, BATCHES[-1]):
             batch = np.zeros((round_up(len(chunk), BATCHES), 3, side, side), np.float32)
-            for patch, box in zip(batch, chunk):
+            for patch, (image, box) in zip(batch, chunk):
                 patch[:] = normalise(cut_out(image, box, side))
             for output, values in zip(outputs, self.load()[name].run(batch)):
                 output.append(values[: len(chunk)])
-        return list(map(np.concatenate, outputs))
+        outputs, end = list(map(np.concatenate, outputs)), 0
+        for its in boxes:
+            start, end = end, end + len(its)
+            yield [output[start:end] for output in outputs]
+
+
+def chunks_of(things: list, length: int) -> Iterator[list]:
+    return (things[start : start + length] for start in range(0, len(things), length))
 
 
 def normalise(image: np.ndarray) -> np.ndarray:

@@ -4,19 +4,21 @@ import json
 from pathlib import Path
 
 from agedge import __version__
-from agedge.evaluation.evaluate import ask
+from agedge.batches import warn_of_bad_images
+from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import calibrate, format_table, measure
 from agedge.evaluation.plots import plot_errors
 from agedge.records import read_crop, read_info
 from agedge.runtime.card import Card
 from agedge.training.checkpoint import load_checkpoint, load_weights
-from agedge.training.data import train_paths, val_path
+from agedge.training.data import find_files
 from agedge.training.loop import predictor
 from agedge.training.recipe import as_plain
 
 
 def finish(network, recipe, folder: Path) -> str:
-    """Write `folder/model` (slim graph, weights, card.json), errors.png and report.json. Returns the table of errors.
+    """Write `folder/model` (slim graph, weights, card.json), errors.png and report.json, measured on `data.val`; and
+    where there is a `data.test`, test.json, in the form of evaluate.py's JSON. Returns the tables of errors.
 
     `network` is a fresh one of the recipe; it gets the weights of `folder/best.ckpt`.
     """
@@ -27,14 +29,14 @@ def finish(network, recipe, folder: Path) -> str:
     network.initialize_for_training(mx.cpu())
     network(mx.nd.zeros((1, 3, network.size, network.size)))
     state = load_checkpoint(folder / "best.ckpt", network)
-    train, val = train_paths(recipe), val_path(recipe)
+    train, val, test = (find_files(recipe, part) for part in ("train", "val", "test"))
     card = Card(
         name=recipe.network.name,
         network=as_plain(network.arguments),
         input={"name": "data", "size": network.size, "channels": "RGB", "range": [0, 255]},
         outputs={"age": "years", "p_male": "probability"},
         crop=find_crop(train[0], network.size),
-        training=describe_training(recipe, train, val, state),
+        training=describe_training(recipe, train, val, test, state),
         terms="; ".join(dict.fromkeys(read_info(path).get("terms", "") for path in train)),
     )
     save_model(network.slim(), card, folder / "model")
@@ -42,13 +44,39 @@ def finish(network, recipe, folder: Path) -> str:
     # What was saved is what is measured. Not by load_model: in a process that has trained, MXNet 1.9.1 now and then
     # ends its fused inference graphs with "!IsMKLDNNData()".
     load_weights(network, card.path("mxnet", "params"), mx.cpu())
-    answers = ask(predictor(network, mx.cpu()), val, network.size, labels=recipe.data.labels, crop=card.crop)
+    predict = predictor(network, mx.cpu())
+
+    def ask_of(files: list):
+        answers = ask(predict, files, network.size, labels=recipe.data.labels, crop=card.crop)
+        for path, numbers in answers.bad.items():
+            warn_of_bad_images(path, numbers)
+        return answers
+
+    answers = ask_of(val)
     card.error = measure(answers.labels, answers.ages, answers.p_male)
     card.interval = calibrate(answers.labels, answers.ages)
     card.save(folder / "model")
-    (folder / "report.json").write_text(json.dumps(card.error, indent=1) + "\n")
+    write_json(folder / "report.json", card.error)
     plot_errors(answers.labels, answers.ages, folder / "errors.png")
-    return f"{format_table(card.error)}\nmodel: {folder / 'model'}"
+    tables = [say("validation", val), format_table(card.error)]
+    if test:
+        answers = ask_of(test)
+        measured = measure(answers.labels, answers.ages, answers.p_male)
+        write_json(folder / "test.json", to_json(str(folder), "mxnet", answers, measured))
+        tables += [say("test", test), format_table(measured)]
+    return "\n".join([*tables, f"model: {folder / 'model'}"])
+
+
+def say(what: str, files: list) -> str:
+    """What a table was measured on."""
+    return f"{what}: {', '.join(path.name for path in files)}"
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write it whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def find_crop(path: Path, size: int):
@@ -57,11 +85,12 @@ def find_crop(path: Path, size: int):
     return crop.resized(size) if crop else None
 
 
-def describe_training(recipe, train: list, val: Path, state: dict) -> dict:
+def describe_training(recipe, train: list, val: list, test: list, state: dict) -> dict:
     """What a card says of how its model came to be."""
     return {
         "train": [describe_records(path) for path in train],
-        "validation": describe_records(val),
+        "validation": [describe_records(path) for path in val],
+        "test": [describe_records(path) for path in test],
         "epochs": state["epoch"],
         "best_epoch": state["best_epoch"],
         "recipe": {section: as_plain(recipe[section]) for section in ("augment", "optimizer", "train", "pretrained")},

@@ -1,9 +1,11 @@
 """The flags that users of MXNet's training scripts know, as overrides of a recipe; and the devices to train on."""
 
+import json
 from pathlib import Path
 from typing import Optional
 
 from agedge.errors import AgedgeError, UsageError
+from agedge.training.folds import find_parts
 
 MULTIPLIERS = {0.25: "mobilenet025", 0.5: "mobilenet050", 1.0: "mobilenet100"}
 
@@ -21,20 +23,22 @@ def flags_to_overrides(
     end_epoch: Optional[int] = None,
     gpus: str = "",
     labels: str = "",
+    split: Optional[int] = None,
 ) -> list:
-    """`key=value` strings for the flags that were given. Raises `UsageError` on a multiplier that no network has."""
+    """`key=value` strings for the flags that were given. Raises `UsageError` on a multiplier that no network has, and
+    on a split without its folder or that its folder has not."""
     if multiplier is not None:
         if multiplier not in MULTIPLIERS or network not in ("", "mobilenet"):
             raise UsageError(f"--multiplier {multiplier:g}: of --network mobilenet, one of 0.25, 0.5, 1.0")
         network = MULTIPLIERS[multiplier]
     elif network == "mobilenet":
         network = MULTIPLIERS[0.25]
+    if split is not None and data_dir is None:
+        raise UsageError(f"--split {split}: say --data-dir too, the folder of fold0.rec, fold1.rec, ..")
     devices = max(1, len(gpus.split(",")) if gpus else 1)
     overrides = {
         "network.name": network,
         "run.dir": prefix,
-        "data.train": data_dir and data_dir / "train.rec",
-        "data.val": data_dir and data_dir / "val.rec",
         "train.batch_size": per_batch_size and per_batch_size * devices,
         "data.labels": labels,
         "optimizer.lr": lr,
@@ -42,6 +46,10 @@ def flags_to_overrides(
         "train.max_steps": max_steps,
         "train.epochs": end_epoch,
     }
+    if data_dir is not None:
+        for part, paths in find_parts(data_dir, split).items():
+            names = [str(path) for path in paths]
+            overrides[f"data.{part}"] = json.dumps(names[0] if len(names) == 1 else names, ensure_ascii=False)
     if lr_steps:
         overrides.update({"optimizer.schedule": "steps", "optimizer.steps": f"[{lr_steps}]"})
     return [f"{key}={value}" for key, value in overrides.items() if value not in ("", None)]

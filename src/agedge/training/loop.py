@@ -58,6 +58,7 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
         check_same_optimizer(state, recipe, folder)
         log.info("resuming after epoch %d, step %d", state["epoch"], state["step"])
     state["optimizer"] = as_plain(recipe.optimizer)
+    (folder / "test.json").unlink(missing_ok=True)  # where it stands, the run is finished
     (folder / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False), encoding="utf-8")
     history = RunLog(folder, state["epoch"])
 
@@ -121,7 +122,7 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
             "epoch %d: %s; on %s %s%s",
             epoch,
             say(figures),
-            faces.val.name,
+            ", ".join(path.name for path in faces.val),
             say(measured),
             " (best)" if is_best else "",
         )

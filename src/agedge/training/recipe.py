@@ -17,7 +17,8 @@ DEFAULTS = {
     "pretrained": "",  # PREFIX,EPOCH, or a run or model folder, to start from
     "data": {
         "train": "",  # FILE.rec or a list of them
-        "val": "",  # FILE.rec
+        "val": "",  # FILE.rec or a list of them: measured after every epoch, and chooses the best
+        "test": "",  # FILE.rec or a list of them, if any: measured once, by the finished model, into test.json
         "labels": "auto",  # gender,age or age,gender for files of older tools
         "threads": 1,  # that decode and augment: 2,900 faces/s each, far faster than a network trains
     },
@@ -40,7 +41,7 @@ DEFAULTS = {
         "log_every": 20,  # steps
         "fuse": True,  # fused BatchNorm-ReLU where every device is a CPU
     },
-    "run": {"dir": ""},  # by default runs/ and the recipe's name
+    "run": {"dir": ""},  # by default runs/ and the recipe's name; -splitK is added where --split is given
 }
 
 OPEN_SECTIONS = ("network",)
@@ -56,10 +57,11 @@ AT_LEAST = (
 )
 
 
-def load_recipe(path, overrides=()) -> EasyDict:
+def load_recipe(path, overrides=(), suffix: str = "") -> EasyDict:
     """The recipe of a YAML file with `key.of.section=value` strings laid over it, all defaults filled in.
 
-    Raises `UsageError` that names an unknown key and the nearest known one.
+    `suffix` is added to run.dir, unless an override gives that. Raises `UsageError` that names an unknown key and the
+    nearest known one.
     """
     recipe = copy.deepcopy(DEFAULTS)
     given = {}
@@ -73,10 +75,13 @@ def load_recipe(path, overrides=()) -> EasyDict:
         if not isinstance(given, dict):
             raise AgedgeError(f"{path}: a recipe is a mapping of sections")
     lay_over(recipe, given, str(path))
+    folder, recipe["run"]["dir"] = recipe["run"]["dir"], ""
     for override in overrides:
         lay_over(recipe, parse_override(override), f"'{override}'")
     name = Path(path).stem if path else recipe["network"]["name"]
-    recipe["run"]["dir"] = recipe["run"]["dir"] or str(Path("runs") / name)
+    if not recipe["run"]["dir"]:
+        check_type("run.dir", folder, "")
+        recipe["run"]["dir"] = (folder or str(Path("runs") / name)) + suffix
     check_values(recipe)
     return EasyDict(recipe)
 

@@ -1,0 +1,125 @@
+"""Where the face of each of several images is: by what the set says of it, else by a detector, in up to three looks.
+
+A picture of a data set shows one person, mostly large and in its middle. So the first look is at one place only, the
+given box or the central square; only where that shows no face is the image searched, and after that a widened one, for
+crops so tight that a detector sees no face in them. On 512 development faces the first look takes 1 ms instead of 9,
+finds as many, and lands as near to a search as two searches with other `min_face` do to each other (median 0.025 of
+the eye distance on UTKFace and 0.033 on FairFace).
+"""
+
+from typing import NamedTuple, Optional, Sequence
+
+import cv2
+import numpy as np
+
+from agedge.faces.detection import Faces, choose_main, create_detector, detect_padded
+from rec_tools.rows import Row
+
+CHOICES = ("nearest", "central", "drop")
+SMALLEST = 1 / 8  # of the image's shorter side: a smaller face is not what the picture is about
+LARGEST = 640  # pixels of an image's longer side, where a face must fill it
+SET, AT_PLACE, SEARCHED = "landmarks of the set", "found at its place", "found by a search"
+PADDED, FIXED = "found after padding", "fixed affine of the set's own alignment"
+
+_detectors = {}
+
+
+class Place(NamedTuple):
+    """`landmarks` (5, 2) in pixels of the image, or None where no face was found; `way`: how, or the reason."""
+
+    landmarks: Optional[np.ndarray]
+    way: str
+
+
+def find_landmarks(
+    images: Sequence[np.ndarray], rows: Sequence[Row], detector: str, faces: str = "nearest", set_crop=None
+) -> list:
+    """A `Place` for each image (h, w, 3) BGR uint8.
+
+    `faces`, where an image shows several: "nearest" to the row's box (without one, as "central"), "central": the
+    largest central one, "drop": none. `set_crop`: the `Crop` of a set that aligned its images, if they are chips.
+    """
+    places = [Place(np.array(row.landmarks), SET) if row.landmarks is not None else None for row in rows]
+    looks = (look_at_place, search, search_padded) if faces != "drop" else (search, search_padded)
+    for look in looks:
+        todo = [index for index, place in enumerate(places) if place is None]
+        if not todo:
+            break
+        found, way = look(get_detector(detector), [images[i] for i in todo], [rows[i] for i in todo])
+        for index, some in zip(todo, found):
+            if len(some) > 1 and faces == "drop":
+                places[index] = Place(None, "several faces")
+            elif len(some):
+                chosen = choose(some, rows[index] if faces == "nearest" else None, images[index].shape)
+                places[index] = Place(some.landmarks[chosen], way)
+    return [place or fall_back(image, set_crop) for place, image in zip(places, images)]
+
+
+def get_detector(name: str):
+    """A detector by its name, made once a process."""
+    if name not in _detectors:
+        _detectors[name] = create_detector(name)
+    return _detectors[name]
+
+
+def look_at_place(detector, images: Sequence[np.ndarray], rows: Sequence[Row]) -> tuple:
+    """Faces at each row's box, else in the image's central square; by detectors that can look at one place."""
+    if not hasattr(detector, "detect_at"):
+        return [Faces.empty() for _ in images], AT_PLACE
+    boxes = [given_box(row) if given_box(row) is not None else central_square(im) for im, row in zip(images, rows)]
+    return detector.detect_at(images, [box[None] for box in boxes]), AT_PLACE
+
+
+def search(detector, images: Sequence[np.ndarray], rows: Sequence[Row]) -> tuple:
+    if not hasattr(detector, "detect_batch"):
+        return [detector.detect(image) for image in images], SEARCHED
+    found = [Faces.empty()] * len(images)
+    # Images of one size have a smallest face in common, and so a batch.
+    for size in sorted({min(image.shape[:2]) for image in images}):
+        alike = [index for index, image in enumerate(images) if min(image.shape[:2]) == size]
+        faces = detector.detect_batch([images[index] for index in alike], max(detector.min_face, size * SMALLEST))
+        for index, some in zip(alike, faces):
+            found[index] = some
+    return found, SEARCHED
+
+
+def search_padded(detector, images: Sequence[np.ndarray], rows: Sequence[Row]) -> tuple:
+    return [search_tight(detector, image) for image in images], PADDED
+
+
+def search_tight(detector, image: np.ndarray) -> Faces:
+    """Faces in a crop that is too tight; shrunk where it is large, for such a face fills it."""
+    scale = min(1, LARGEST / max(image.shape[:2]))
+    faces = detect_padded(detector, cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    return Faces(faces.boxes / scale, faces.scores, faces.landmarks / scale)
+
+
+def fall_back(image: np.ndarray, set_crop) -> Place:
+    """Where a set's own alignment puts the landmarks, if it has one."""
+    if set_crop is None:
+        return Place(None, "no face found")
+    return Place(set_crop.points * (np.array(image.shape[1::-1]) / set_crop.size), FIXED)
+
+
+def choose(faces: Faces, row: Optional[Row], shape: tuple) -> int:
+    """The index of the face nearest to the row's box, or of the largest central one."""
+    box = None if row is None else given_box(row)
+    if box is None:
+        return choose_main(faces.boxes, shape)
+    centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+    return int(np.argmin(np.linalg.norm(centres - (box[:2] + box[2:]) / 2, axis=1)))
+
+
+def given_box(row: Row) -> Optional[np.ndarray]:
+    """(4,) of a row's box or of the box about its corners, if it has one."""
+    if row.box is not None:
+        return np.array(row.box, np.float64)
+    if row.corners is None:
+        return None
+    corners = np.array(row.corners, np.float64)
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+
+
+def central_square(image: np.ndarray) -> np.ndarray:
+    size = np.array(image.shape[1::-1], np.float64)
+    return np.concatenate([(size - size.min()) / 2, (size + size.min()) / 2])

@@ -1,0 +1,130 @@
+"""Two pictures of what is in .rec files: their ages, stacked by gender, and a sheet of their faces by age."""
+
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from agedge.faces.align import resize_square
+from agedge.labels import FEMALE, MALE, MAX_AGE, UNKNOWN
+from agedge.recordio import read_frames, unpack_image
+from agedge.records import decode
+from rec_tools.summary import GENDERS, say_age
+from rec_tools.survey import Survey
+
+COLOURS = {FEMALE: "#be2896", MALE: "#1478d6", UNKNOWN: "#9a9a9a"}
+# Columns of the sheet by the age where they begin; the groups that most data sets give.
+STARTS = (0, 3, 10, 20, 30, 40, 50, 60, 70)
+EACH = 3  # rows a gender
+FACE, CAPTION, LEFT, TOP, BETWEEN = 96, 18, 74, 44, 6  # pixels
+STEP = FACE + 4
+PAPER, INK, PALE = (255, 255, 255), (40, 40, 40), (130, 130, 130)
+
+
+def plot_ages(surveys: Sequence[Survey], path: Path) -> None:
+    """A histogram a file: faces per year of age, stacked by gender. A group of several years is spread over them."""
+    from agedge.evaluation.plots import new_figure
+
+    figure, rows = new_figure(2 * len(surveys), 3.8)
+    for empty in rows[len(surveys) :]:
+        empty.remove()
+    grid = figure.add_gridspec(1, len(surveys))
+    for column, (survey, axes) in enumerate(zip(surveys, rows)):
+        axes.set_subplotspec(grid[column])
+        below, years = np.zeros(MAX_AGE + 1), np.arange(MAX_AGE + 1)
+        for gender, name in GENDERS.items():
+            faces = spread_ages(survey.labels[survey.labels[:, 0] == gender])
+            if faces.any():
+                axes.bar(years, faces, 1.0, below, align="edge", color=COLOURS[gender], label=name)
+                below += faces
+        known = survey.labels[:, 1] >= 0
+        grouped = (survey.labels[:, 1] < survey.labels[:, 2]).any()
+        spread = "; groups are spread evenly" if grouped else ""
+        axes.set_title(f"{name_file(survey.path)}: {known.sum():,} faces of known age{spread}", fontsize=10)
+        axes.set(xlabel="age (years)", ylabel="faces per year of age")
+        axes.set_xlim(0, max(10, np.flatnonzero(below).max(initial=0) + 2))
+        axes.set_ylim(0, 1.05 * max(1, below.max()))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
+        if known.any():
+            axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def spread_ages(labels: np.ndarray) -> np.ndarray:
+    """(121,) faces by year of age, of labels (n, 3); a group counts in equal shares for each of its years."""
+    known = labels[labels[:, 1] >= 0, 1:]
+    low, high = np.floor(known).astype(int).T
+    steps = np.zeros(MAX_AGE + 2)
+    np.add.at(steps, low, 1 / (high - low + 1))
+    np.add.at(steps, high + 1, -1 / (high - low + 1))
+    return np.cumsum(steps)[: MAX_AGE + 1].clip(0)
+
+
+def draw_faces(surveys: Sequence[Survey], path: Path) -> None:
+    """Write a sheet of faces as PNG: a column an age, a few rows a gender, below each face its own label."""
+    sheets = [draw_sheet(survey) for survey in surveys]
+    width = max(sheet.shape[1] for sheet in sheets)
+    sheets = [np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=255) for sheet in sheets]
+    Path(path).write_bytes(cv2.imencode(".png", np.concatenate(sheets))[1].tobytes())
+
+
+def draw_sheet(survey: Survey) -> np.ndarray:
+    """BGR uint8: the faces of one file."""
+    chosen = choose_faces(survey)
+    columns = sorted({column for _, column in chosen})
+    rows = {
+        gender: max((len(chosen[place]) for place in chosen if place[0] == gender), default=0) for gender in GENDERS
+    }
+    height = TOP + sum(count * (FACE + CAPTION) + BETWEEN for count in rows.values() if count)
+    sheet = np.full((height, LEFT + max(6, len(columns)) * STEP, 3), PAPER, np.uint8)
+    _write(sheet, f"{name_file(survey.path)}: {len(survey.labels):,} records", (8, 16), INK)
+    for place, column in enumerate(columns):
+        _write(sheet, name_column(column), (LEFT + place * STEP, TOP - 8), INK)
+    spots, top = {}, TOP
+    for gender, count in rows.items():
+        if count:
+            _write(sheet, GENDERS[gender], (8, top + FACE // 2), INK)
+        for place, column in enumerate(columns):
+            for nth, number in enumerate(chosen.get((gender, column), ())):
+                spots[number] = (LEFT + place * STEP, top + nth * (FACE + CAPTION))
+        top += count * (FACE + CAPTION) + BETWEEN * bool(count)
+    # No further than the last of them: a file may be damaged there.
+    for number, (_, record) in zip(range(max(spots, default=-1) + 1), read_frames(survey.path)):
+        if number in spots:
+            x, y = spots[number]
+            sheet[y : y + FACE, x : x + FACE] = resize_square(decode(unpack_image(record)[2]), FACE)
+            age = say_age(*survey.labels[number, 1:].tolist())
+            _write(sheet, f"{age} #{number}", (x, y + FACE + 13), PALE, 0.36)
+    return sheet
+
+
+def choose_faces(survey: Survey) -> Dict[Tuple[int, int], List[int]]:
+    """Record numbers by (gender, column): up to `EACH`, those whose digests are least, so whatever the file's order;
+    no image twice. A group is in the column where it begins, an unknown age in the last one."""
+    _, first = np.unique(survey.digests, return_index=True)  # in the order of the digests
+    chosen = {}
+    for number in survey.numbers[first].tolist():
+        gender, low, _ = survey.labels[number].tolist()
+        column = int(np.searchsorted(STARTS, low, side="right")) - 1 if low >= 0 else len(STARTS)
+        faces = chosen.setdefault((int(gender), column), [])
+        if len(faces) < EACH:
+            faces.append(number)
+    return chosen
+
+
+def name_column(column: int) -> str:
+    if column == len(STARTS):
+        return "age unknown"
+    return f"{STARTS[column]}-{STARTS[column + 1] - 1}" if column + 1 < len(STARTS) else f"{STARTS[column]} and over"
+
+
+def name_file(path: Path) -> str:
+    """A file's name with its folder's: parts of different packs are often called the same."""
+    return "/".join(path.absolute().parts[-2:])
+
+
+def _write(sheet: np.ndarray, text: str, at: tuple, colour: tuple, scale: float = 0.42) -> None:
+    cv2.putText(sheet, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,59 @@
+"""age_gender.csv: UTKFace as 48x48 grey pixels in one table, 23,705 or 27,305 rows.
+
+Columns age, ethnicity, gender (0 male, 1 female there), img_name, pixels (2,304 numbers 0 to 255, row by row). The name
+is only the time in UTKFace's file name, so that a few faces share one.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from agedge.labels import exact
+from rec_tools.readers.utkface import GENDERS, RACES
+from rec_tools.rows import Dropped, Row, Rows
+from rec_tools.table import read_table
+
+SOURCE = "age_gender.csv (UTKFace as 48x48 grey pixels)"
+TERMS = "age_gender.csv is made from UTKFace: non-commercial research only; the images belong to their owners"
+TABLE = "age_gender.csv"
+SIDE = 48
+
+
+def read(root: Path) -> Rows:
+    """The rows of `root/age_gender.csv` in its order, each with its image as the bytes of a BMP.
+
+    A row's id is its name, for the second and further ones of a name with the line. Raises `AgedgeError` where there is
+    no such table.
+    """
+    seen = set()
+    for number, cells in read_table(Path(root) / TABLE, ("age", "ethnicity", "gender", "img_name", "pixels")):
+        if isinstance(cells, Dropped):
+            yield cells
+            continue
+        name = cells["img_name"]
+        row_id = f"{name or TABLE}, line {number}" if name in seen or not name else name
+        seen.add(name)
+        yield read_row(cells, row_id)
+
+
+def read_row(cells: dict, row_id: str):
+    """A row, or why it is none."""
+    if cells["gender"] not in GENDERS:
+        return Dropped(row_id, "gender not understood", cells["gender"])
+    try:
+        label = exact(GENDERS[cells["gender"]], float(cells["age"]))
+    except ValueError as error:
+        return Dropped(row_id, "age not understood", str(error))
+    try:
+        pixels = np.frombuffer(bytes(map(int, cells["pixels"].split())), np.uint8)
+        image = pixels.reshape(SIDE, SIDE)
+    except ValueError as error:
+        return Dropped(row_id, "pixels not understood", str(error))
+    race = cells["ethnicity"]
+    return Row(row_id, encode(image), label, race=RACES[int(race)] if race in tuple("01234") else race or None)
+
+
+def encode(image: np.ndarray) -> bytes:
+    """A grey picture (h, w) as the bytes of a BMP: lossless, and cheap to write."""
+    return cv2.imencode(".bmp", image)[1].tobytes()

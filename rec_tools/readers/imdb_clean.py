@@ -1,0 +1,61 @@
+"""IMDB-Clean: the faces of IMDB-WIKI, their ages and genders cleaned, split by person.
+
+Lin, Shen, Wang, Pantic: "FP-Age: Leveraging face parsing attention for facial age estimation in the wild", IEEE TIP
+2022 (arXiv 2106.11145). Images are cut around the face with its own width and height as a margin on every side, at most
+1024 pixels; the tables say where in them the face is.
+"""
+
+import re
+from pathlib import Path
+
+from agedge.errors import AgedgeError
+from rec_tools.rows import Dropped, Row, Rows
+from rec_tools.table import find_tables, read_box, read_label, read_table
+
+SOURCE = "IMDB-Clean (Lin et al., FP-Age, 2021)"
+TERMS = (
+    "IMDB-Clean: its annotations are under the MIT licence; its images are those of IMDB-WIKI, for academic research "
+    "only, and belong to their owners"
+)
+ALIGN = "set"
+
+TABLES = {"train": "imdb_train_new_1024.csv", "val": "imdb_valid_new_1024.csv", "test": "imdb_test_new_1024.csv"}
+# The tables lie in csvs/ of the authors' repository, or where its script wrote them: among the images.
+IMAGES = ("imdb-clean-1024", "data/imdb-clean-1024", "imdb-clean-1024/imdb-clean-1024", "")
+BOX = ("x_min", "y_min", "x_max", "y_max")
+
+_PERSON = re.compile(r"(nm\d+)_")  # 38/nm2679438_rm3695806976_1989-8-15_2009.jpg
+
+
+def read(root: Path) -> Rows:
+    """The rows of the official parts that are there, train first; a row's id is its file name in the set.
+
+    Raises `AgedgeError` that names what was looked for where `root` holds no table, or no folder of images.
+    """
+    tables = find_tables(root, TABLES, ("", "csvs", *IMAGES[:-1]))
+    images = find_images(Path(root))
+    for fold, table in tables.items():
+        for _, cells in read_table(table, ("age", "gender", *BOX), ("filename",)):
+            yield cells if isinstance(cells, Dropped) else read_row(cells, images, fold)
+
+
+def find_images(root: Path) -> Path:
+    """The first of the known folders that holds those of the images, which have two digits for a name."""
+    for place in IMAGES:
+        if any((root / place).glob("[0-9][0-9]")):
+            return root / place
+    raise AgedgeError(f"{root}: no images: no folders 00, 01, ... in {', '.join(filter(None, IMAGES))}, or in it")
+
+
+def read_row(cells: dict, images: Path, fold: str):
+    """A row, or why it is none."""
+    name = cells["filename"]
+    label = read_label(name, cells["gender"], cells["age"])
+    if isinstance(label, Dropped):
+        return label
+    try:
+        box = read_box([cells[key] for key in BOX])
+    except ValueError as error:
+        return Dropped(name, "box not understood", str(error))
+    person = _PERSON.match(name.rpartition("/")[2])
+    return Row(name, images / name, label, identity=person[1] if person else None, fold=fold, box=box)

@@ -1,0 +1,48 @@
+"""MegaAge-Asian: 43,945 faces of Asian people, ages 0 to 70, no gender, as 178x218 pictures.
+
+Zhang, Liu, Li, Loy: "Quantifying facial age by posterior of age comparisons", BMVC 2017. The labels are four lists, one
+value a line: the names of a part's images, and in the same order their ages.
+"""
+
+from pathlib import Path
+
+from agedge.errors import AgedgeError
+from rec_tools.rows import Dropped, Row, Rows
+from rec_tools.table import find_tables, read_label, read_lines
+
+SOURCE = "MegaAge-Asian (Zhang et al., BMVC 2017)"
+TERMS = "MegaAge-Asian: non-commercial research only; the images come from the Internet and belong to their owners"
+
+NAMES = {"train": "list/train_name.txt", "test": "list/test_name.txt"}
+PLACES = ("", "megaage_asian")  # the folder that its archive unpacks to
+
+
+def read(root: Path) -> Rows:
+    """The rows of the official parts that are there, train first; a row's id is "train/1.jpg".
+
+    Raises `AgedgeError` where a list is missing, or a list of names is of another length than that of its ages.
+    """
+    for fold, names in find_tables(root, NAMES, PLACES).items():
+        ages = names.with_name(f"{fold}_age.txt")
+        name_lines, age_lines = read_list(names), read_list(ages)
+        if len(name_lines) != len(age_lines):
+            raise AgedgeError(f"{names}: {len(name_lines)} names, but {len(age_lines)} ages in {ages}")
+        for number, (name, age) in enumerate(zip(name_lines, age_lines), 1):
+            if name:
+                yield read_row(f"{fold}/{name}", age, names.parents[1], fold)
+            else:
+                yield Dropped(f"{names.name}, line {number}", "row without a file")
+
+
+def read_row(path: str, age: str, folder: Path, fold: str):
+    """A row, or why it is none."""
+    label = read_label(path, "", age)
+    return label if isinstance(label, Dropped) else Row(path, folder / path, label, fold=fold)
+
+
+def read_list(path: Path) -> list:
+    """The lines of a list; empty ones at its end are none, but one in the middle keeps its place."""
+    lines = [line.strip() for _, line in read_lines(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines

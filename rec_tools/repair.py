@@ -1,0 +1,162 @@
+"""Mend a finished .rec: a missing or wrong index, a file that was cut off or damaged. The original is kept."""
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agedge.errors import AgedgeError
+from agedge.labels import LAYOUTS, to_contract
+from agedge.recordio import Gap, pack_image, salvage_frames, unpack_image
+from agedge.records import RecordWriter, compare_index, guess_layout, label_layout, read_info
+from rec_tools.stored import as_label, find_row_fault, parse_details, read_rows, table_of
+
+
+@dataclass
+class Repair:
+    """What was wrong with a file and what became of it; all empty where nothing was.
+
+    `index`: what was wrong with the index. `lost`: byte ranges and records that could not be read. `kept`: records.
+    `originals`: the names that the damaged files have now. `rows_lost`: rows of NAME.csv whose records are gone.
+    """
+
+    path: Path
+    kept: int = 0
+    index: str = ""
+    lost: list = field(default_factory=list)
+    originals: list = field(default_factory=list)
+    rows_lost: int = 0
+
+    def __str__(self):
+        if not self.index and not self.lost:
+            return f"{self.path}: intact, {self.kept} records; nothing to repair"
+        if not self.lost:
+            return f"{self.path}: {self.index}; written anew for {self.kept} records"
+        rows = (
+            f"; {self.rows_lost} rows of {table_of(self.path).name} have no record any more" if self.rows_lost else ""
+        )
+        return (
+            f"{self.path}: {self.kept} records kept; lost: {', '.join(self.lost)}{rows}; "
+            f"the damaged file is now {', '.join(self.originals)}"
+        )
+
+
+def repair(path, labels: str = "auto") -> Repair:
+    """Rebuild the index of an intact .rec; write what can be read of a damaged one anew, under its name.
+
+    The damaged files become NAME.rec.damaged and NAME.csv.damaged. Where a file is only cut off, the records stay as
+    they are, byte for byte; else they are numbered anew. Raises `AgedgeError` where not one record can be read, and
+    where the damaged original of an earlier repair would be overwritten.
+    """
+    path = Path(path)
+    layout = _find_layout(path, labels)
+    found = Repair(path)
+    offsets, only_its_end = [], False
+    for piece in salvage_frames(path):
+        if isinstance(piece, Gap):
+            only_its_end = piece.end == path.stat().st_size and not found.lost
+            found.lost.append(f"bytes {piece.start} to {piece.end}" + (" at its end" if only_its_end else ""))
+        elif fault := _find_fault(piece[1], layout):
+            found.lost.append(f"record at byte {piece[0]}: {fault}")
+        else:
+            offsets.append(piece[0])
+    found.kept = len(offsets)
+    if not offsets:
+        raise AgedgeError(f"{path}: not one record in it can be read")
+    if found.lost:
+        _write_anew(found, layout, renumber=not only_its_end)
+    else:
+        _mend_index(found, offsets)
+    return found
+
+
+def _find_layout(path: Path, labels: str) -> str:
+    """As `label_layout`, of a file whose first record may be damaged."""
+    if labels != "auto" or "labels" in read_info(path):
+        return label_layout(path, labels)
+    for piece in salvage_frames(path):
+        if not isinstance(piece, Gap) and any(not _find_fault(piece[1], layout) for layout in LAYOUTS):
+            return guess_layout(path, piece[1])
+    raise AgedgeError(f"{path}: not one record in it can be read")
+
+
+def _find_fault(record: bytes, layout: str) -> str:
+    """Why a whole frame is no labelled image; "" where it is one."""
+    try:
+        width = unpack_image(record)[0].size
+    except ValueError as error:
+        return str(error)
+    return "" if width == len(layout.split(",")) else f"its label has {width} numbers"
+
+
+def _mend_index(found: Repair, offsets: list) -> None:
+    file = found.path.with_suffix(".idx")
+    try:
+        compare_index(found.path, offsets)
+    except AgedgeError as error:
+        found.index = f"{file.name}{str(error)[len(str(file)) :]}"
+        partial = file.with_name(f"{file.name}.partial")
+        try:
+            partial.write_text("".join(f"{key}\t{offset}\n" for key, offset in enumerate(offsets)), encoding="ascii")
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _write_anew(found: Repair, layout: str, renumber: bool) -> None:
+    rows = _read_rows_by_id(found.path)
+    info = read_info(found.path)
+    files = [found.path] + ([table_of(found.path)] if rows else [])
+    for file in files:
+        if _original_of(file).exists():
+            raise AgedgeError(f"{_original_of(file)}: already there, from an earlier repair; move it away first")
+    found.originals = [_original_of(file).name for file in files]
+    with _keeping(files), RecordWriter(found.path) as writer:
+        for piece in salvage_frames(found.path):
+            if isinstance(piece, Gap) or _find_fault(piece[1], layout):
+                continue
+            numbers, index, jpeg = unpack_image(piece[1])
+            label = to_contract(numbers[None], layout)[0]
+            row = rows.pop(str(index), {})
+            if row and find_row_fault(row, index, label):
+                row = {}
+                found.rows_lost += 1
+            writer.write_record(pack_image(numbers, writer.count, jpeg) if renumber else piece[1])
+            writer.write_row(as_label(label), **parse_details(row))
+        found.rows_lost += len(rows)
+        note = {"kept": found.kept, "lost": found.lost, "originals": found.originals}
+        writer.info = {**info, "labels": layout, "count": writer.count, "repaired": note}
+
+
+def _read_rows_by_id(path: Path) -> dict:
+    """The rows of NAME.csv by their ids; none where it cannot be read."""
+    try:
+        return {row["id"]: row for row in read_rows(path)}
+    except AgedgeError:
+        return {}
+
+
+def _original_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.damaged")
+
+
+@contextlib.contextmanager
+def _keeping(files: list):
+    """Files also under the names of damaged originals: a second name where the disk has such, else a copy.
+
+    If what follows fails while they still lie under their own names, the second ones go.
+    """
+    before = {file: file.stat().st_ino for file in files}
+    try:
+        for file in files:
+            try:
+                os.link(file, _original_of(file))
+            except OSError:
+                shutil.copy2(file, _original_of(file))
+        yield
+    except BaseException:
+        for file in files:
+            if file.stat().st_ino == before[file]:
+                _original_of(file).unlink(missing_ok=True)
+        raise

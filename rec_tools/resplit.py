@@ -1,0 +1,73 @@
+"""Split a finished .rec: every person and every image with its copies in one part; copies left out if so wished."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+from tqdm import tqdm
+
+from agedge.errors import AgedgeError
+from agedge.records import decode, read_info
+from rec_tools.copies import fingerprint
+from rec_tools.parts import plan
+from rec_tools.prepare import UNCHANGED, Prepared, digest
+from rec_tools.rows import Row
+from rec_tools.split import Split
+from rec_tools.spool import working_folder
+from rec_tools.stored import Stored, as_label, read_stored
+from rec_tools.write import Report, note, publish, write_parts
+
+CHUNK = 256  # records in memory at a time
+
+
+def resplit(
+    path: Path,
+    out: Path,
+    split: Split,
+    drop: tuple = (),
+    labels: str = "auto",
+    workers: int = 2,
+    progress: bool = False,
+) -> Report:
+    """Write `out/PART.rec` for every part of `path`, its records as they are, and `out/dropped.csv`.
+
+    Raises `AgedgeError` where the file is damaged, or where a part would take its name.
+    """
+    faces = look_through(path, labels, workers)
+    whole = plan(note(tqdm(faces, path.name, unit=" faces", disable=None if progress else True)), split, drop)
+    if path.resolve() in [(out / f"{part}.rec").resolve() for part in whole.parts]:
+        raise AgedgeError(f"{path}: would be overwritten by its own part; name another folder with --out")
+    info = read_info(path)
+    out.mkdir(parents=True, exist_ok=True)
+
+    def describe(report: Report) -> dict:
+        told = {"split": split.to_json(), "packed": dict(report.packed), "copies": report.copies, "split_of": str(path)}
+        kept = {key: value for key, value in info.items() if key not in ("labels", "count", "dropped")}
+        return {**kept, **told}
+
+    with working_folder(out / ".packing") as folder:
+        report = write_parts(map(as_prepared, read_stored(path, labels)), whole, folder, describe)
+        publish(folder, out, whole.parts)
+    return report
+
+
+def look_through(path: Path, labels: str, workers: int) -> Iterator[Prepared]:
+    """Every record with its fingerprint; an image that cannot be decoded looks like nobody's copy."""
+
+    def look(stored: Stored) -> Prepared:
+        image = decode(stored.jpeg)
+        return as_prepared(stored, np.zeros(4, np.uint64) if image is None else fingerprint(image))
+
+    records = read_stored(path, labels)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        while chunk := list(islice(records, CHUNK)):
+            yield from pool.map(look, chunk)
+
+
+def as_prepared(stored: Stored, marks=None) -> Prepared:
+    """A record as pack has it before it is written."""
+    name = stored.file or f"record {stored.index}"
+    row = Row(name, Path(), as_label(stored.label), stored.identity, stored.fold, stored.race)
+    return Prepared(row, stored.jpeg, digest(stored.jpeg), UNCHANGED, marks, stored.landmarks)

@@ -1,0 +1,102 @@
+"""The working folder of a pack: chunks of faces that are ready, each written once, so that a killed pack goes on.
+
+A chunk's file appears under its name when it is whole, and the name says what it was made of: the rows, their files'
+sizes and times, and how they were prepared. Whoever prepares the same rows in the same way finds it there.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Iterable, Iterator
+
+import numpy as np
+
+from agedge import __version__
+from agedge.errors import AgedgeError
+from agedge.labels import Label
+from rec_tools.prepare import Preparation, Prepared, prepare_all
+from rec_tools.rows import Dropped, Row
+
+VERSION = 1  # to be raised where the same rows come out otherwise
+
+
+@contextlib.contextmanager
+def working_folder(folder: Path) -> Iterator[Path]:
+    """A folder for one process at a time; it goes when the work is done, and stays where it is not.
+
+    Raises `AgedgeError` where another process is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go when the process ends, however it ends
+        except ImportError:  # no POSIX
+            pass
+        except OSError:
+            raise AgedgeError(f"{folder.parent}: another pack is being written there") from None
+        yield folder
+        shutil.rmtree(folder)
+
+
+def prepare_chunk(number: int, rows: list, preparation: Preparation, folder: Path) -> Path:
+    """The file of a chunk: as an earlier pack left it, else made now."""
+    path = folder / f"{number:07d}-{name_work(rows, preparation)}.chunk"
+    if not path.is_file():
+        write_chunk(path, prepare_all(rows, preparation))
+    return path
+
+
+def name_work(rows: list, preparation: Preparation) -> str:
+    """A word that changes with whatever the result depends on."""
+    hasher = hashlib.blake2b(f"{VERSION} {__version__} {preparation}".encode(), digest_size=12)
+    for row in rows:
+        hasher.update(repr(row).encode(errors="surrogateescape"))
+        if isinstance(row, Row) and isinstance(row.image, Path):
+            with contextlib.suppress(OSError, ValueError):
+                found = os.stat(row.image)
+                hasher.update(f"{found.st_size} {found.st_mtime_ns}".encode())
+    return hasher.hexdigest()
+
+
+def write_chunk(path: Path, results: list) -> None:
+    """A line of JSON about the results, then the JPEGs one after the other."""
+    about, jpegs = [], []
+    for one in results:
+        if isinstance(one, Dropped):
+            about.append([one.id, one.reason, one.detail])
+            continue
+        row, label = one.row, one.row.label
+        marks = None if one.fingerprint is None else [int(word) for word in one.fingerprint]
+        landmarks = None if one.landmarks is None else np.round(one.landmarks, 2).tolist()
+        about.append(
+            [row.id, label.gender, label.age_min, label.age_max, row.identity, row.fold, row.race]
+            + [len(one.jpeg), one.digest, one.way, marks, landmarks]
+        )
+        jpegs.append(one.jpeg)
+    partial = path.with_suffix(f".{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            file.writelines((json.dumps(about).encode(), b"\n", *jpegs))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise AgedgeError(f"{path}: {error.strerror or error}") from None
+
+
+def read_chunks(paths: Iterable[Path], with_jpegs: bool = True) -> Iterator:
+    """The results of chunks, in order: `Prepared`, without the JPEG if so wished, or `Dropped`."""
+    for path in paths:
+        with open(path, "rb") as file:
+            for one in json.loads(file.readline()):
+                if len(one) == 3:
+                    yield Dropped(*one)
+                    continue
+                name, gender, age_min, age_max, identity, fold, race, length, digest, way, marks, landmarks = one
+                row = Row(name, Path(), Label(gender, age_min, age_max), identity, fold, race)
+                marks = None if marks is None else np.array(marks, np.uint64)
+                yield Prepared(row, file.read(length) if with_jpegs else b"", digest, way, marks, landmarks)

@@ -1,0 +1,111 @@
+"""Faces that are ready into one .rec a part, with a report of what became of them: what pack and split share."""
+
+import csv
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Iterable, Tuple
+
+from agedge.errors import AgedgeError
+from agedge.records import RecordWriter
+from rec_tools.parts import REASONS, Ledger, Plan
+from rec_tools.prepare import Prepared
+from rec_tools.rows import Dropped
+
+
+@dataclass
+class Report:
+    """What became of the rows."""
+
+    parts: Tuple[str, ...] = ()
+    copies: dict = field(default_factory=dict)  # see rec_tools.copies.summarise
+    packed: Counter = field(default_factory=Counter)  # by part
+    ways: Counter = field(default_factory=Counter)  # by how the face was cut
+    reasons: Counter = field(default_factory=Counter)  # of rows that were dropped
+
+
+def note(faces: Iterable) -> Ledger:
+    """What a plan has to know of all the faces."""
+    ledger = Ledger()
+    for face in faces:
+        if isinstance(face, Prepared):
+            ledger.add(face.digest, face.fingerprint, face.row.label, face.row.identity, face.row.fold)
+    return ledger
+
+
+def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, suffix: str = "") -> Report:
+    """PART.rec for every part, with what lies beside it, and dropped.csv, all in a working folder.
+
+    `faces`: `Prepared`, a row of the plan each, and `Dropped`. `describe` makes of the report what NAME.json
+    says. Raises `AgedgeError` where not one face is left.
+    """
+    report, number, first_ids = Report(whole.parts, whole.copies), 0, {}
+    has_copies = set(whole.copy_of[whole.reason > 0].tolist())
+    with ExitStack() as stack:
+        writers = [stack.enter_context(RecordWriter(folder / f"{part}{suffix}.rec")) for part in whole.parts]
+        dropped = open(folder / "dropped.csv", "w", encoding="utf-8", errors="backslashreplace", newline="")
+        table = csv.writer(stack.enter_context(dropped))
+        table.writerow(("id", "reason", "detail"))
+        for face in faces:
+            if isinstance(face, Prepared):
+                part, first = whole.part[number], whole.copy_of[number]
+                if number in has_copies:
+                    first_ids[number] = face.row.id
+                if part >= 0:
+                    write_face(writers[part], face)
+                    report.packed[whole.parts[part]] += 1
+                    report.ways[face.way] += 1
+                else:
+                    detail = f"of {first_ids[first]}" if first != number else ""
+                    face = Dropped(face.row.id, REASONS[whole.reason[number]], detail)
+                number += 1
+            if isinstance(face, Dropped):
+                table.writerow((face.id, face.reason, face.detail))
+                report.reasons[face.reason] += 1
+        if not report.packed:
+            reasons = say(dict(report.reasons.most_common())) or "the data set has no rows"
+            raise AgedgeError(f"{folder.parent}: nothing packed: {reasons}")
+        for writer in writers:
+            writer.info = describe(report)
+    return report
+
+
+def write_face(writer: RecordWriter, face: Prepared) -> None:
+    row = face.row
+    writer.write(
+        row.label,
+        face.jpeg,
+        file=row.id,
+        identity=row.identity,
+        fold=row.fold,
+        race=row.race,
+        landmarks=face.landmarks,
+    )
+
+
+def publish(folder: Path, out: Path, parts: Iterable[str], suffix: str) -> None:
+    """Move the finished files to their names. An earlier pack's .rec goes first, so that no pair is of two packs; one
+    that is killed here is moved again by the same command, whose chunks are all there."""
+    names = [f"{part}{suffix}" for part in parts]
+    for name in names:
+        (out / f"{name}.rec").unlink(missing_ok=True)
+    (folder / "dropped.csv").replace(out / f"dropped{suffix}.csv")
+    for ext in ("idx", "csv", "json", "rec"):
+        for name in names:
+            (folder / f"{name}.{ext}").replace(out / f"{name}.{ext}")
+
+
+def say(reasons: dict) -> str:
+    """Reasons with their counts, on one line."""
+    return ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
+
+
+def say_copies(copies: dict) -> list:
+    """What the report says of copies, a line for identical files and one for images that look the same."""
+    return [
+        f"{found['groups']} groups of {word} ({found['too_many']} rows too many; ages differ in "
+        f"{found['age_conflicts']}, genders in {found['gender_conflicts']}; {found['across_parts']} across parts)"
+        for kind, word in (("identical", "identical files"), ("near", "images that look the same"))
+        if (found := copies.get(kind)) and found["groups"]
+    ]

@@ -1,0 +1,101 @@
+"""What an encoded image says of itself before a pixel is decoded: its size, its orientation, whether its end is there.
+
+So that an image of 200 megapixels is refused before it takes 600 MB, and a JPEG that is to stay as it is can.
+"""
+
+import struct
+from typing import NamedTuple, Optional
+
+JPEG, PNG, BMP, WEBP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
+UPRIGHT = 1  # of EXIF's eight orientations
+START_OF_SCAN, END_OF_IMAGE, EXIF = 0xDA, b"\xff\xd9", 0xE1
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15; these three are tables
+ORIENTATION = 0x0112
+
+
+class Header(NamedTuple):
+    """`width` and `height` in pixels, as stored; `kind`: the signature of the format; `channels` and `orientation`
+    (1 to 8) are known of a JPEG."""
+
+    width: int
+    height: int
+    kind: bytes
+    channels: int = 0
+    orientation: int = UPRIGHT
+
+
+def read_header(content: bytes) -> Optional[Header]:
+    """The header of a JPEG, PNG, BMP or WebP; None of another format, or where it is damaged."""
+    try:
+        if content.startswith(JPEG):
+            return _read_jpeg(content)
+        if content.startswith(PNG):
+            return Header(*struct.unpack_from(">II", content, 16), PNG)
+        if content.startswith(BMP):
+            width, height = struct.unpack_from("<ii", content, 18)
+            return Header(abs(width), abs(height), BMP)
+        if content.startswith(WEBP) and content[8:12] == b"WEBP":
+            return Header(*_read_webp(content), WEBP)
+    except (struct.error, KeyError):
+        pass
+    return None
+
+
+def is_cut_off(content: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end: OpenCV would fill the rest with grey and say nothing."""
+    if content.startswith(PNG):
+        return b"IEND" not in content
+    if not content.startswith(JPEG):
+        return False
+    scan = max((end for _, _, end in _segments(content)), default=2)
+    # Within a scan every other FF is followed by 00 or a restart marker.
+    return content.find(END_OF_IMAGE, scan) < 0
+
+
+def _segments(content: bytes):
+    """(marker, start, end) of the JPEG segments before the scan; `start` is that of the segment's data."""
+    at = 2
+    while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != START_OF_SCAN:
+        if content[at + 1] == 0xFF:  # a fill byte
+            at += 1
+            continue
+        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        yield content[at + 1], at + 4, end
+        at = end
+
+
+def _read_jpeg(content: bytes) -> Optional[Header]:
+    orientation = UPRIGHT
+    for marker, start, end in _segments(content):
+        if marker == EXIF and content[start : start + 6] == b"Exif\0\0":
+            orientation = _read_orientation(content[start + 6 : end])
+        elif marker in FRAMES:
+            height, width, channels = struct.unpack_from(">xHHB", content, start)
+            return Header(width, height, JPEG, channels, orientation)
+    return None
+
+
+def _read_orientation(tiff: bytes) -> int:
+    """The orientation in the first directory of EXIF's TIFF block."""
+    try:
+        order = {b"II": "<", b"MM": ">"}[tiff[:2]]
+        first = struct.unpack_from(order + "I", tiff, 4)[0]
+        for entry in range(struct.unpack_from(order + "H", tiff, first)[0]):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, first + 2 + 12 * entry)
+            if tag == ORIENTATION:
+                return value if 1 <= value <= 8 else UPRIGHT
+    except (struct.error, KeyError):
+        pass
+    return UPRIGHT
+
+
+def _read_webp(content: bytes) -> tuple:
+    """(width, height) of the three kinds of WebP (RFC 9649): lossy, lossless, extended."""
+    kind = content[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
+    if kind == b"VP8L":
+        bits = struct.unpack_from("<I", content, 21)[0]
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", content, {b"VP8 ": 26}[kind])
+    return width & 0x3FFF, height & 0x3FFF
