@@ -16,7 +16,7 @@ from rec_tools.landmarks import CHOICES as FACES
 from rec_tools.pack import pack as pack_rows
 from rec_tools.pack import take_shard
 from rec_tools.parts import check_shard, parse_drop
-from rec_tools.prepare import ALIGN, Preparation
+from rec_tools.preparation import ALIGN, Preparation
 from rec_tools.readers import DATASETS, find_reader, parse_options
 from rec_tools.resplit import resplit
 from rec_tools.split import Split

@@ -22,8 +22,9 @@ from tqdm import tqdm
 from agedge import __version__
 from agedge.errors import AgedgeError
 from agedge.labels import Label
+from rec_tools.cut import BOX, CORNERS
 from rec_tools.parts import plan
-from rec_tools.prepare import BOX, CORNERS, Preparation
+from rec_tools.preparation import Preparation
 from rec_tools.rows import Dropped, Row
 from rec_tools.split import Split
 from rec_tools.spool import prepare_chunk, read_chunks, working_folder

@@ -16,8 +16,10 @@ from agedge.faces.crop import Crop
 from agedge.labels import LAYOUTS
 from agedge.records import RecordWriter, read_crop, read_info
 from agedge.sources import check_image, decode_image
+from rec_tools.cut import cut_by_landmarks, take_whole
 from rec_tools.landmarks import FIXED, SET, Place
-from rec_tools.prepare import Preparation, can_stay, cut_by_landmarks, take_whole
+from rec_tools.preparation import Preparation
+from rec_tools.prepare import can_stay
 from rec_tools.rows import Dropped
 from rec_tools.stored import Stored, as_label, read_labels, read_stored, write_stored
 
@@ -170,10 +172,9 @@ def move_face(stored: Stored, quality: int, crop: Crop, packed: Optional[Crop]) 
     if stored.landmarks is None:
         image = resize_square(image, min(image.shape[:2]))
         place = Place(packed.resized(len(image)).points, FIXED)
-    try:
-        face = cut_by_landmarks(image, place, crop)
-    except AgedgeError as error:
-        return Dropped(str(stored.index), "landmarks not usable", str(error))
+    face = cut_by_landmarks(image, place, crop)
+    if face.image is None:
+        return Dropped(str(stored.index), face.way)
     if image.shape == face.image.shape and np.abs(face.landmarks - place.landmarks).max() < IN_PLACE:
         return stored
     landmarks = None if stored.landmarks is None else face.landmarks

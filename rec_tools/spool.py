@@ -17,7 +17,8 @@ import numpy as np
 from agedge import __version__
 from agedge.errors import AgedgeError
 from agedge.labels import Label
-from rec_tools.prepare import Preparation, Prepared, prepare_all
+from rec_tools.preparation import Preparation
+from rec_tools.prepare import Prepared, prepare_all
 from rec_tools.rows import Dropped, Row
 
 VERSION = 1  # to be raised where the same rows come out otherwise

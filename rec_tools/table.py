@@ -88,11 +88,13 @@ def find_tables(root, names: dict, places: Sequence[str] = ("",)) -> dict:
 
     A part without its table is logged. Raises `AgedgeError` that names what was looked for where there is none at all.
     """
+    if not Path(root).is_dir():
+        raise AgedgeError(f"{root}: no such folder")
     candidates = {part: [Path(root) / place / name for place in places] for part, name in names.items()}
     found = {part: next((path for path in paths if path.is_file()), None) for part, paths in candidates.items()}
     if not any(found.values()):
-        where = " or ".join(["it", *filter(None, places)])
-        raise AgedgeError(f"{root}: none of {', '.join(names.values())} in {where}")
+        where = " or ".join(f"in {place or 'it'}" for place in places)
+        raise AgedgeError(f"{root}: none of {', '.join(names.values())} {where}")
     for part, path in found.items():
         if not path:
             log.info("%s: no %s: that part of the set is left out", root, names[part])

@@ -73,7 +73,7 @@ def test_it_can_be_trained_on(folder):
 def test_it_is_as_good_as_its_card_says(tmp_path):
     """Packs the development faces as the recipe says, which gives the same validation faces, and measures anew."""
     from rec_tools.pack import pack
-    from rec_tools.prepare import Preparation
+    from rec_tools.preparation import Preparation
     from rec_tools.readers.utkface import SOURCE, TERMS, read
     from rec_tools.split import Split
 

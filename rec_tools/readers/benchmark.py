@@ -5,8 +5,9 @@ state-of-the-art and a unified benchmark", CVPR 2024; its repository's `facebase
 "AFAD/AFAD-Full/15/111/638660-1.jpg", "id_num": 638660, "age": 15, "gender": "M", "database": "AFAD-Full", "folder": 0,
 "aligned_bbox": [-57, -95, 372, -83, 360, 346, -69, 334], "alignment_source": "in the wild"}`. The square's corners A to
 D, x before y, are those that belong at the top left, top right, bottom right and bottom left of the upright face; they
-may lie outside the image, and the list is empty where no face was found. Some databases say `name` instead of `id_num`,
-and some no gender.
+may lie outside the image. The list is empty where no face was found, and missing in the lists that are not yet aligned:
+such a face is a row without a square. Some databases say `name` instead of `id_num`, some no gender or "U", age -1 or
+no `database`.
 """
 
 import math
@@ -22,10 +23,10 @@ from rec_tools.rows import Dropped, Rows
 SOURCE = "a database of the facial age benchmark (Paplham and Franc, CVPR 2024)"
 TERMS = "as the data set allows whose images the benchmark lists"
 ALIGN = "set"
-GENDERS = {"F": FEMALE, "M": MALE, "": UNKNOWN, None: UNKNOWN}
-REQUIRED = ("age", "database", "folder", "aligned_bbox")
+GENDERS = {"F": FEMALE, "M": MALE, "U": UNKNOWN, "": UNKNOWN, None: UNKNOWN}
+REQUIRED = ("age", "folder")
 # Data sets with an official split, as the benchmark writes their names; in the others folders are numbered.
-SPLIT_DATABASES = ("ChaLearn2016", "CLAP2016", "CACD", "CACD2000")
+SPLIT_DATABASES = ("APPA-REAL", "CACD", "CACD2000", "CLAP2016", "ChaLearn2016", "IMDB-CLEAN")
 PARTS = {0: "train", 1: "val", 2: "test"}
 SLACK = (3, 0.02)  # how far a corner may be off the square: pixels (corners are whole numbers), and shares of the side
 
@@ -77,12 +78,11 @@ def read_face(face: dict, id: str, image: Path):
     for key in REQUIRED:
         if face.get(key) is None:
             return Dropped(id, f"no {key}")
-    if face["aligned_bbox"] == []:
-        return Dropped(id, "no aligned_bbox")
-    corners = read_square(face["aligned_bbox"])
-    if corners is None:
-        return Dropped(id, "aligned_bbox is no square", str(face["aligned_bbox"])[:100])
-    fold = read_fold(face["database"], face["folder"])
+    square = face.get("aligned_bbox")
+    corners = read_square(square)
+    if corners is None and square not in (None, []):
+        return Dropped(id, "aligned_bbox is no square", str(square)[:100])
+    fold = read_fold(face.get("database"), face["folder"])
     if fold is None:
         return Dropped(id, "folder not understood", str(face["folder"])[:100])
     try:

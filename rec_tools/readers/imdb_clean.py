@@ -1,4 +1,4 @@
-"""IMDB-Clean: the faces of IMDB-WIKI, their ages and genders cleaned, split by person.
+"""IMDB-Clean: the faces of IMDB-WIKI, their ages and genders cleaned, with an official split.
 
 Lin, Shen, Wang, Pantic: "FP-Age: Leveraging face parsing attention for facial age estimation in the wild", IEEE TIP
 2022 (arXiv 2106.11145). Images are cut around the face with its own width and height as a margin on every side, at most
@@ -44,6 +44,8 @@ def find_images(root: Path) -> Path:
     for place in IMAGES:
         if any((root / place).glob("[0-9][0-9]")):
             return root / place
+    if not root.is_dir():
+        raise AgedgeError(f"{root}: no such folder")
     raise AgedgeError(f"{root}: no images: no folders 00, 01, ... in {', '.join(filter(None, IMAGES))}, or in it")
 
 

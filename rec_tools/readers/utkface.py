@@ -1,8 +1,8 @@
 """UTKFace: aligned chips `[age]_[gender]_[race]_[time].jpg.chip.jpg`, or in the wild without `.chip.jpg`.
 
 Zhang, Song, Qi: "Age progression/regression by conditional adversarial autoencoder", CVPR 2017. The chips come in one
-folder, the pictures in the wild in `part1/`, `part2/`, `part3/`. Gender is 0 male, 1 female there. Three names lack a
-field; of those only the age is sure.
+folder, the pictures in the wild in `part1/`, `part2/`, `part3/`. Gender is 0 male, 1 female there. A few names lack a
+field, `61_1_20170109142408075` or `53__0_20170116184028385`; what is sure of them is kept.
 """
 
 import re
@@ -20,7 +20,7 @@ GENDERS = {"0": MALE, "1": FEMALE}
 CHIP = ".chip.jpg"
 LAYOUT = "UTKFace images in it ([age]_[gender]_[race]_[time].jpg.chip.jpg)"
 
-_WHOLE_NAME = re.compile(r"(?P<age>\d+)_(?P<gender>[01])_(?P<race>[0-4])_\d+")
+_WHOLE_NAME = re.compile(r"(?P<age>\d+)_(?P<gender>[01]?)_(?P<race>[0-4])_\d+")
 _AGE_ONLY = re.compile(r"(?P<age>\d+)_")
 
 
@@ -51,5 +51,5 @@ def read_name(image: Path, id: str = ""):
     whole, age_only = _WHOLE_NAME.match(name), _AGE_ONLY.match(name)
     if not age_only:
         return Dropped(id, "name without an age")
-    gender = GENDERS[whole["gender"]] if whole else UNKNOWN
+    gender = GENDERS.get(whole["gender"], UNKNOWN) if whole else UNKNOWN
     return exact_row(id, image, gender, int(age_only["age"]), race=RACES[int(whole["race"])] if whole else None)

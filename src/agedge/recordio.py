@@ -59,7 +59,7 @@ def unpack_image(record: bytes) -> Tuple[np.ndarray, int, bytes]:
         return np.array([number], np.float32), index, record[_HEADER.size :]
     if len(record) < _HEADER.size + 4 * flag:
         raise ValueError(f"its label of {flag} numbers runs over its end")
-    label = np.frombuffer(record, "<f4", flag, _HEADER.size)
+    label = np.frombuffer(record, "<f4", flag, _HEADER.size).copy()  # a view of it would keep the record in memory
     return label, index, record[_HEADER.size + 4 * flag :]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.labels import FEMALE, MALE, UNKNOWN, exact
+from agedge.labels import FEMALE, MALE, UNKNOWN, Label, exact
 from agedge.records import decode
 from rec_tools.json_list import read_items
 from rec_tools.readers import benchmark, npz, parse_options
@@ -180,7 +180,7 @@ def test_the_entries_of_the_benchmark(tmp_path):
     assert benchmark.ALIGN == "set"
 
 
-@pytest.mark.parametrize("database", ["CLAP2016", "ChaLearn2016", "CACD", "CACD2000"])
+@pytest.mark.parametrize("database", ["CLAP2016", "ChaLearn2016", "CACD", "CACD2000", "IMDB-CLEAN", "APPA-REAL"])
 def test_data_sets_with_an_official_split(tmp_path, database):
     entries = [{**AFAD, "img_path": f"{i}.jpg", "database": database, "folder": i} for i in (0, 1, 2, 3)]
     *rows, last = read(tmp_path, *entries)
@@ -256,7 +256,6 @@ def test_what_is_no_square_is_dropped(tmp_path, square):
     [
         ({"img_path": None}, "no img_path"),
         ({"img_path": 7}, "no img_path"),
-        ({"aligned_bbox": []}, "no aligned_bbox"),
         ({"age": 121}, "age outside 0 to 120"),
         ({"age": "(25, 32)"}, "age not understood"),
         ({"age": float("nan")}, "age not understood"),
@@ -274,7 +273,7 @@ def test_bad_entries_are_dropped_and_the_rest_is_read(tmp_path, changes, reason)
     assert bad.reason == reason and good.id == CLAP["img_path"]
 
 
-@pytest.mark.parametrize("key", ["img_path", "age", "database", "folder", "aligned_bbox"])
+@pytest.mark.parametrize("key", ["img_path", "age", "folder"])
 def test_a_missing_key_is_a_reason(tmp_path, key):
     (row,) = read(tmp_path, {name: value for name, value in AFAD.items() if name != key})
     assert row.reason == f"no {key}"
@@ -285,6 +284,22 @@ def test_gender_and_person_may_be_missing_and_numbers_be_written_with_a_point(tm
     assert (row.label, row.identity, row.fold) == (exact(UNKNOWN, 15), "7", "3")
     (row,) = read(tmp_path, {**AFAD, "id_num": float("nan")})
     assert row.identity is None
+    (row,) = read(tmp_path, {**AFAD, "gender": "U", "age": -1})  # the benchmark's words for unknown
+    assert row.label == Label()
+
+
+@pytest.mark.parametrize("changes", [{"aligned_bbox": []}, {"aligned_bbox": None}])
+def test_a_face_without_a_square_is_left_to_the_detector(tmp_path, changes):
+    (row,) = read(tmp_path, {**AFAD, **changes})
+    assert row.corners is None and row.label == exact(MALE, 15)
+
+
+def test_a_list_of_no_named_database_has_numbered_folders(tmp_path):
+    (row,) = read(tmp_path, {key: value for key, value in AFAD.items() if key != "database"})  # IMDB-EM-CNN.json
+    assert row.fold == "0"
+
+
+def test_what_follows_a_bad_face(tmp_path):
     (row,) = read(tmp_path, 5)
     assert row.reason == "no img_path"
 

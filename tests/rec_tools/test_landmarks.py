@@ -12,9 +12,11 @@ from agedge.faces.detection import Faces
 from agedge.labels import exact
 from agedge.records import read_records
 from rec_tools import landmarks
+from rec_tools.cut import BOX, CORNERS, cut_faces
 from rec_tools.landmarks import AT_PLACE, FIXED, PADDED, SEARCHED, SET, Place, find_landmarks
 from rec_tools.pack import pack
-from rec_tools.prepare import BOX, CORNERS, Preparation, cut_faces, prepare_all
+from rec_tools.preparation import Preparation
+from rec_tools.prepare import prepare_all
 from rec_tools.rows import Dropped, Row
 from rec_tools.split import Split
 
@@ -134,7 +136,7 @@ def test_a_rotated_square_and_a_box_are_cut_out():
     image = np.zeros((100, 100, 3), np.uint8)
     cv2.fillConvexPoly(image, np.array([(50, 10), (90, 50), (50, 90), (10, 50)]), (0, 0, 200))
     cv2.circle(image, (50, 10), 9, (0, 250, 0), -1)  # at the top left of the upright square
-    preparation = Preparation(size=40, align="set")
+    preparation = Preparation(size=40, align="set", crop=Crop.named("arcface", 40))
     (turned,) = cut_faces([image], [row(corners=((50, 10), (90, 50), (50, 90), (10, 50)))], preparation)
     assert turned.way == CORNERS and turned.landmarks is None
     green, red = turned.image[..., 1], turned.image[..., 2]
@@ -145,6 +147,8 @@ def test_a_rotated_square_and_a_box_are_cut_out():
     noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
     (exactly,) = cut_faces([noise], [row(box=(10, 20, 42, 52))], Preparation(size=32, align="set"))
     assert (exactly.image == noise[20:52, 10:42]).all()
+    flat = cut_faces([noise] * 2, [row(box=(10, 20, 10, 20)), row(landmarks=((5, 5),) * 5)], preparation)
+    assert [face.way for face in flat] == ["box without any size", "landmarks that make no face"]
     (nowhere,) = cut_faces([noise], [row()], preparation)
     assert nowhere.image is None and nowhere.way == "the set does not say where the face is"
 

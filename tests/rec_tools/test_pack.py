@@ -16,7 +16,8 @@ from agedge.labels import exact
 from agedge.records import check_index, read_crop, read_records
 from rec_tools.__main__ import app
 from rec_tools.pack import pack
-from rec_tools.prepare import Preparation, prepare_all
+from rec_tools.preparation import Preparation
+from rec_tools.prepare import prepare_all
 from rec_tools.rows import Dropped, Row
 from rec_tools.split import Split
 

@@ -16,9 +16,11 @@ from agedge.labels import Label, exact
 from agedge.records import read_raw
 from rec_tools import folder as folder_module
 from rec_tools.__main__ import app
+from rec_tools.cut import WHOLE
 from rec_tools.folder import is_inside, list_images
 from rec_tools.pack import pack, sift
-from rec_tools.prepare import UNCHANGED, WHOLE, Preparation, prepare_all
+from rec_tools.preparation import Preparation
+from rec_tools.prepare import UNCHANGED, prepare_all
 from rec_tools.rows import Dropped, Row
 from rec_tools.split import Split
 

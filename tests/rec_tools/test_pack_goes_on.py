@@ -15,7 +15,7 @@ from agedge.errors import AgedgeError
 from agedge.records import check_index
 from rec_tools import spool
 from rec_tools.pack import CHUNK, pack, take_shard
-from rec_tools.prepare import Preparation
+from rec_tools.preparation import Preparation
 from rec_tools.readers import utkface
 from rec_tools.rewrite import merge
 from rec_tools.split import Split

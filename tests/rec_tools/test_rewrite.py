@@ -12,7 +12,7 @@ from agedge.faces.crop import Crop
 from agedge.labels import Label, exact
 from agedge.records import RecordWriter, check_index, decode, read_crop, read_info, read_raw, read_records
 from rec_tools.pack import pack, take_shard
-from rec_tools.prepare import Preparation
+from rec_tools.preparation import Preparation
 from rec_tools.rewrite import choose, convert, join_texts
 from rec_tools.rows import Row
 from rec_tools.split import Split
@@ -237,7 +237,7 @@ def test_a_face_that_nobody_knows_where_is_left_out_and_reported(tmp_path, capsy
     assert run("convert", path, "--out", tmp_path / "b.rec", "--crop", "arcface", "--size", 64) == 0
     said = capsys.readouterr().out
     assert "b.rec: 1 records" in said and "1 no landmarks and no known crop: 1" in said
-    assert "1 landmarks not usable: 2" in said
+    assert "1 landmarks that make no face: 2" in said
     old = write_old(tmp_path / "old.rec", [[1, 30]])
     words = ("--labels", "gender,age", "--crop", "arcface", "--out", tmp_path / "c.rec")
     assert run("convert", old, *words) == 2 and "give --size" in capsys.readouterr().err

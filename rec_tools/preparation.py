@@ -1,0 +1,36 @@
+"""How faces become records: what the user chose, for every row alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from agedge.errors import UsageError
+from agedge.faces.crop import Crop
+from agedge.sources import MAX_PIXELS
+
+ALIGN = ("none", "set", "mtcnn", "essh")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """`size`: side of the packed faces in pixels; 0 leaves images as they are. `align`: "none" takes the whole image,
+    "set" what the set says of the face's place, else the detector that finds landmarks; `crop` says where those go, and
+    `margin` how much more than the set's box or square is shown. `set_crop`: where landmarks lie in the set's own
+    images, if it aligned them. `faces`: which one of several. `root`: no image outside of it is read. Raises
+    `UsageError` where these do not go together.
+    """
+
+    size: int = 112
+    align: str = "none"
+    crop: Optional[Crop] = None
+    margin: float = 0.0
+    set_crop: Optional[Crop] = None
+    quality: int = 95
+    faces: str = "nearest"
+    root: Optional[Path] = None
+    max_pixels: float = MAX_PIXELS
+    fingerprints: bool = False
+
+    def __post_init__(self):
+        if not self.size and self.align != "none":
+            raise UsageError(f"size 0 leaves images as they are, align {self.align} cuts faces: give a size")
