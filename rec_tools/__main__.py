@@ -137,7 +137,8 @@ def print_report(report: Report, out: Path, suffix: str = "") -> None:
     shown = [f"{part}{suffix}.rec ({report.packed[part]})" for part in report.parts]
     several = f", .. {shown[-1]}: {len(shown)} files" if len(shown) > 12 else ""
     print("packed    " + ", ".join(shown[:10] if several else shown) + several)
-    print("cut by    " + say(dict(report.ways.most_common())))
+    if report.ways:
+        print("cut by    " + say(dict(report.ways.most_common())))
     dropped = say(dict(report.reasons.most_common()))
     print("dropped   " + (f"{dropped}; see {out / f'dropped{suffix}.csv'}" if dropped else "none"))
     for line in say_copies(report.copies):

@@ -19,7 +19,7 @@ def list_images(root, folder: str = "") -> Iterator[Union[str, Dropped]]:
         with os.scandir(os.path.join(root, folder)) as entries:
             found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
-        raise AgedgeError(f"{os.path.join(root, folder)}: no such folder") from None
+        raise AgedgeError(f"{os.path.join(root, folder).rstrip('/')}: no such folder") from None
     for name, is_folder in found:
         path = f"{folder}/{name}" if folder else name
         if is_folder:

@@ -90,8 +90,10 @@ def convert(
 
 def find_side(file: Path, size: Optional[int]) -> int:
     """The side of moved faces: as asked for, else as NAME.json says."""
+    if not file.is_file():
+        raise AgedgeError(f"{file}: missing")
     side = size or read_info(file).get("size")
-    if not side:
+    if not isinstance(side, int) or side < 1:
         raise UsageError(f"{file}: nothing says how large its faces are: give --size with --crop")
     return side
 

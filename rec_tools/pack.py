@@ -20,7 +20,7 @@ import cv2
 from tqdm import tqdm
 
 from agedge import __version__
-from agedge.errors import AgedgeError
+from agedge.errors import AgedgeError, UsageError
 from agedge.labels import Label
 from rec_tools.cut import BOX, CORNERS
 from rec_tools.parts import plan
@@ -88,6 +88,8 @@ def sift(rows: Iterable) -> Iterator:
 def take_shard(read: Callable[[], Iterable], index: int, count: int) -> Iterator:
     """The rows of one of `count` shards, whole chunks that follow one another; together they are all, in order."""
     chunks = -(-sum(1 for _ in read()) // CHUNK)
+    if chunks < count:
+        raise UsageError(f"shard {index}/{count}: the set has rows for {chunks} shards, of {CHUNK} each")
     first, last = (CHUNK * (chunks * shard // count) for shard in (index, index + 1))
     return itertools.islice(sift(read()), first, last)
 

@@ -12,7 +12,7 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.labels import Label
 from rec_tools.copies import Copies, find_copies, labels_conflict, summarise
-from rec_tools.split import MOST_PERSONS, PART, PERSONS, Split, fold_name
+from rec_tools.split import FOLD, MOST_PERSONS, PART, PERSONS, Split, fold_name
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +117,9 @@ def plan(ledger: Ledger, split: Split, drop: tuple = ()) -> Plan:
     reason = find_drops(ledger.labels, copies.near, drop)
     if split.one_person_out:
         parts, part = take_one_out(ledger, reason)
-    elif split.shares and set(ledger.folds) != set(split.shares):
+    elif split.shares and not has_these_folds(ledger, split):
         parts, part = share_out(ledger, split, copies, reason)
-    else:  # the set's own, also where folds are asked for and it has just those
+    else:
         parts, part = follow_the_set(ledger, reason)
     kept = reason == KEPT
     part = np.where(kept, part, NOBODY)
@@ -127,6 +127,11 @@ def plan(ledger: Ledger, split: Split, drop: tuple = ()) -> Plan:
     if not ledger.has_looks:
         del told["near"]
     return Plan(parts, part, reason, copies.near, told)
+
+
+def has_these_folds(ledger: Ledger, split: Split) -> bool:
+    """Whether folds are asked for and the set has just as many of its own."""
+    return set(ledger.folds) == set(split.shares) and all(map(FOLD.fullmatch, split.shares))
 
 
 def find_drops(labels: np.ndarray, groups: np.ndarray, drop: tuple) -> np.ndarray:
@@ -182,7 +187,7 @@ def follow_the_set(ledger: Ledger, reason: np.ndarray) -> tuple:
 def _rank(part: str) -> tuple:
     """train, val, test, then folds by their number, then the others by name."""
     usual = ("train", "val", "test")
-    number = int(part[4:]) if part.startswith("fold") and part[4:].isdigit() else -1
+    number = int(part[4:]) if FOLD.fullmatch(part) else -1
     return (usual.index(part) if part in usual else len(usual), number, part)
 
 

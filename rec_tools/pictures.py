@@ -123,7 +123,8 @@ def name_column(column: int) -> str:
 
 def name_file(path: Path) -> str:
     """A file's name with its folder's: parts of different packs are often called the same."""
-    return "/".join(path.absolute().parts[-2:])
+    name = "/".join(path.absolute().parts[-2:])
+    return name.encode(errors="backslashreplace").decode()  # bytes that are no UTF-8 can be drawn by nobody
 
 
 def _write(sheet: np.ndarray, text: str, at: tuple, colour: tuple, scale: float = 0.42) -> None:

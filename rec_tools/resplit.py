@@ -12,7 +12,7 @@ from agedge.errors import AgedgeError
 from agedge.records import decode, read_info
 from rec_tools.copies import fingerprint
 from rec_tools.parts import plan
-from rec_tools.prepare import UNCHANGED, Prepared, digest
+from rec_tools.prepare import Prepared, digest
 from rec_tools.rows import Row
 from rec_tools.split import Split
 from rec_tools.spool import working_folder
@@ -70,4 +70,4 @@ def as_prepared(stored: Stored, marks=None) -> Prepared:
     """A record as pack has it before it is written."""
     name = stored.file or f"record {stored.index}"
     row = Row(name, Path(), as_label(stored.label), stored.identity, stored.fold, stored.race)
-    return Prepared(row, stored.jpeg, digest(stored.jpeg), UNCHANGED, marks, stored.landmarks)
+    return Prepared(row, stored.jpeg, digest(stored.jpeg), "", marks, stored.landmarks)

@@ -61,6 +61,8 @@ def check_files(paths: Sequence[Path], out: Path) -> None:
     """Raises what `merge` says, before anything is written."""
     if Path(out).suffix != ".rec":
         raise UsageError(f"{out}: the name of a record file ends in .rec")
+    if Path(out).is_dir():
+        raise UsageError(f"{out}: is a folder")
     for number, path in enumerate(paths):
         if not Path(path).is_file():
             raise AgedgeError(f"{path}: missing")

@@ -9,7 +9,7 @@ from agedge.errors import UsageError
 
 PERSONS = "persons"
 MOST_PERSONS = 200  # each is a part, with three open files
-PART = re.compile(r"\w[\w-]*")
+PART, FOLD = re.compile(r"\w[\w-]*"), re.compile(r"fold\d+")
 
 
 @dataclass(frozen=True)

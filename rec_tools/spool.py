@@ -26,7 +26,7 @@ VERSION = 1  # to be raised where the same rows come out otherwise
 
 @contextlib.contextmanager
 def working_folder(folder: Path) -> Iterator[Path]:
-    """A folder for one process at a time; it goes when the work is done, and stays where it is not.
+    """A folder for one process at a time; it goes when the work is done, and stays with what there is to go on with.
 
     Raises `AgedgeError` where another process is at work in it.
     """
@@ -40,8 +40,13 @@ def working_folder(folder: Path) -> Iterator[Path]:
             pass
         except OSError:
             raise AgedgeError(f"{folder.parent}: another pack is being written there") from None
-        yield folder
-        shutil.rmtree(folder)
+        done = False
+        try:
+            yield folder
+            done = True
+        finally:
+            if done or not any(folder.glob("*.chunk")):
+                shutil.rmtree(folder)
 
 
 def prepare_chunk(number: int, rows: list, preparation: Preparation, folder: Path) -> Path:

@@ -9,8 +9,8 @@ from typing import Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
 
-from agedge.errors import AgedgeError
-from agedge.labels import LAYOUT, UNKNOWN, Label, to_contract
+from agedge.errors import AgedgeError, choices
+from agedge.labels import LAYOUT, LAYOUTS, UNKNOWN, Label, to_contract
 from agedge.recordio import read_frames, unpack_image
 from agedge.records import CSV_COLUMNS, RecordWriter, label_layout, read_raw
 
@@ -59,6 +59,8 @@ def read_stored(path, labels: str = "auto") -> Iterator[Stored]:
 def read_labels(path, labels: str = "auto") -> np.ndarray:
     """(n, 3) by the contract; those that it does not know are warned of. Raises `AgedgeError` as `read_raw` does."""
     layout, raw = label_layout(path, labels), []
+    if layout not in LAYOUTS:
+        raise choices("labels", layout, LAYOUTS)
     for number, (_, record) in enumerate(read_frames(path)):
         try:
             raw.append(unpack_image(record)[0])

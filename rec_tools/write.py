@@ -21,7 +21,7 @@ class Report:
     parts: Tuple[str, ...] = ()
     copies: dict = field(default_factory=dict)  # see rec_tools.copies.summarise
     packed: Counter = field(default_factory=Counter)  # by part
-    ways: Counter = field(default_factory=Counter)  # by how the face was cut
+    ways: Counter = field(default_factory=Counter)  # by how the face was cut, if it was
     reasons: Counter = field(default_factory=Counter)  # of rows that were dropped
 
 
@@ -55,7 +55,7 @@ def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, 
                 if part >= 0:
                     write_face(writers[part], face)
                     report.packed[whole.parts[part]] += 1
-                    report.ways[face.way] += 1
+                    report.ways.update([face.way] if face.way else ())
                 else:
                     detail = f"of {first_ids[first]}" if first != number else ""
                     face = Dropped(face.row.id, REASONS[whole.reason[number]], detail)
@@ -84,7 +84,7 @@ def write_face(writer: RecordWriter, face: Prepared) -> None:
     )
 
 
-def publish(folder: Path, out: Path, parts: Iterable[str], suffix: str) -> None:
+def publish(folder: Path, out: Path, parts: Iterable[str], suffix: str = "") -> None:
     """Move the finished files to their names. An earlier pack's .rec goes first, so that no pair is of two packs; one
     that is killed here is moved again by the same command, whose chunks are all there."""
     names = [f"{part}{suffix}" for part in parts]

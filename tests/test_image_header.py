@@ -33,6 +33,11 @@ def with_orientation(jpeg, orientation, order="<"):
         encode(".bmp"),
         encode(".webp"),
         encode(".webp", cv2.IMWRITE_WEBP_QUALITY, 101),
+        encode(".tiff"),
+        encode(".jp2"),
+        encode(".ppm"),
+        encode(".pgm", image=IMAGE[..., 0]),
+        encode(".ppm").replace(b"P6\n", b"P6 # of a scanner\n#\n", 1),
     ],
 )
 def test_size_is_what_decoding_gives(content):
@@ -52,7 +57,8 @@ def test_orientation_and_channels_of_a_jpeg(orientation, order):
 
 def test_damaged_headers_are_none_and_never_an_error():
     rng = np.random.default_rng(1)
-    for content in (with_orientation(encode(".jpg"), 6), encode(".png"), encode(".webp"), encode(".bmp")):
+    kinds = (".png", ".webp", ".bmp", ".tiff", ".jp2", ".ppm")
+    for content in (with_orientation(encode(".jpg"), 6), *map(encode, kinds)):
         for length in range(60):
             read_header(content[:length])
             is_cut_off(content[:length])
@@ -71,4 +77,8 @@ def test_too_large_an_image_is_refused_before_it_is_decoded():
         check_image(bomb)
     with pytest.raises(ValueError, match="53x37 pixels, more than 0.001 million"):
         decode_image(encode(".jpg"), max_pixels=1000)
+    entries = struct.pack("<HHHIIHHII", 2, 0x0100, 4, 1, 20000, 0x0101, 3, 1, 10000)
+    for content in (b"II*\0" + struct.pack("<I", 8) + entries, b"P5 20000 10000 255\n"):
+        with pytest.raises(ValueError, match="20000x10000 pixels, more than 100 million"):
+            check_image(content)
     assert check_image(encode(".jpg"), max_pixels=53 * 37).width == 53

@@ -3,14 +3,18 @@
 So that an image of 200 megapixels is refused before it takes 600 MB, and a JPEG that is to stay as it is can.
 """
 
+import re
 import struct
-from typing import NamedTuple, Optional
+from typing import Iterator, NamedTuple, Optional
 
 JPEG, PNG, BMP, WEBP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
+TIFF, JP2, JPEG_2000 = (b"II*\0", b"MM\0*"), b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"
+PNM = re.compile(rb"(P[1-6])\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s")
 UPRIGHT = 1  # of EXIF's eight orientations
 START_OF_SCAN, END_OF_IMAGE, EXIF = 0xDA, b"\xff\xd9", 0xE1
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15; these three are tables
-ORIENTATION = 0x0112
+WIDTH, HEIGHT, ORIENTATION = 0x0100, 0x0101, 0x0112  # TIFF's tags, which EXIF has as well
+LONG = 4  # of TIFF's kinds of numbers; the others that a size or an orientation comes in begin with 16 bits
 
 
 class Header(NamedTuple):
@@ -25,7 +29,7 @@ class Header(NamedTuple):
 
 
 def read_header(content: bytes) -> Optional[Header]:
-    """The header of a JPEG, PNG, BMP or WebP; None of another format, or where it is damaged."""
+    """The header of a JPEG, PNG, BMP, WebP, TIFF, PNM or JPEG 2000; None of another format, or where it is damaged."""
     try:
         if content.startswith(JPEG):
             return _read_jpeg(content)
@@ -36,7 +40,14 @@ def read_header(content: bytes) -> Optional[Header]:
             return Header(abs(width), abs(height), BMP)
         if content.startswith(WEBP) and content[8:12] == b"WEBP":
             return Header(*_read_webp(content), WEBP)
-    except (struct.error, KeyError):
+        if content.startswith(TIFF):
+            entries = dict(_read_directory(content))
+            return Header(entries[WIDTH], entries[HEIGHT], content[:4])
+        if content.startswith((JP2, JPEG_2000)):
+            return Header(*_read_jpeg_2000(content), content[:4])
+        if pnm := PNM.match(content):
+            return Header(int(pnm[2]), int(pnm[3]), pnm[1])
+    except (struct.error, KeyError, ValueError):
         pass
     return None
 
@@ -78,15 +89,20 @@ def _read_jpeg(content: bytes) -> Optional[Header]:
 def _read_orientation(tiff: bytes) -> int:
     """The orientation in the first directory of EXIF's TIFF block."""
     try:
-        order = {b"II": "<", b"MM": ">"}[tiff[:2]]
-        first = struct.unpack_from(order + "I", tiff, 4)[0]
-        for entry in range(struct.unpack_from(order + "H", tiff, first)[0]):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, first + 2 + 12 * entry)
-            if tag == ORIENTATION:
-                return value if 1 <= value <= 8 else UPRIGHT
+        value = next((value for tag, value in _read_directory(tiff) if tag == ORIENTATION), UPRIGHT)
     except (struct.error, KeyError):
-        pass
-    return UPRIGHT
+        return UPRIGHT
+    return value if 1 <= value <= 8 else UPRIGHT
+
+
+def _read_directory(tiff: bytes) -> Iterator[tuple]:
+    """(tag, value) of what the first directory of a TIFF block holds, as if each entry were one number."""
+    order = {b"II": "<", b"MM": ">"}[tiff[:2]]
+    first = struct.unpack_from(order + "I", tiff, 4)[0]
+    for entry in range(struct.unpack_from(order + "H", tiff, first)[0]):
+        at = first + 2 + 12 * entry
+        tag, kind = struct.unpack_from(order + "HH", tiff, at)
+        yield tag, struct.unpack_from(order + ("I" if kind == LONG else "H"), tiff, at + 8)[0]
 
 
 def _read_webp(content: bytes) -> tuple:
@@ -99,3 +115,12 @@ def _read_webp(content: bytes) -> tuple:
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     width, height = struct.unpack_from("<HH", content, {b"VP8 ": 26}[kind])
     return width & 0x3FFF, height & 0x3FFF
+
+
+def _read_jpeg_2000(content: bytes) -> tuple:
+    """(width, height) of a JP2 file, from its image header box, or of a bare codestream, from its SIZ segment."""
+    if content.startswith(JPEG_2000):
+        right, bottom, left, top = struct.unpack_from(">IIII", content, 8)
+        return right - left, bottom - top
+    height, width = struct.unpack_from(">II", content, content.index(b"ihdr") + 4)
+    return width, height

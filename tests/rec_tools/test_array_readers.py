@@ -299,7 +299,7 @@ def test_a_list_of_no_named_database_has_numbered_folders(tmp_path):
     assert row.fold == "0"
 
 
-def test_what_follows_a_bad_face(tmp_path):
+def test_an_entry_that_is_no_face(tmp_path):
     (row,) = read(tmp_path, 5)
     assert row.reason == "no img_path"
 

@@ -1,6 +1,8 @@
 """What inspect says of a .rec: every count, every fault, copies within and across files."""
 
 import json
+import os
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 from agedge.faces.crop import Crop
 from agedge.labels import Label, exact
 from agedge.records import RecordWriter
-from rec_tools.pictures import choose_faces, spread_ages
+from rec_tools.pictures import choose_faces, draw_faces, plot_ages, spread_ages
+from rec_tools.stored import read_labels
 from rec_tools.summary import count_ages
 from rec_tools.survey import survey
 from tests.rec_tools.finished import draw_face, run, write_file
@@ -181,3 +184,19 @@ def test_pictures_of_a_file_without_one_image(tmp_path):
     path = write_file(tmp_path / "a.rec", [(Label(), b"text")])
     assert run("inspect", path, "--report", tmp_path / "report") == 0
     assert (tmp_path / "report/faces.png").is_file() and (tmp_path / "report/histogram.png").is_file()
+
+
+def test_labels_are_read_without_keeping_the_records(tmp_path):
+    path = write_file(tmp_path / "a.rec", [(exact(0, 30), bytes(100_000))] * 50)
+    tracemalloc.start()
+    labels = read_labels(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(labels) == 50 and most < 1_000_000
+
+
+def test_pictures_of_a_file_whose_name_is_no_utf_8(tmp_path):
+    seen = [survey(write_file(tmp_path / os.fsdecode(b"\xe9.rec"), [(exact(0, 30), draw_face(0))]))]
+    plot_ages(seen, tmp_path / "ages.png")
+    draw_faces(seen, tmp_path / "faces.png")
+    assert (tmp_path / "ages.png").stat().st_size and (tmp_path / "faces.png").stat().st_size

@@ -61,6 +61,11 @@ def test_utkface_chips(tmp_path):
     assert utkface.find_crop(tmp_path) == ("utkface", 0.0)
 
 
+def test_of_a_utkface_name_without_a_gender_the_rest_is_kept(tmp_path):
+    (row,) = utkface.read(touch(tmp_path, "part2/53__0_20170116184028385.jpg"))
+    assert (row.label, row.race) == (exact(UNKNOWN, 53), "White")
+
+
 def test_utkface_in_the_wild_lies_in_three_parts(tmp_path):
     touch(tmp_path, "part1/9_1_2_1.jpg", "part3/80_0_3_1.jpg", "part2/1_1_4_1.jpg", "part2/face.jpg")
     rows = list(utkface.read(tmp_path))

@@ -110,6 +110,7 @@ def test_texts_are_joined_without_repeating_one():
         (["a.rec", "b.rec", "--out", "link.rec"], 2, "link.rec: is read from"),
         (["a.rec", "a.rec", "--out", "c.rec"], 2, "a.rec: given twice"),
         (["a.rec", "b.rec", "--out", "c.txt"], 2, "ends in .rec"),
+        (["a.rec", "b.rec", "--out", "folder.rec"], 2, "folder.rec: is a folder"),
     ],
 )
 def test_a_merge_that_cannot_be_writes_nothing(tmp_path, capsys, monkeypatch, words, status, says):
@@ -119,6 +120,7 @@ def test_a_merge_that_cannot_be_writes_nothing(tmp_path, capsys, monkeypatch, wo
     path.write_bytes(path.read_bytes()[:-9])
     (tmp_path / "text.rec").write_text("no record file")
     (tmp_path / "link.rec").symlink_to("b.rec")
+    (tmp_path / "folder.rec").mkdir()
     before = files_of(tmp_path)
     assert run("merge", *words) == status and files_of(tmp_path) == before
     error = capsys.readouterr().err.splitlines()
@@ -243,6 +245,9 @@ def test_a_face_that_nobody_knows_where_is_left_out_and_reported(tmp_path, capsy
     assert run("convert", old, *words) == 2 and "give --size" in capsys.readouterr().err
     assert run("convert", old, *words, "--size", 32) == 1
     assert "old.rec: no record is left: no landmarks and no known crop" in capsys.readouterr().err
+    old.with_suffix(".json").write_text('{"size": "big"}')
+    assert run("convert", old, *words) == 2 and "give --size" in capsys.readouterr().err
+    assert run("convert", tmp_path / "no.rec", *words) == 1 and "no.rec: missing" in capsys.readouterr().err
     assert not list(tmp_path.glob("c.*"))
 
 
@@ -251,6 +256,7 @@ def test_a_face_that_nobody_knows_where_is_left_out_and_reported(tmp_path, capsy
     [
         (["--to", "age"], "to: unknown 'age'; choose one of gender,age_min,age_max, gender,age, age,gender"),
         (["--margin", 0.2], "say --crop"),
+        (["--labels", "age"], "labels: unknown 'age'; choose one of gender,age_min,age_max, gender,age, age,gender"),
         (["--crop", "x"], "crop: unknown 'x'; choose one of arcface, utkface"),
     ],
 )

@@ -85,6 +85,9 @@ def test_the_sets_own_parts_are_followed_unless_others_are_asked_for():
     five = ledger_of([(i << 64, None, exact(0, 30), f"p{i}", str(i % 5)) for i in range(20)])
     assert places(five, Split.parse("")) == [f"fold{i % 5}" for i in range(20)] == places(five, Split.parse(folds="5"))
     assert plan(five, Split.parse(folds="4")).parts == ("fold0", "fold1", "fold2", "fold3")
+    own = ledger_of([(i << 64, None, exact(0, 30), f"p{i}", ["train", "val"][i % 2]) for i in range(200)])
+    shares = Split.parse("train=0.2,val=0.8")
+    assert places(own, shares) == [shares.part_of(f"p{i}") for i in range(200)]  # not what the set says
     many = ledger_of([(i << 64, None, exact(0, 30), None, i) for i in range(12)])
     assert plan(many, Split.parse("")).parts == tuple(f"fold{i}" for i in range(12))
     assert fold_name("03") == "fold3" and fold_name("") == fold_name(None) == "all"

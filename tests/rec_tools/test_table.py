@@ -94,7 +94,7 @@ def test_what_is_no_such_table_is_named(tmp_path, text, encoding, says):
 def test_missing_tables_are_named(tmp_path):
     with pytest.raises(AgedgeError, match="t.csv: missing"):
         read_columns(tmp_path / "t.csv")
-    with pytest.raises(AgedgeError, match="none of a.csv, b.csv in it or lists"):
+    with pytest.raises(AgedgeError, match="none of a.csv, b.csv in it or in lists"):
         find_tables(tmp_path, {"train": "a.csv", "val": "b.csv"}, ("", "lists"))
     (tmp_path / "lists").mkdir()
     path = write(tmp_path / "lists/b.csv", "file\n")

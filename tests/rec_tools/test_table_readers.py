@@ -17,6 +17,12 @@ def test_an_empty_folder_is_named_and_so_are_the_terms(tmp_path, reader):
     assert reader.SOURCE and reader.TERMS
 
 
+@pytest.mark.parametrize("reader", [adience, appa_real, fairface, imdb_clean, megaage_asian])
+def test_a_folder_that_is_not_there_is_called_so(tmp_path, reader):
+    with pytest.raises(AgedgeError, match=f"^{tmp_path}/nowhere: no such folder$"):
+        list(reader.read(tmp_path / "nowhere"))
+
+
 # IMDB-Clean
 
 IMDB_HEADER = "filename,age,gender,x_min,y_min,x_max,y_max,head_roll,head_yaw,head_pitch\n"
