@@ -1,4 +1,4 @@
-"""Raw data sets into RecordIO, and what there is to do with it: python -m rec_tools pack|inspect|merge|split|convert"""
+"""Raw data sets into RecordIO: python -m rec_tools pack|inspect|merge|split|convert|sample|draw"""
 
 import logging
 import os
@@ -45,7 +45,9 @@ def pack(
     options: Optional[List[str]] = typer.Argument(
         None, metavar="[KEY=VALUE]...", help="What the data set's reader takes, such as min_face_score=2."
     ),
-    root: Path = typer.Option(..., help="The data set's folder, as it is distributed (drawn: where to draw it)."),
+    root: Path = typer.Option(
+        ..., readable=False, help="The data set's folder, as it is distributed (drawn: where to draw it)."
+    ),
     out: Path = typer.Option(..., help="Where PART.rec, .idx, .json and .csv go."),
     split: str = SPLIT,
     folds: str = FOLDS,
@@ -54,12 +56,12 @@ def pack(
     align: str = typer.Option(
         "", help="mtcnn, essh: cut faces by landmarks; set: by what the set says; none: the whole image."
     ),
-    faces: str = typer.Option(
-        "nearest", help="Of several faces the one nearest to the set's box, the central one, or drop the image."
+    faces: Optional[str] = typer.Option(
+        None, help="Of several faces nearest, to the set's box (by default); central; or drop the image."
     ),
-    crop: str = typer.Option("arcface", help="Where landmarks go: arcface, utkface."),
-    margin: float = typer.Option(
-        0.0, min=-0.5, max=2, help="How much more than the template or the set's box to show, as a share of its side."
+    crop: Optional[str] = typer.Option(None, help="Where landmarks go: arcface (by default), utkface."),
+    margin: Optional[float] = typer.Option(
+        None, min=-0.5, max=2, help="How much more than the template or the set's box to show, as a share of its side."
     ),
     size: int = typer.Option(112, min=0, max=1024, help="Side of the packed faces in pixels; 0: images as they are."),
     quality: int = typer.Option(95, min=1, max=100, help="JPEG quality."),
@@ -73,19 +75,21 @@ def pack(
     reader = find_reader(dataset)
     chosen = parse_options(reader, options or ())
     align = align or getattr(reader, "ALIGN", "none")
-    for name, value, known in (("align", align, ALIGN), ("faces", faces, FACES)):
+    for name, value, known in (("align", align, ALIGN), ("faces", faces or FACES[0], FACES)):
         if value not in known:
             raise choices(name, value, known)
+    if align == "none" and (crop or margin is not None or faces):
+        raise UsageError("crop, margin and faces: --align none takes the whole image; say --align mtcnn or set")
     parts, dropped, suffix = Split.parse(split, folds, seed), parse_drop(drop), ""
     set_crop = getattr(reader, "find_crop", lambda root: None)(root)
     preparation = Preparation(
         size=size,
         align=align,
-        crop=Crop.named(crop, size or 112, margin),
-        margin=margin,
+        crop=Crop.named(crop or "arcface", size or 112, margin or 0.0),
+        margin=margin or 0.0,
         set_crop=Crop.named(set_crop[0], size or 112, set_crop[1]) if set_crop else None,
         quality=quality,
-        faces=faces,
+        faces=faces or FACES[0],
         root=getattr(reader, "find_images", lambda root, **_: root)(root, **chosen),
         max_pixels=max_megapixels * 1e6,
     )

@@ -11,6 +11,7 @@ from rec_tools.landmarks import SET, Place, fall_back, find_landmarks
 from rec_tools.preparation import Preparation
 from rec_tools.rows import Row
 
+OUTSIDE = "face outside the image"
 WHOLE, BOX, CORNERS = "whole image", "box of the set", "rotated square of the set"
 
 
@@ -45,6 +46,8 @@ def take_whole(image: np.ndarray, row: Row, size: int) -> Face:
 def cut_by_landmarks(image: np.ndarray, place: Place, crop: Crop) -> Face:
     if place.landmarks is None:
         return Face(None, place.way)
+    if lies_outside(image, place.landmarks):
+        return Face(None, OUTSIDE)
     try:
         matrix = estimate_similarity(place.landmarks, crop.points)
     except AgedgeError:
@@ -68,6 +71,8 @@ def cut_by_set(image: np.ndarray, row: Row, preparation: Preparation) -> Face:
 
 def cut_square(image: np.ndarray, corners: np.ndarray, way: str, preparation: Preparation) -> Face:
     """What lies between the corners (4, 2) of a square, and the margin about it."""
+    if lies_outside(image, corners):
+        return Face(None, OUTSIDE)
     centre, end = corners.mean(axis=0), preparation.size - 0.5  # pixels' centres lie at whole numbers
     corners = centre + (corners - centre) * (1 + preparation.margin) - 0.5
     whole = Crop(preparation.size, np.array([(-0.5, -0.5), (end, -0.5), (end, end), (-0.5, end)]))
@@ -75,6 +80,12 @@ def cut_square(image: np.ndarray, corners: np.ndarray, way: str, preparation: Pr
         return Face(align(image, corners, whole), way)
     except AgedgeError:
         return Face(None, "box without any size")
+
+
+def lies_outside(image: np.ndarray, points: np.ndarray) -> bool:
+    """Whether the middle of points (n, 2) is no pixel of the image: what could be cut out is mostly border."""
+    x, y = points.mean(axis=0)
+    return not (0 <= x <= image.shape[1] and 0 <= y <= image.shape[0])
 
 
 def square_about(box) -> np.ndarray:

@@ -66,8 +66,8 @@ def look_at_place(detector, images: Sequence[np.ndarray], rows: Sequence[Row]) -
     """Faces at each row's box, else in the image's central square; by detectors that can look at one place."""
     if not hasattr(detector, "detect_at"):
         return [Faces.empty() for _ in images], AT_PLACE
-    boxes = [given_box(row) if given_box(row) is not None else central_square(im) for im, row in zip(images, rows)]
-    return detector.detect_at(images, [box[None] for box in boxes]), AT_PLACE
+    boxes = [expected_box(image, row)[None] for image, row in zip(images, rows)]
+    return detector.detect_at(images, boxes), AT_PLACE
 
 
 def search(detector, images: Sequence[np.ndarray], rows: Sequence[Row]) -> tuple:
@@ -118,6 +118,14 @@ def given_box(row: Row) -> Optional[np.ndarray]:
         return None
     corners = np.array(row.corners, np.float64)
     return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+
+
+def expected_box(image: np.ndarray, row: Row) -> np.ndarray:
+    """(4,): the row's box as far as it lies in the image, else the central square."""
+    box = given_box(row)
+    if box is not None:
+        box = box.clip(0, np.tile(image.shape[1::-1], 2))
+    return box if box is not None and (box[2:] - box[:2] >= 1).all() else central_square(image)
 
 
 def central_square(image: np.ndarray) -> np.ndarray:

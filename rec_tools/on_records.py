@@ -11,7 +11,7 @@ import typer
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.labels import LAYOUTS
-from agedge.records import read_info
+from agedge.records import naming, read_info
 from rec_tools.stored import name_some
 
 LABELS = typer.Option("auto", help="gender,age or age,gender for files of older tools that do not say it.")
@@ -34,14 +34,21 @@ def inspect(
         if file.exists() and any(earlier.exists() and file.samefile(earlier) for earlier in files[:number]):
             raise UsageError(f"{file}: given twice")
     if repair:
+        faults = []
         for file in files:
-            print(repair_file(file, labels))
+            try:
+                print(repair_file(file, labels))
+            except AgedgeError as error:
+                faults.append(str(error))
+        if faults:
+            raise AgedgeError("; ".join(faults))
     surveys = [survey(file, labels, workers, progress=True) for file in files]
     summary = summarise_files(surveys)
     print(format_summary(summary))
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        with naming(json_file):
+            json_file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     if report:
         from rec_tools.pictures import draw_faces, plot_ages
 

@@ -63,7 +63,7 @@ def pack(
                 chunks.append(path)
                 bar.update(length)
         whole = plan(note(read_chunks(chunks, with_jpegs=False)), split, drop)
-        about = {"source": source, "terms": terms, "split": split.to_json()}
+        about = {"source": source, "terms": terms, "split": whole.by}
         report = write_parts(
             read_chunks(chunks), whole, folder, lambda report: {**about, **describe(report, preparation)}, suffix
         )
@@ -86,7 +86,10 @@ def sift(rows: Iterable) -> Iterator:
 
 
 def take_shard(read: Callable[[], Iterable], index: int, count: int) -> Iterator:
-    """The rows of one of `count` shards, whole chunks that follow one another; together they are all, in order."""
+    """The rows of one of `count` shards, whole chunks that follow one another; together they are all, in order.
+
+    Raises `UsageError` where there are more shards than chunks.
+    """
     chunks = -(-sum(1 for _ in read()) // CHUNK)
     if chunks < count:
         raise UsageError(f"shard {index}/{count}: the set has rows for {chunks} shards, of {CHUNK} each")
@@ -110,8 +113,9 @@ def prepare_in_order(chunks: Iterable, preparation: Preparation, folder: Path, w
     # spawn: a process that has loaded MXNet must not fork
     with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
         coming = ((pool.submit(prepare_chunk, *task), len(task[1])) for task in work)
-        waiting = deque(itertools.islice(coming, 4 * workers))
+        waiting = deque()
         try:
+            waiting.extend(itertools.islice(coming, 4 * workers))
             while waiting:
                 task, length = waiting.popleft()
                 yield task.result(), length

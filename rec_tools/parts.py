@@ -12,7 +12,7 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.labels import Label
 from rec_tools.copies import Copies, find_copies, labels_conflict, summarise
-from rec_tools.split import FOLD, MOST_PERSONS, PART, PERSONS, Split, fold_name
+from rec_tools.split import FOLD, MOST_PARTS, PART, PERSONS, Split, fold_name
 
 log = logging.getLogger(__name__)
 
@@ -102,18 +102,20 @@ class Ledger:
 
 class Plan(NamedTuple):
     """`parts`: their names, in order. `part` (n,): each row's, by number, or -1 where it is dropped; `reason` (n,): the
-    number of `REASONS` that says why. `copy_of` (n,): the first row of its copies. `copies`: what to tell of them."""
+    number of `REASONS` that says why. `copy_of` (n,): the first row of its copies. `copies`: what to tell of them.
+    `by`: how the parts came about, for NAME.json."""
 
     parts: tuple
     part: np.ndarray
     reason: np.ndarray
     copy_of: np.ndarray
     copies: dict
+    by: dict
 
 
 def plan(ledger: Ledger, split: Split, drop: tuple = ()) -> Plan:
     """Where every row goes. Raises `AgedgeError` where one fold a person is asked for and does not make sense."""
-    copies = ledger.find_copies()
+    copies, by = ledger.find_copies(), split.to_json()
     reason = find_drops(ledger.labels, copies.near, drop)
     if split.one_person_out:
         parts, part = take_one_out(ledger, reason)
@@ -121,12 +123,13 @@ def plan(ledger: Ledger, split: Split, drop: tuple = ()) -> Plan:
         parts, part = share_out(ledger, split, copies, reason)
     else:
         parts, part = follow_the_set(ledger, reason)
+        by = {"by": "the set"}
     kept = reason == KEPT
     part = np.where(kept, part, NOBODY)
     told = summarise(Copies(copies.identical[kept], copies.near[kept]), ledger.labels[kept], part[kept])
     if not ledger.has_looks:
         del told["near"]
-    return Plan(parts, part, reason, copies.near, told)
+    return Plan(parts, part, reason, copies.near, told, by)
 
 
 def has_these_folds(ledger: Ledger, split: Split) -> bool:
@@ -138,11 +141,12 @@ def find_drops(labels: np.ndarray, groups: np.ndarray, drop: tuple) -> np.ndarra
     """(n,) `KEPT`, `DUPLICATE` or `CONFLICT`. Of copies whose labels agree the first one stays; of copies that are
     called different ages or genders none does, for nothing says which is right."""
     reason = np.full(len(labels), KEPT, np.int8)
-    order = np.argsort(groups, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-        if len(rows) > 1 and "conflicts" in drop and labels_conflict(labels[rows]):
+    several = np.flatnonzero(np.bincount(groups, minlength=1)[groups] > 1 if drop else [])
+    several = several[np.argsort(groups[several], kind="stable")]
+    for rows in np.split(several, np.flatnonzero(np.diff(groups[several])) + 1) if several.size else ():
+        if "conflicts" in drop and labels_conflict(labels[rows]):
             reason[rows] = CONFLICT
-        elif len(rows) > 1 and "duplicates" in drop:
+        elif "duplicates" in drop:
             kept = [rows[0]]
             for row in rows[1:]:
                 if all(labels_conflict(labels[[row, one]]) for one in kept):
@@ -157,8 +161,8 @@ def take_one_out(ledger: Ledger, reason: np.ndarray) -> tuple:
     reason[(reason == KEPT) & (ledger.person == NOBODY)] = NO_PERSON
     there = set(ledger.person[reason == KEPT].tolist())
     names = sorted(name for name, number in ledger.persons.items() if number in there)
-    if not 2 < len(names) <= MOST_PERSONS:
-        raise AgedgeError(f"folds {PERSONS}: one a person is for 3 to {MOST_PERSONS} persons; the set has {len(names)}")
+    if not 2 < len(names) <= MOST_PARTS:
+        raise AgedgeError(f"folds {PERSONS}: one a person is for 3 to {MOST_PARTS} persons; the set has {len(names)}")
     fold = {ledger.persons[name]: number for number, name in enumerate(names)}
     return tuple(map(fold_name, range(len(names)))), np.array([fold.get(one, NOBODY) for one in ledger.person.tolist()])
 
@@ -179,6 +183,10 @@ def follow_the_set(ledger: Ledger, reason: np.ndarray) -> tuple:
     reason[(reason == KEPT) & ~good[ledger.fold]] = NO_PART
     there = set(ledger.fold[reason == KEPT].tolist())
     names = [name for name, number in ledger.folds.items() if number in there]
+    if len(names) > MOST_PARTS:
+        raise AgedgeError(
+            f"the set has {len(names)} parts of its own, more than {MOST_PARTS}; say --split all=1, or others"
+        )
     parts = tuple(sorted(names, key=_rank))
     number = [parts.index(name) if name in parts else NOBODY for name in ledger.folds]
     return parts, np.array(number, np.int64)[ledger.fold]

@@ -1,6 +1,8 @@
 """Rows made ready: images read, faces found, cut and encoded. What the worker processes of `pack` do."""
 
 import hashlib
+import os
+import stat
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
 
@@ -8,6 +10,7 @@ import cv2
 import numpy as np
 
 from agedge.image_header import JPEG, UPRIGHT, Header
+from agedge.records import decode
 from agedge.sources import check_image, decode_image
 from rec_tools.copies import fingerprint
 from rec_tools.cut import cut_faces
@@ -15,6 +18,7 @@ from rec_tools.folder import is_inside
 from rec_tools.preparation import Preparation
 from rec_tools.rows import Dropped, Row
 
+BYTES_A_PIXEL, LEAST_LIMIT = 4, 1e6  # no image file is larger
 BATCH_PIXELS = 16e6  # images that are decoded at a time: 48 MB
 UNCHANGED = "unchanged"
 
@@ -35,11 +39,13 @@ class Prepared(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """An image that was read: its bytes, and its pixels (h, w, 3) BGR where they are to be cut."""
+    """An image that was read: its bytes, its pixels (BGR, or small and grey where it `stays`), whether it is packed as
+    it is."""
 
     row: Row
     content: bytes
-    image: Optional[np.ndarray]
+    image: np.ndarray
+    stays: bool
 
 
 def prepare_all(rows, preparation: Preparation) -> list:
@@ -49,7 +55,7 @@ def prepare_all(rows, preparation: Preparation) -> list:
         opened = row if isinstance(row, Dropped) else open_image(row, preparation)
         if isinstance(opened, Dropped):
             results[number] = opened
-        elif opened.image is None:
+        elif opened.stays:
             results[number] = keep(opened, preparation)
         else:
             batch[number] = opened
@@ -69,16 +75,24 @@ def open_image(row: Row, preparation: Preparation):
         elif preparation.root is not None and not is_inside(row.image, preparation.root):
             return Dropped(row.id, "path leaves the folder")
         else:
-            content = Path(row.image).read_bytes()
-        header = check_image(content, preparation.max_pixels)
-        image = None if can_stay(header, preparation) else decode_image(content, preparation.max_pixels)
-        if image is None and decode_small(content) is None:
-            raise ValueError("damaged")
+            content = read_file(row.image, BYTES_A_PIXEL * preparation.max_pixels + LEAST_LIMIT)
+        stays = can_stay(check_image(content, preparation.max_pixels), preparation)
+        image = decode_small(content) if stays else decode_image(content, preparation.max_pixels)
     except FileNotFoundError:
         return Dropped(row.id, "image missing")
     except (ValueError, OSError) as error:
         return Dropped(row.id, "image not readable", getattr(error, "strerror", None) or str(error))
-    return Opened(row, content, image)
+    return Opened(row, content, image, stays)
+
+
+def read_file(path: Path, most: float) -> bytes:
+    """Raises `ValueError` where it is no file (a pipe would be waited for), or one of more than `most` bytes."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("not a file")
+    if found.st_size > most:
+        raise ValueError(f"a file of {found.st_size / 1e6:.0f} MB")
+    return Path(path).read_bytes()
 
 
 def can_stay(header: Optional[Header], preparation: Preparation) -> bool:
@@ -92,14 +106,17 @@ def can_stay(header: Optional[Header], preparation: Preparation) -> bool:
     )
 
 
-def decode_small(content: bytes) -> Optional[np.ndarray]:
+def decode_small(content: bytes) -> np.ndarray:
     """(h / 2, w / 2) grey: a quick look at a JPEG, enough to see that it is one and what it shows."""
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    image = decode(content, cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    if image is None:
+        raise ValueError("damaged")
+    return image
 
 
 def keep(opened: Opened, preparation: Preparation) -> Prepared:
     """A JPEG as it is."""
-    marks = fingerprint(decode_small(opened.content)) if preparation.fingerprints else None
+    marks = fingerprint(opened.image) if preparation.fingerprints else None
     return Prepared(opened.row, opened.content, digest(opened.content), UNCHANGED, marks, opened.row.landmarks)
 
 
@@ -111,7 +128,7 @@ def digest(content: bytes) -> str:
 def cut_all(batch: list, preparation: Preparation) -> Iterator:
     """`Prepared` or `Dropped` for every `Opened`."""
     rows, images = [opened.row for opened in batch], [opened.image for opened in batch]
-    for (row, content, image), face in zip(batch, cut_faces(images, rows, preparation)):
+    for (row, content, image, _), face in zip(batch, cut_faces(images, rows, preparation)):
         if face.image is None:
             yield Dropped(row.id, face.way)
             continue

@@ -43,11 +43,11 @@ def resplit(
     out.mkdir(parents=True, exist_ok=True)
 
     def describe(report: Report) -> dict:
-        told = {"split": split.to_json(), "packed": dict(report.packed), "copies": report.copies, "split_of": str(path)}
+        told = {"split": whole.by, "packed": dict(report.packed), "copies": report.copies, "split_of": str(path)}
         kept = {key: value for key, value in info.items() if key not in ("labels", "count", "dropped")}
         return {**kept, **told}
 
-    with working_folder(out / ".packing") as folder:
+    with working_folder(out / ".splitting") as folder:
         report = write_parts(map(as_prepared, read_stored(path, labels)), whole, folder, describe)
         publish(folder, out, whole.parts)
     return report

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from agedge.errors import UsageError
 
 PERSONS = "persons"
-MOST_PERSONS = 200  # each is a part, with three open files
-PART, FOLD = re.compile(r"\w[\w-]*"), re.compile(r"fold\d+")
+MOST_PARTS = 200  # each has three open files
+PART, FOLD = re.compile(r"(?!dropped$)\w[\w-]*"), re.compile(r"fold[0-9]+")  # dropped.csv stands beside them
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Split:
         if folds == PERSONS:
             return cls(seed=seed, one_person_out=True)
         if folds:
-            if not folds.isdigit() or not 2 <= int(folds) <= 100:
+            if not re.fullmatch("[0-9]+", folds) or not 2 <= int(folds) <= 100:
                 raise UsageError(f"folds '{folds}': a number from 2 to 100, or '{PERSONS}': one fold a person")
             return cls({fold_name(fold): 1 / int(folds) for fold in range(int(folds))}, seed)
         parts = [part.partition("=") for part in text.split(",") if part]
@@ -57,10 +57,11 @@ class Split:
     def to_json(self) -> dict:
         if self.one_person_out:
             return {"folds": PERSONS}
-        return {"shares": self.shares, "seed": self.seed} if self.shares else {"by": "the set"}
+        return {"shares": self.shares, "seed": self.seed}
 
 
 def fold_name(fold) -> str:
-    """The part of a row whose fold the set gives: a number's is "fold3", a word's the word, and of none "all"."""
+    """The part of a row whose fold the set gives: of 3, "03", "fold03" it is "fold3", of a word that, of none "all"."""
     text = str("" if fold is None else fold)
-    return f"fold{int(text)}" if text.isdigit() else text or "all"
+    number = re.fullmatch("(?:fold)?([0-9]+)", text)
+    return f"fold{int(number[1])}" if number else text or "all"

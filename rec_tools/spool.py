@@ -17,10 +17,12 @@ import numpy as np
 from agedge import __version__
 from agedge.errors import AgedgeError
 from agedge.labels import Label
+from agedge.locks import open_alone
 from rec_tools.preparation import Preparation
 from rec_tools.prepare import Prepared, prepare_all
 from rec_tools.rows import Dropped, Row
 
+LENGTH = 7  # where the length of a JPEG stands in what a chunk says of a face
 VERSION = 1  # to be raised where the same rows come out otherwise
 
 
@@ -30,31 +32,32 @@ def working_folder(folder: Path) -> Iterator[Path]:
 
     Raises `AgedgeError` where another process is at work in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go when the process ends, however it ends
-        except ImportError:  # no POSIX
-            pass
-        except OSError:
-            raise AgedgeError(f"{folder.parent}: another pack is being written there") from None
+    with open_alone(folder / "lock"):
         done = False
         try:
             yield folder
             done = True
         finally:
             if done or not any(folder.glob("*.chunk")):
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def prepare_chunk(number: int, rows: list, preparation: Preparation, folder: Path) -> Path:
     """The file of a chunk: as an earlier pack left it, else made now."""
     path = folder / f"{number:07d}-{name_work(rows, preparation)}.chunk"
-    if not path.is_file():
+    if not is_whole(path):
         write_chunk(path, prepare_all(rows, preparation))
     return path
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a chunk is there, with all its bytes: a machine that lost its power may have kept only the name."""
+    try:
+        with open(path, "rb") as file:
+            about = json.loads(file.readline())
+            return file.tell() + sum(one[LENGTH] for one in about if len(one) > 3) == os.fstat(file.fileno()).st_size
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def name_work(rows: list, preparation: Preparation) -> str:

@@ -69,32 +69,34 @@ def survey(path, labels: str = "auto", workers: int = 2, progress: bool = False)
     """
     path = Path(path)
     layout = label_layout(path, labels)
-    width, damage, offsets, seen = len(layout.split(",")), [], [], []
+    width, damage, offsets, notes, faults = len(layout.split(",")), [], [], [], {}
     frames = iter(tqdm(_read_up_to_damage(path, damage), path.name, disable=None if progress else True))
     with ThreadPoolExecutor(max(1, workers)) as pool:
         while chunk := list(islice(frames, CHUNK)):
+            seen = list(pool.map(lambda frame: look_at(frame[1], width), chunk))
+            faults.update({len(offsets) + place: one.fault for place, one in enumerate(seen) if one.fault})
             offsets += [offset for offset, _ in chunk]
-            seen += pool.map(lambda frame: look_at(frame[1], width), chunk)
-    if not seen:
+            notes.append(note(seen, width))
+    if not notes:
         raise AgedgeError(damage[0])
-    raw = np.array([[np.nan] * width if one.label is None else one.label for one in seen], np.float32)
-    contract = to_contract(raw, layout)
+    noted = np.concatenate(notes)
+    contract = to_contract(noted["label"], layout)
     bad = {}
-    for number, (one, fault) in enumerate(zip(seen, find_label_faults(raw, contract, layout))):
-        if one.fault or fault:
-            bad.setdefault(one.fault or fault, []).append(number)
+    for number, fault in enumerate(find_label_faults(noted["label"], contract, layout)):
+        if fault := faults.get(number, fault):
+            bad.setdefault(fault, []).append(number)
     table = find_table_fault(path, contract)
-    images = [number for number, one in enumerate(seen) if one.size]
+    images = np.flatnonzero(noted["size"][:, 0])
     return Survey(
         path=path,
         layout=layout,
         info=read_info(path),
         size=path.stat().st_size,
         labels=contract,
-        numbers=np.array(images, np.int64),
-        digests=np.array([seen[number].digest for number in images], np.uint64),
-        fingerprints=np.array([seen[number].fingerprint for number in images], np.uint64).reshape(-1, 4),
-        sizes=Counter(seen[number].size for number in images),
+        numbers=images,
+        digests=noted["digest"][images],
+        fingerprints=noted["fingerprint"][images],
+        sizes=Counter(map(tuple, noted["size"][images].tolist())),
         bad=bad,
         index="" if damage else find_index_fault(path, offsets),
         table=table,
@@ -103,6 +105,20 @@ def survey(path, labels: str = "auto", workers: int = 2, progress: bool = False)
         if not table
         else frozenset(),
     )
+
+
+def note(seen: List[Seen], width: int) -> np.ndarray:
+    """What there is to remember of records, in some seventy bytes each; of size 0 are those that are no images."""
+    fields = [("label", "f4", width), ("size", "i4", 2), ("digest", "u8"), ("fingerprint", "u8", 4)]
+    notes = np.zeros(len(seen), fields)
+    notes["label"] = np.nan
+    for place, one in enumerate(seen):
+        if one.label is not None:
+            notes[place]["label"] = one.label
+        if one.size:
+            notes[place]["size"], notes[place]["digest"] = one.size, one.digest
+            notes[place]["fingerprint"] = one.fingerprint
+    return notes
 
 
 def _read_up_to_damage(path: Path, damage: list) -> Iterator:

@@ -1,14 +1,15 @@
 """Faces that are ready into one .rec a part, with a report of what became of them: what pack and split share."""
 
+import contextlib
 import csv
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, Tuple
+from typing import Callable, Iterable, Sequence, Tuple
 
 from agedge.errors import AgedgeError
-from agedge.records import RecordWriter
+from agedge.records import RecordWriter, naming, read_info
 from rec_tools.parts import REASONS, Ledger, Plan
 from rec_tools.prepare import Prepared
 from rec_tools.rows import Dropped
@@ -44,6 +45,7 @@ def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, 
     has_copies = set(whole.copy_of[whole.reason > 0].tolist())
     with ExitStack() as stack:
         writers = [stack.enter_context(RecordWriter(folder / f"{part}{suffix}.rec")) for part in whole.parts]
+        stack.enter_context(naming(folder / "dropped.csv"))
         dropped = open(folder / "dropped.csv", "w", encoding="utf-8", errors="backslashreplace", newline="")
         table = csv.writer(stack.enter_context(dropped))
         table.writerow(("id", "reason", "detail"))
@@ -85,15 +87,27 @@ def write_face(writer: RecordWriter, face: Prepared) -> None:
 
 
 def publish(folder: Path, out: Path, parts: Iterable[str], suffix: str = "") -> None:
-    """Move the finished files to their names. An earlier pack's .rec goes first, so that no pair is of two packs; one
-    that is killed here is moved again by the same command, whose chunks are all there."""
+    """Move the finished files to their names, the .rec last and that of the first part last of all.
+
+    An earlier pack's .rec go first, so that no pair is of two packs and no part is left over. A pack that is killed
+    here is moved again by the same command, whose chunks are all there.
+    """
     names = [f"{part}{suffix}" for part in parts]
-    for name in names:
-        (out / f"{name}.rec").unlink(missing_ok=True)
+    for path in find_earlier(out, names, suffix):
+        path.unlink()
     (folder / "dropped.csv").replace(out / f"dropped{suffix}.csv")
     for ext in ("idx", "csv", "json", "rec"):
-        for name in names:
+        for name in reversed(names):
             (folder / f"{name}.{ext}").replace(out / f"{name}.{ext}")
+
+
+def find_earlier(out: Path, names: Sequence[str], suffix: str) -> list:
+    """The .rec in a folder that bear these names, and the other parts of the packs that they are of."""
+    found = {out / f"{name}.rec" for name in names}
+    for path in list(found):
+        with contextlib.suppress(AgedgeError):
+            found |= {out / f"{part}{suffix}.rec" for part in read_info(path).get("packed", ())}
+    return sorted(path for path in found if path.is_file())
 
 
 def say(reasons: dict) -> str:

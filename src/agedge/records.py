@@ -16,6 +16,7 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.labels import LAYOUT, LAYOUTS, Label, to_contract
+from agedge.locks import open_alone
 from agedge.recordio import pack_frame, pack_image, read_frames, read_index, unpack_image
 
 CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race", "landmarks")
@@ -24,17 +25,17 @@ CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race", "landmarks")
 class RecordWriter:
     """Write NAME.rec, .idx, .csv and .json; they appear under their names together, when the writer is closed.
 
-    Used as a context manager; left by an exception, nothing stays behind.
+    Used as a context manager; left by an exception, nothing stays behind. Raises `AgedgeError` where another process is
+    writing the same files.
     """
 
     def __init__(self, path):
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.count = 0
         self.info = {}
         self._offset = 0
         self._partial = {ext: self.path.with_suffix(f".{ext}.partial") for ext in ("rec", "idx", "csv", "json")}
-        self._rec = open(self._partial["rec"], "wb")
+        self._rec = open_alone(self._partial["rec"])
         self._idx = open(self._partial["idx"], "w", encoding="ascii")
         self._csv = open(self._partial["csv"], "w", encoding="utf-8", errors="backslashreplace", newline="")
         self._table = csv.writer(self._csv)
@@ -54,7 +55,7 @@ class RecordWriter:
     def write_record(self, record: bytes) -> None:
         """Append a whole record of another file, its header and id as they are, without a row in the CSV."""
         frame = pack_frame(record)
-        with _naming(self.path):
+        with naming(self.path):
             self._rec.write(frame)
             self._idx.write(f"{self.count}\t{self._offset}\n")
         self._offset += len(frame)
@@ -66,7 +67,7 @@ class RecordWriter:
         ages = (f"{label.age_min:g}", f"{label.age_max:g}")
         points = "" if landmarks is None else " ".join(f"{value:.2f}" for value in np.ravel(landmarks))
         more = (identity or "", fold or "", race or "", points)
-        with _naming(self.path):
+        with naming(self.path):
             self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
 
     def __enter__(self):
@@ -75,11 +76,11 @@ class RecordWriter:
     def __exit__(self, kind, error, traceback):
         try:
             for file in (self._rec, self._idx, self._csv):
-                with contextlib.suppress(OSError) if kind else _naming(self.path):
+                with contextlib.suppress(OSError) if kind else naming(self.path):
                     file.close()
             if kind is None:
                 info = {"labels": LAYOUTS[0], "count": self.count, **self.info}
-                with _naming(self.path):
+                with naming(self.path):
                     self._partial["json"].write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
                 for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
                     self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
@@ -89,7 +90,7 @@ class RecordWriter:
 
 
 @contextlib.contextmanager
-def _naming(path):
+def naming(path):
     """What the operating system says while a file is written (a full disk) does not name it; this does."""
     try:
         yield

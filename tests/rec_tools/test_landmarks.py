@@ -72,6 +72,12 @@ def test_the_sets_box_says_where_to_look(photo, true_points):
     assert place.way == SEARCHED and distance(place.landmarks, true_points + (photo.shape[1], 0)) < 0.1
 
 
+def test_a_wild_box_is_not_followed(photo, true_points):
+    for box in ((0, 0, 1e9, 1e9), (-1e9, -1e9, 1e9, 1e9), (5e8, 5e8, 6e8, 6e8), (10, 10, 10, 10)):
+        (place,) = find_landmarks([photo], [row(box=box)], "mtcnn")
+        assert distance(place.landmarks, true_points) < 0.1
+
+
 class Fake:
     """A detector that finds what it is told to, and nothing at a place."""
 
@@ -149,6 +155,10 @@ def test_a_rotated_square_and_a_box_are_cut_out():
     assert (exactly.image == noise[20:52, 10:42]).all()
     flat = cut_faces([noise] * 2, [row(box=(10, 20, 10, 20)), row(landmarks=((5, 5),) * 5)], preparation)
     assert [face.way for face in flat] == ["box without any size", "landmarks that make no face"]
+    away = cut_faces(
+        [noise] * 2, [row(box=(500, 20, 540, 60)), row(landmarks=((1e9, 5),) * 4 + ((1e9, 9),))], preparation
+    )
+    assert [face.way for face in away] == ["face outside the image"] * 2
     (nowhere,) = cut_faces([noise], [row()], preparation)
     assert nowhere.image is None and nowhere.way == "the set does not say where the face is"
 

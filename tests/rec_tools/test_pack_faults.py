@@ -90,21 +90,24 @@ def test_images_that_are_none_or_too_large(tmp_path, capsys):
     header = struct.pack(">IIBBBBB", 20000, 10000, 8, 2, 0, 0, 0)
     (root / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + header + bytes(4) + b"IEND")
     (root / "folder.jpg").mkdir()
-    names = ["good", "large", "empty", "text", "cut", "folder", "missing"]
+    os.mkfifo(root / "pipe.jpg")
+    with open(root / "huge.jpg", "wb") as file:
+        file.truncate(50_000_000_000)  # a file of no blocks
+    names = ["good", "large", "empty", "text", "cut", "folder", "pipe", "huge", "missing"]
     write_csv(root / "faces.csv", ["file,age", *(f"{name}.jpg,30" for name in names), "bomb.png,30"])
     assert run("pack", "faces", "--root", root, "--out", out, "--workers", 1, "--max-megapixels", 0.1) == 0
     dropped = dropped_of(out)
     assert dropped.pop("missing.jpg")[0] == "image missing"
-    assert {reason for reason, _ in dropped.values()} == {"image not readable"} and len(dropped) == 6
+    assert {reason for reason, _ in dropped.values()} == {"image not readable"} and len(dropped) == 8
     assert "empty" in dropped["empty.jpg"][1] and "truncated" in dropped["cut.jpg"][1]
     assert dropped["large.jpg"][1] == "400x300 pixels, more than 0.1 million"
     assert dropped["bomb.png"][1] == "20000x10000 pixels, more than 0.1 million"
-    assert "directory" in dropped["folder.jpg"][1] and "text file" in dropped["text.jpg"][1]
+    assert dropped["folder.jpg"][1] == dropped["pipe.jpg"][1] == "not a file" and "text file" in dropped["text.jpg"][1]
     capsys.readouterr()
     assert run("pack", "faces", "--root", root, "--out", out, "--workers", 0) == 0  # the limit as it is: 100 million
     assert set(dropped_of(out)) == {*dropped, "missing.jpg"} - {"large.jpg"}
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "packed    all.rec (2)" and "image not readable (5), image missing (1); see" in said[2]
+    assert said[0] == "packed    all.rec (2)" and "image not readable (7), image missing (1); see" in said[2]
 
 
 def test_rows_twice_and_rows_that_say_nothing():
