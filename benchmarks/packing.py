@@ -29,6 +29,7 @@ from agedge.sources import read_image
 from rec_tools.readers import find_reader
 
 PYTHON = [sys.executable, "-m"]
+LARGE = 4000  # images that are enlarged
 NAIVE = 400  # faces that the naive loop detects: it takes a while
 RECORDS = 20_000  # that inspect looks at
 
@@ -53,32 +54,68 @@ def main(
 
 
 def compare(root: Path, work: Path, repeats: int, workers: int) -> None:
-    images = [row.image for row in find_reader("utkface").read(root) if hasattr(row, "image")]
-    pack = [*PYTHON, "rec_tools", "pack", "utkface", "--root", str(root), "--workers", str(workers)]
-    whole, mtcnn = work / "whole", work / "mtcnn"
+    compare_plain(root, work / "chips", repeats, workers)
+    enlarge(root, work / "photos")
+    compare_plain(work / "photos", work / "large", repeats, workers)
+    compare_aligned(root, work, repeats, workers)
+    time_inspect([work / "chips/whole/all.rec", work / "mtcnn/all.rec"], work, repeats)
+
+
+def compare_plain(root: Path, work: Path, repeats: int, workers: int) -> None:
+    """Packing without alignment, beside MXNet's im2rec and a plain loop, and copying."""
+    work.mkdir()
+    images = images_of(root)
+    pack = pack_words(root, workers)
     write_list(images, root, work / "im2rec.lst")
     im2rec = [*PYTHON, "mxnet.tools.im2rec", str(work / "im2rec"), str(root), "--resize", "112", "--pack-label"]
     jobs = {
-        "pack --align none": lambda: run(*pack, "--out", str(whole)),
-        "im2rec, 1 process": lambda: run(*im2rec),
-        f"im2rec, {workers} processes": lambda: run(*im2rec, "--num-thread", str(workers)),
+        "pack --align none": lambda: run(*pack, "--out", str(work / "whole")),
+        "im2rec": lambda: run(*im2rec),
+        f"im2rec --num-thread {workers}": lambda: run(*im2rec, "--num-thread", str(workers)),
         "cv2 + MXIndexedRecordIO": lambda: pack_plainly(images, work / "plain"),
         "pack --size 0": lambda: run(*pack, "--out", str(work / "same"), "--size", "0"),
         "copying the files": lambda: copy(images, work / "copy"),
-        "pack --align mtcnn": lambda: run(*pack, "--out", str(mtcnn), "--align", "mtcnn", "--crop", "utkface"),
     }
     rates = time_in_turn(jobs, repeats, len(images))
+    side = cv2.imread(str(images[0])).shape[0]
+    print_rates(f"{len(images)} images of {side} pixels to 112, {workers} workers, medians of {repeats} runs", rates)
+    mine, peers = rates["pack --align none"], list(rates)[1:4]
+    print("align none: " + ", ".join(f"{mine / rates[peer]:.2f}x {peer}" for peer in peers))
+    print(f"size 0: {rates['copying the files'] / rates['pack --size 0']:.2f} of the time of copying\n")
+
+
+def compare_aligned(root: Path, work: Path, repeats: int, workers: int) -> None:
+    """Packing by landmarks, beside a detector with its own settings that takes image by image."""
+    images = images_of(root)
     some = images[:: max(1, len(images) // NAIVE)][:NAIVE]
     create_naive_detector()
+    words = (*pack_words(root, workers), "--out", str(work / "mtcnn"), "--align", "mtcnn", "--crop", "utkface")
+    rates = time_in_turn({"pack --align mtcnn": lambda: run(*words)}, repeats, len(images))
     rates.update(time_in_turn({"MTCNN image by image": lambda: detect_naively(some)}, repeats, len(some)))
-    best = max(rates[name] for name in rates if name.startswith("im2rec") or name.startswith("cv2"))
-    print(f"{len(images)} images of {root.name}, {workers} workers, medians of {repeats} runs; images/s")
+    print_rates(f"{len(images)} images, {workers} workers, medians of {repeats} runs", rates)
+    print(f"align mtcnn: {rates['pack --align mtcnn'] / rates['MTCNN image by image']:.1f}x image by image\n")
+
+
+def images_of(root: Path) -> list:
+    return [row.image for row in find_reader("utkface").read(root) if hasattr(row, "image")]
+
+
+def pack_words(root: Path, workers: int) -> list:
+    return [*PYTHON, "rec_tools", "pack", "utkface", "--root", str(root), "--workers", str(workers)]
+
+
+def print_rates(title: str, rates: dict) -> None:
+    print(f"{title}; images/s")
     for name, rate in rates.items():
         print(f"{name:28}{rate:8.0f}")
-    print(f"align none, against the best of its peers: {rates['pack --align none'] / best:.2f}x")
-    print(f"size 0, against copying: {rates['copying the files'] / rates['pack --size 0']:.2f} of its time")
-    print(f"align mtcnn, against image by image: {rates['pack --align mtcnn'] / rates['MTCNN image by image']:.1f}x")
-    time_inspect([whole / "all.rec", mtcnn / "all.rec"], work, repeats)
+
+
+def enlarge(root: Path, folder: Path) -> None:
+    """Some of the images as photographs of 500 pixels."""
+    folder.mkdir()
+    for image in images_of(root)[:LARGE]:
+        large = cv2.resize(cv2.imread(str(image)), (500, 500), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / image.name), large)
 
 
 def time_in_turn(jobs: dict, repeats: int, images: int) -> dict:
@@ -153,14 +190,13 @@ def time_inspect(files: list, work: Path, repeats: int) -> None:
 
 def measure_memory(root: Path, work: Path, workers: int, counts: list) -> None:
     """The largest sum of the memory that a pack's processes hold, for several numbers of rows."""
-    images = [row.image for row in find_reader("utkface").read(root) if hasattr(row, "image")]
+    images = images_of(root)
     for count in counts:
         folder = work / f"rows{count}"
         folder.mkdir()
         for number, image in zip(range(count), itertools.cycle(images)):
             os.link(image, folder / f"{1 + number % 90}_{number % 2}_0_{number:017d}.jpg.chip.jpg")
-        words = [*PYTHON, "rec_tools", "pack", "utkface", "--root", str(folder), "--out", str(work / f"out{count}")]
-        words += ["--workers", str(workers), "--split", "train=0.9,val=0.1"]
+        words = [*pack_words(folder, workers), "--out", str(work / f"out{count}"), "--split", "train=0.9,val=0.1"]
         peaks = watch(subprocess.Popen(words, stdout=subprocess.DEVNULL))
         print(f"{count} rows: {peaks[0]:.0f} MB in the main process, {peaks[1]:.0f} MB in all {workers + 1}")
 

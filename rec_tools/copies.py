@@ -203,11 +203,11 @@ def _join(count: int, pairs) -> np.ndarray:
 
 
 def _merge(group: np.ndarray, pairs) -> np.ndarray:
+    if not len(group):
+        return group
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    if not len(group):
-        return group
     one, other = np.concatenate(pairs, axis=1)
     edges = coo_matrix((np.ones(len(one), bool), (one, other)), shape=(len(group), len(group)))
     return connected_components(edges, directed=False)[1].astype(np.int64)[group]

@@ -83,9 +83,8 @@ def cut_square(image: np.ndarray, corners: np.ndarray, way: str, preparation: Pr
 
 
 def lies_outside(image: np.ndarray, points: np.ndarray) -> bool:
-    """Whether the middle of points (n, 2) is no pixel of the image: what could be cut out is mostly border."""
-    x, y = points.mean(axis=0)
-    return not (0 <= x <= image.shape[1] and 0 <= y <= image.shape[0])
+    """Whether the box about points (n, 2) has no pixel of the image: what could be cut out is its border."""
+    return not ((points.max(axis=0) > 0).all() and (points.min(axis=0) < image.shape[1::-1]).all())
 
 
 def square_about(box) -> np.ndarray:

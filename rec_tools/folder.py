@@ -17,12 +17,12 @@ def list_images(root, folder: str = "") -> Iterator[Union[str, Dropped]]:
     """
     try:
         with os.scandir(os.path.join(root, folder)) as entries:
-            found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+            found = sorted(entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         raise AgedgeError(f"{os.path.join(root, folder).rstrip('/')}: no such folder") from None
-    for name, is_folder in found:
-        path = f"{folder}/{name}" if folder else name
-        if is_folder:
+    for name in found:
+        path = f"{folder}/{name}".rstrip("/") if folder else name.rstrip("/")
+        if name.endswith("/"):
             try:
                 yield from list_images(root, path)
             except OSError as error:
@@ -33,7 +33,7 @@ def list_images(root, folder: str = "") -> Iterator[Union[str, Dropped]]:
 
 def is_inside(path, root) -> bool:
     """Whether a path, its symbolic links followed, lies in `root`."""
-    folder, name = os.path.split(os.path.abspath(path) if ".." not in str(path) else path)
+    folder, name = os.path.split(path)
     if os.path.islink(path) or name in ("", "..", "."):
         return _is_below(os.path.realpath(path), _real_path(str(root)))
     return _is_below(_real_path(folder), _real_path(str(root)), or_same=True)

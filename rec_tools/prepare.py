@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 
 from agedge.image_header import JPEG, UPRIGHT, Header
-from agedge.records import decode
-from agedge.sources import check_image, decode_image
+from agedge.sources import check_image, decode_pixels
 from rec_tools.copies import fingerprint
 from rec_tools.cut import cut_faces
 from rec_tools.folder import is_inside
 from rec_tools.preparation import Preparation
 from rec_tools.rows import Dropped, Row
 
+REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 BYTES_A_PIXEL, LEAST_LIMIT = 4, 1e6  # no image file is larger
 BATCH_PIXELS = 16e6  # images that are decoded at a time: 48 MB
 UNCHANGED = "unchanged"
@@ -39,12 +39,12 @@ class Prepared(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """An image that was read: its bytes, its pixels (BGR, or small and grey where it `stays`), whether it is packed as
-    it is."""
+    """An image that was read: its bytes; its pixels (h, w, 3) BGR; whether it `stays`, packed as it is: then its pixels
+    are (h / 2, w / 2) grey, if they are looked at at all."""
 
     row: Row
     content: bytes
-    image: np.ndarray
+    image: Optional[np.ndarray]
     stays: bool
 
 
@@ -76,8 +76,10 @@ def open_image(row: Row, preparation: Preparation):
             return Dropped(row.id, "path leaves the folder")
         else:
             content = read_file(row.image, BYTES_A_PIXEL * preparation.max_pixels + LEAST_LIMIT)
-        stays = can_stay(check_image(content, preparation.max_pixels), preparation)
-        image = decode_small(content) if stays else decode_image(content, preparation.max_pixels)
+        header = check_image(content, preparation.max_pixels)
+        stays = can_stay(header, preparation)
+        form = cv2.IMREAD_REDUCED_GRAYSCALE_2 if stays else choose_form(header, row, preparation)
+        image = decode_pixels(content, form) if preparation.fingerprints or not stays else None
     except FileNotFoundError:
         return Dropped(row.id, "image missing")
     except (ValueError, OSError) as error:
@@ -106,12 +108,14 @@ def can_stay(header: Optional[Header], preparation: Preparation) -> bool:
     )
 
 
-def decode_small(content: bytes) -> np.ndarray:
-    """(h / 2, w / 2) grey: a quick look at a JPEG, enough to see that it is one and what it shows."""
-    image = decode(content, cv2.IMREAD_REDUCED_GRAYSCALE_2)
-    if image is None:
-        raise ValueError("damaged")
-    return image
+def choose_form(header: Optional[Header], row: Row, preparation: Preparation) -> int:
+    """How OpenCV is to decode an image: a JPEG that is shrunk as a whole at an eighth, a quarter or half of its size,
+    where that is enough: it takes a third of the time."""
+    if preparation.align == "none" and preparation.size and header and header.kind == JPEG and row.landmarks is None:
+        for factor, form in REDUCED.items():
+            if min(header.width, header.height) >= factor * preparation.size:
+                return form
+    return cv2.IMREAD_COLOR
 
 
 def keep(opened: Opened, preparation: Preparation) -> Prepared:

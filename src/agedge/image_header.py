@@ -18,14 +18,15 @@ LONG = 4  # of TIFF's kinds of numbers; the others that a size or an orientation
 
 
 class Header(NamedTuple):
-    """`width` and `height` in pixels, as stored; `kind`: the signature of the format; `channels` and `orientation`
-    (1 to 8) are known of a JPEG."""
+    """`width` and `height` in pixels, as stored; `kind`: the signature of the format. Known of a JPEG only: `channels`,
+    `orientation` (1 to 8), and where its `scan` begins."""
 
     width: int
     height: int
     kind: bytes
     channels: int = 0
     orientation: int = UPRIGHT
+    scan: int = 2
 
 
 def read_header(content: bytes) -> Optional[Header]:
@@ -52,15 +53,12 @@ def read_header(content: bytes) -> Optional[Header]:
     return None
 
 
-def is_cut_off(content: bytes) -> bool:
+def is_cut_off(content: bytes, header: Optional[Header]) -> bool:
     """Whether a JPEG or PNG lacks its end: OpenCV would fill the rest with grey and say nothing."""
     if content.startswith(PNG):
         return b"IEND" not in content
-    if not content.startswith(JPEG):
-        return False
-    scan = max((end for _, _, end in _segments(content)), default=2)
     # Within a scan every other FF is followed by 00 or a restart marker.
-    return content.find(END_OF_IMAGE, scan) < 0
+    return content.startswith(JPEG) and content.rfind(END_OF_IMAGE, header.scan if header else 2) < 0
 
 
 def _segments(content: bytes):
@@ -76,14 +74,16 @@ def _segments(content: bytes):
 
 
 def _read_jpeg(content: bytes) -> Optional[Header]:
-    orientation = UPRIGHT
+    orientation, frame, end = UPRIGHT, None, 2
     for marker, start, end in _segments(content):
         if marker == EXIF and content[start : start + 6] == b"Exif\0\0":
             orientation = _read_orientation(content[start + 6 : end])
-        elif marker in FRAMES:
-            height, width, channels = struct.unpack_from(">xHHB", content, start)
-            return Header(width, height, JPEG, channels, orientation)
-    return None
+        elif marker in FRAMES and frame is None:
+            frame = struct.unpack_from(">xHHB", content, start)
+    if frame is None:
+        return None
+    height, width, channels = frame
+    return Header(width, height, JPEG, channels, orientation, end)
 
 
 def _read_orientation(tiff: bytes) -> int:

@@ -54,9 +54,14 @@ def read_image(path) -> np.ndarray:
 def decode_image(content: bytes, max_pixels: float = MAX_PIXELS) -> np.ndarray:
     """What `read_image` gives, of a file's bytes. Raises `ValueError` with the reason."""
     check_image(content, max_pixels)
+    return decode_pixels(content)
+
+
+def decode_pixels(content: bytes, form: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """The pixels of an image that `check_image` found nothing wrong with. Raises `ValueError` with the reason."""
     try:
         # IMREAD_COLOR does all that read_image promises, EXIF included; IMREAD_UNCHANGED would not turn the image.
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), form)
     except cv2.error as error:
         raise ValueError(f"cannot be decoded: {error.err}") from None
     if image is None:
@@ -72,7 +77,7 @@ def check_image(content: bytes, max_pixels: float = MAX_PIXELS) -> Optional[Head
     header = read_header(content)
     if header and header.width * header.height > max_pixels:
         raise ValueError(f"{header.width}x{header.height} pixels, more than {max_pixels / 1e6:g} million")
-    if is_cut_off(content):
+    if is_cut_off(content, header):
         raise ValueError("truncated")
     return header
 

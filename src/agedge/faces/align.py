@@ -61,4 +61,6 @@ def resize_square(image: np.ndarray, size: int) -> np.ndarray:
     square = image[top : top + side, left : left + side]
     if side == size:
         return square
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+    # As `align` samples, so that a face packed whole looks like one that is aligned where the model is used.
+    interpolation = cv2.INTER_AREA if size < SHARPEST * side else cv2.INTER_LINEAR
+    return cv2.resize(square, (size, size), interpolation=interpolation)
