@@ -90,7 +90,8 @@ def search_padded(detector, images: Sequence[np.ndarray], rows: Sequence[Row]) -
 def search_tight(detector, image: np.ndarray) -> Faces:
     """Faces in a crop that is too tight; shrunk where it is large, for such a face fills it."""
     scale = min(1, LARGEST / max(image.shape[:2]))
-    faces = detect_padded(detector, cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+    faces = detect_padded(detector, cv2.resize(image, size, interpolation=cv2.INTER_AREA))
     return Faces(faces.boxes / scale, faces.scores, faces.landmarks / scale)
 
 

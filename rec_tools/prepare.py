@@ -132,7 +132,16 @@ def digest(content: bytes) -> str:
 def cut_all(batch: list, preparation: Preparation) -> Iterator:
     """`Prepared` or `Dropped` for every `Opened`."""
     rows, images = [opened.row for opened in batch], [opened.image for opened in batch]
-    for (row, content, image, _), face in zip(batch, cut_faces(images, rows, preparation)):
+    try:
+        faces = cut_faces(images, rows, preparation)
+    except cv2.error as error:
+        if len(batch) == 1:
+            yield Dropped(rows[0].id, "image not usable", " ".join(str(error).split()))
+        else:  # one of them is the matter, and the others are not to suffer for it
+            for opened in batch:
+                yield from cut_all([opened], preparation)
+        return
+    for (row, content, image, _), face in zip(batch, faces):
         if face.image is None:
             yield Dropped(row.id, face.way)
             continue

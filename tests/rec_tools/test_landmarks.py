@@ -211,3 +211,10 @@ def test_a_size_of_zero_goes_with_whole_images_only():
     with pytest.raises(UsageError, match="size 0 leaves images as they are, align mtcnn cuts faces"):
         Preparation(size=0, align="mtcnn")
     assert isinstance(prepare_all([Dropped("a", "reason")], Preparation())[0], Dropped)
+
+
+def test_images_of_any_shape_are_looked_at():
+    shapes = ((1, 1), (1, 5000), (5000, 1), (12, 12), (2, 3), (40, 900))
+    images = [np.full((*shape, 3), 90, np.uint8) for shape in shapes]
+    for faces in ("nearest", "drop"):
+        assert {place.way for place in find_landmarks(images, [row()] * 6, "mtcnn", faces)} == {"no face found"}

@@ -15,6 +15,7 @@ from agedge.cli import run_door
 from agedge.labels import Label, exact
 from agedge.records import read_raw
 from rec_tools import folder as folder_module
+from rec_tools import prepare
 from rec_tools.__main__ import app
 from rec_tools.cut import WHOLE
 from rec_tools.folder import is_inside, list_images
@@ -173,6 +174,19 @@ def test_a_jpeg_of_the_right_size_goes_in_as_it_is(tmp_path):
     )
     (face,) = prepare_all([Row("t", tmp_path / "turned.jpg", exact(0, 1))], Preparation(size=48))
     assert face.way == WHOLE  # turned upright, so encoded again
+
+
+def test_an_image_that_opencv_fails_at_drops_its_row_alone(tmp_path, monkeypatch):
+    def cut_faces(images, rows, preparation):
+        if any(image.shape[0] == 13 for image in images):
+            cv2.resize(images[0], (0, 0))
+        return real(images, rows, preparation)
+
+    real = prepare.cut_faces
+    monkeypatch.setattr(prepare, "cut_faces", cut_faces)
+    rows = [Row(str(side), write_image(tmp_path / f"{side}.jpg", side), exact(0, 1)) for side in (12, 13, 14)]
+    one, two, three = prepare.prepare_all(rows, Preparation(size=16))
+    assert one.way == three.way == WHOLE and two.reason == "image not usable" and "resize" in two.detail
 
 
 def test_an_image_may_come_as_bytes(tmp_path):
