@@ -218,3 +218,12 @@ def test_images_of_any_shape_are_looked_at():
     images = [np.full((*shape, 3), 90, np.uint8) for shape in shapes]
     for faces in ("nearest", "drop"):
         assert {place.way for place in find_landmarks(images, [row()] * 6, "mtcnn", faces)} == {"no face found"}
+
+
+def test_the_central_face_is_meant_whatever_the_box_says(photo, true_points):
+    both = np.concatenate([photo, photo[:, :300]], axis=1)  # the first is nearer to the centre
+    x, y = true_points.mean(axis=0) + (photo.shape[1], 0)
+    box = (x - 70, y - 80, x + 70, y + 80)
+    (nearest,) = find_landmarks([both], [row(box=box)], "mtcnn")
+    (central,) = find_landmarks([both], [row(box=box)], "mtcnn", "central")
+    assert nearest.landmarks[:, 0].mean() > photo.shape[1] > central.landmarks[:, 0].mean()
