@@ -8,6 +8,7 @@ from agedge.errors import UsageError
 from agedge.faces.crop import Crop
 from agedge.sources import MAX_PIXELS
 
+SMALLEST = 16
 ALIGN = ("none", "set", "mtcnn", "essh")
 
 
@@ -32,5 +33,7 @@ class Preparation:
     fingerprints: bool = False
 
     def __post_init__(self):
+        if 0 < self.size < SMALLEST:
+            raise UsageError(f"size {self.size}: a face has {SMALLEST} pixels at least; 0 leaves images as they are")
         if not self.size and self.align != "none":
             raise UsageError(f"size 0 leaves images as they are, align {self.align} cuts faces: give a size")

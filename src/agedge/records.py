@@ -55,9 +55,8 @@ class RecordWriter:
     def write_record(self, record: bytes) -> None:
         """Append a whole record of another file, its header and id as they are, without a row in the CSV."""
         frame = pack_frame(record)
-        with naming(self.path):
-            self._rec.write(frame)
-            self._idx.write(f"{self.count}\t{self._offset}\n")
+        self._rec.write(frame)
+        self._idx.write(f"{self.count}\t{self._offset}\n")
         self._offset += len(frame)
         self.count += 1
 
@@ -67,26 +66,35 @@ class RecordWriter:
         ages = (f"{label.age_min:g}", f"{label.age_max:g}")
         points = "" if landmarks is None else " ".join(f"{value:.2f}" for value in np.ravel(landmarks))
         more = (identity or "", fold or "", race or "", points)
-        with naming(self.path):
-            self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
+        self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
+        finished = False
         try:
-            for file in (self._rec, self._idx, self._csv):
-                with contextlib.suppress(OSError) if kind else naming(self.path):
-                    file.close()
-            if kind is None:
-                info = {"labels": LAYOUTS[0], "count": self.count, **self.info}
-                with naming(self.path):
-                    self._partial["json"].write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
-                for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
-                    self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
+            with naming(self.path):
+                if isinstance(error, OSError):  # a full disk, most likely while a face was written
+                    raise error
+                if kind is None:
+                    self._finish()
+                    finished = True
         finally:
-            for partial in self._partial.values():
+            for partial in () if finished else self._partial.values():
                 partial.unlink(missing_ok=True)
+            for file in (self._rec, self._idx, self._csv):
+                with contextlib.suppress(OSError):
+                    file.close()
+
+    def _finish(self) -> None:
+        info = {"labels": LAYOUTS[0], "count": self.count, **self.info}
+        self._partial["json"].write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+        self._idx.close()
+        self._csv.close()
+        self._rec.flush()  # closed after it has its name: until then nobody else may write it
+        for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
+            self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from agedge.faces.align import resize_square
 from agedge.faces.crop import Crop
 from agedge.labels import exact
 from agedge.records import check_index, read_crop, read_records
-from rec_tools.__main__ import app
+from rec_tools.doors import app
 from rec_tools.pack import pack
 from rec_tools.preparation import Preparation
 from rec_tools.prepare import prepare_all

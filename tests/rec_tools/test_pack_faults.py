@@ -16,8 +16,8 @@ from agedge.labels import Label, exact
 from agedge.records import read_raw
 from rec_tools import folder as folder_module
 from rec_tools import prepare
-from rec_tools.__main__ import app
 from rec_tools.cut import WHOLE
+from rec_tools.doors import app
 from rec_tools.folder import is_inside, list_images
 from rec_tools.pack import pack, sift
 from rec_tools.preparation import Preparation

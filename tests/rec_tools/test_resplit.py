@@ -10,7 +10,7 @@ import pytest
 from agedge.cli import run_door
 from agedge.labels import exact
 from agedge.records import RecordWriter, check_index, read_raw
-from rec_tools.__main__ import app
+from rec_tools.doors import app
 
 
 def run(*words):

@@ -1,0 +1,164 @@
+"""Raw data sets into RecordIO: python -m rec_tools pack|inspect|merge|split|convert|sample|draw"""
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+
+from agedge.errors import UsageError, choices
+from agedge.faces.crop import Crop
+from rec_tools import on_records
+from rec_tools.landmarks import CHOICES as FACES
+from rec_tools.pack import pack as pack_rows
+from rec_tools.pack import take_shard
+from rec_tools.parts import check_shard, parse_drop
+from rec_tools.preparation import ALIGN, Preparation
+from rec_tools.readers import DATASETS, find_reader, parse_options
+from rec_tools.resplit import resplit
+from rec_tools.split import Split
+from rec_tools.write import Report, say, say_copies
+
+log = logging.getLogger("rec_tools")
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+SPLIT = typer.Option("", help="Parts and shares, such as train=0.9,val=0.1; no person or copy is in two.")
+FOLDS = typer.Option("", help="fold0, fold1, ..: their number; or persons, one fold each.")
+DROP = typer.Option("", help="duplicates: keep one of the copies of an image; conflicts: none whose labels differ.")
+SEED = typer.Option(0, help="Seed of the split.")
+WORKERS = typer.Option(os.cpu_count() or 1, min=0, help="Worker processes; 0: none. The output is the same.")
+
+
+@app.callback()
+def main():
+    """Raw data sets into RecordIO, and what there is to do with it."""
+
+
+@app.command()
+def pack(
+    dataset: str = typer.Argument("drawn", help=f"One of {', '.join(DATASETS)}."),
+    options: Optional[List[str]] = typer.Argument(
+        None, metavar="[KEY=VALUE]...", help="What the data set's reader takes, such as min_face_score=2."
+    ),
+    root: Path = typer.Option(
+        ..., readable=False, help="The data set's folder, as it is distributed (drawn: where to draw it)."
+    ),
+    out: Path = typer.Option(..., help="Where PART.rec, .idx, .json and .csv go."),
+    split: str = SPLIT,
+    folds: str = FOLDS,
+    drop: str = DROP,
+    seed: int = SEED,
+    align: str = typer.Option(
+        "", help="mtcnn, essh: cut faces by landmarks; set: by what the set says; none: the whole image."
+    ),
+    faces: Optional[str] = typer.Option(
+        None, help="Of several faces nearest, to the set's box (by default); central; or drop the image."
+    ),
+    crop: Optional[str] = typer.Option(None, help="Where landmarks go: arcface (by default), utkface."),
+    margin: Optional[float] = typer.Option(
+        None, min=-0.5, max=2, help="How much more than the template or the set's box to show, as a share of its side."
+    ),
+    size: int = typer.Option(112, min=0, max=1024, help="Side of the packed faces in pixels; 0: images as they are."),
+    quality: int = typer.Option(95, min=1, max=100, help="JPEG quality."),
+    max_megapixels: float = typer.Option(100, min=0.01, help="Larger images are dropped before they are decoded."),
+    workers: int = WORKERS,
+    shard: str = typer.Option("", help="I/N: only the I-th of N parts of the set, from 0; merge puts them together."),
+    source: str = typer.Option("", help="What the set is, for the cards of models that are trained on it."),
+    terms: str = typer.Option("", help="On what terms it may be used."),
+):
+    """Pack a data set into one .rec a part. Stopped, the same command goes on where it was."""
+    reader = find_reader(dataset)
+    chosen = parse_options(reader, options or ())
+    align = align or getattr(reader, "ALIGN", "none")
+    for name, value, known in (("align", align, ALIGN), ("faces", faces or FACES[0], FACES)):
+        if value not in known:
+            raise choices(name, value, known)
+    if align == "none" and (crop or margin is not None or faces):
+        raise UsageError("crop, margin and faces: --align none takes the whole image; say --align mtcnn or set")
+    parts, dropped, suffix = Split.parse(split, folds, seed), parse_drop(drop), ""
+    set_crop = getattr(reader, "find_crop", lambda root: None)(root)
+    preparation = Preparation(
+        size=size,
+        align=align,
+        crop=Crop.named(crop or "arcface", size or 112, margin or 0.0),
+        margin=margin or 0.0,
+        set_crop=Crop.named(set_crop[0], size or 112, set_crop[1]) if set_crop else None,
+        quality=quality,
+        faces=faces or FACES[0],
+        root=getattr(reader, "find_images", lambda root, **_: root)(root, **chosen),
+        max_pixels=max_megapixels * 1e6,
+    )
+    rows = reader.read(root, **chosen)
+    if shard:
+        check_shard(parts, dropped)
+        index, count = parse_shard(shard)
+        rows, suffix = take_shard(lambda: reader.read(root, **chosen), index, count), f"-{index}of{count}"
+    report = pack_rows(
+        rows,
+        out,
+        parts,
+        preparation,
+        source=source or reader.SOURCE,
+        terms=terms or reader.TERMS,
+        workers=workers,
+        drop=dropped,
+        suffix=suffix,
+        progress=True,
+    )
+    print_report(report, out, suffix)
+
+
+@app.command()
+def split(
+    file: Path = typer.Argument(..., help="A .rec."),
+    out: Path = typer.Option(..., help="Where PART.rec, .idx, .json and .csv go."),
+    split: str = SPLIT,
+    folds: str = FOLDS,
+    drop: str = DROP,
+    seed: int = SEED,
+    labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools."),
+    workers: int = WORKERS,
+):
+    """Split a .rec: every person, and every image with its copies, in one part."""
+    parts, dropped = Split.parse(split, folds, seed), parse_drop(drop)
+    print_report(resplit(file, out, parts, dropped, labels, workers, progress=True), out)
+
+
+def parse_shard(text: str) -> tuple:
+    """(index, count) from "I/N". Raises `UsageError`."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not int(found[1]) < int(found[2]):
+        raise UsageError(f"shard '{text}': write it as I/N, I from 0 to N-1, such as 0/4")
+    return int(found[1]), int(found[2])
+
+
+def print_report(report: Report, out: Path, suffix: str = "") -> None:
+    shown = [f"{part}{suffix}.rec ({report.packed[part]})" for part in report.parts]
+    several = f", .. {shown[-1]}: {len(shown)} files" if len(shown) > 12 else ""
+    print("packed    " + ", ".join(shown[:10] if several else shown) + several)
+    if report.ways:
+        print("cut by    " + say(dict(report.ways.most_common())))
+    dropped = say(dict(report.reasons.most_common()))
+    print("dropped   " + (f"{dropped}; see {out / f'dropped{suffix}.csv'}" if dropped else "none"))
+    for line in say_copies(report.copies):
+        print(f"copies    {line}")
+
+
+for command in (on_records.inspect, on_records.merge, on_records.convert, on_records.sample):
+    app.command()(command)
+
+
+@app.command()
+def draw(
+    out: Path = typer.Option(..., help="The folder to write, in the layout of IMDB-WIKI."),
+    faces: int = typer.Option(3000, help="How many faces."),
+    seed: int = typer.Option(0, help="Same seed, same faces."),
+    name: str = typer.Option("imdb", help="imdb or wiki."),
+    sheet: Optional[Path] = typer.Option(None, help="Also a sheet of faces by age and gender, as PNG."),
+):
+    """Draw the embedded data set: faces made by code, in IMDB-WIKI's layout."""
+    from rec_tools.drawn.draw import draw as draw_faces
+
+    draw_faces(out, faces, seed, name, sheet)
