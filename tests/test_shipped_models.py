@@ -71,7 +71,8 @@ def test_it_can_be_trained_on(folder):
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the development faces are not on this machine")
 def test_it_is_as_good_as_its_card_says(tmp_path):
-    """Packs the development faces as the recipe says, which gives the same validation faces, and measures anew."""
+    """Packs the development faces as the recipe says, and measures anew. All but some fifty of the validation faces are
+    those of the card: the split of then did not know which images are nearly identical."""
     from rec_tools.pack import pack
     from rec_tools.preparation import Preparation
     from rec_tools.readers.utkface import SOURCE, TERMS, read
@@ -84,8 +85,8 @@ def test_it_is_as_good_as_its_card_says(tmp_path):
     model = load_model(ROOT / "models/mobilenet025")
     answers = ask(model.predict, tmp_path / "val.rec", 112, crop=model.card.crop)
     measured = measure(answers.labels, answers.ages, answers.p_male)
-    assert measured["n"] == model.card.error["n"]
-    for key in ("age_mae", "gender_acc"):
-        assert measured[key] == pytest.approx(model.card.error[key], abs=2e-3)
+    assert measured["n"] == pytest.approx(model.card.error["n"], abs=20)
+    assert measured["age_mae"] == pytest.approx(model.card.error["age_mae"], abs=0.05)
+    assert measured["gender_acc"] == pytest.approx(model.card.error["gender_acc"], abs=0.005)
     assert measured["age_mae"] <= 5.2 and measured["adults"]["age_mae"] <= 5.3
     assert measured["adults"]["gender_acc"] >= 0.955
