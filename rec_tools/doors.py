@@ -94,7 +94,8 @@ def pack(
     if shard:
         check_shard(parts, dropped)
         index, count = parse_shard(shard)
-        rows, suffix = take_shard(lambda: reader.read(root, **chosen), index, count), f"-{index}of{count}"
+        rows = take_shard(lambda: reader.read(root, **chosen), index, count)
+        suffix = f"-{index:0{len(str(count - 1))}}of{count}"  # so that the names sort as the shards follow one another
     report = pack_rows(
         rows,
         out,
@@ -118,8 +119,8 @@ def split(
     folds: str = FOLDS,
     drop: str = DROP,
     seed: int = SEED,
-    labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools."),
-    workers: int = WORKERS,
+    labels: str = on_records.LABELS,
+    workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Threads that look at images."),
 ):
     """Split a .rec: every person, and every image with its copies, in one part."""
     parts, dropped = Split.parse(split, folds, seed), parse_drop(drop)

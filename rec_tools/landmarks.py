@@ -16,6 +16,7 @@ from rec_tools.rows import Row
 
 CHOICES = ("nearest", "central", "drop")
 SMALLEST = 1 / 8  # of the image's shorter side: a smaller face is not what the picture is about
+FAR = 1e6  # pixels: no image is as large
 LARGEST = 640  # pixels of an image's longer side, where a face must fill it
 SET, AT_PLACE, SEARCHED = "landmarks of the set", "found at its place", "found by a search"
 PADDED, FIXED = "found after padding", "fixed affine of the set's own alignment"
@@ -112,7 +113,7 @@ def choose(faces: Faces, box: Optional[np.ndarray], shape: tuple) -> int:
 def given_box(row: Row) -> Optional[np.ndarray]:
     """(4,) of a row's box or of the box about its corners, if it has one."""
     if row.box is not None:
-        return np.array(row.box, np.float64)
+        return np.clip(np.array(row.box, np.float64), -FAR, FAR)
     if row.corners is None:
         return None
     corners = np.array(row.corners, np.float64)

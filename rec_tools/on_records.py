@@ -12,7 +12,7 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.labels import LAYOUTS
 from agedge.records import naming, read_info
-from rec_tools.stored import name_some
+from rec_tools.stored import name_some, told_layout
 
 LABELS = typer.Option("auto", help="gender,age or age,gender for files of older tools that do not say it.")
 
@@ -42,7 +42,7 @@ def inspect(
                 faults.append(str(error))
         if faults:
             raise AgedgeError("; ".join(faults))
-    surveys = [survey(file, labels, workers, progress=True) for file in files]
+    surveys = [survey(file, told_layout(file, labels), workers, progress=True) for file in files]
     summary = summarise_files(surveys)
     print(format_summary(summary))
     if json_file:

@@ -52,8 +52,7 @@ def pack(
     only, not on the number of workers; 0 does the work in this process. Raises `AgedgeError` where not one row could be
     packed; what was there before stays then.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    preparation = replace(preparation, fingerprints=bool(drop or split.shares))
+    preparation = replace(preparation, fingerprints=bool(drop or split.shares or split.one_person_out))
     with working_folder(out / f".packing{suffix}") as folder:
         chunks = []
         # None: a bar where there is a terminal

@@ -1,6 +1,6 @@
 """Who goes where: rows that belong together (a person, copies of an image), the part each goes to, and who is dropped.
 
-What is remembered of a row is some seventy bytes, so a million rows need seventy megabytes.
+What is remembered of a row is some seventy bytes, and a person's name once.
 """
 
 import logging

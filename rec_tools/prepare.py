@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from agedge.image_header import JPEG, UPRIGHT, Header
+from agedge.records import encode
 from agedge.sources import check_image, decode_pixels
 from rec_tools.copies import fingerprint
 from rec_tools.cut import cut_faces
@@ -145,6 +146,10 @@ def cut_all(batch: list, preparation: Preparation) -> Iterator:
         if face.image is None:
             yield Dropped(row.id, face.way)
             continue
-        jpeg = cv2.imencode(".jpg", face.image, [cv2.IMWRITE_JPEG_QUALITY, preparation.quality])[1].tobytes()
+        try:
+            jpeg = encode(face.image, preparation.quality)
+        except ValueError as error:
+            yield Dropped(row.id, "image not usable", str(error))
+            continue
         marks = fingerprint(image) if preparation.fingerprints else None
         yield Prepared(row, jpeg, digest(content), face.way, marks, face.landmarks)

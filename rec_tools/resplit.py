@@ -17,7 +17,7 @@ from rec_tools.rows import Row
 from rec_tools.split import Split
 from rec_tools.spool import working_folder
 from rec_tools.stored import Stored, as_label, read_stored
-from rec_tools.write import Report, note, publish, write_parts
+from rec_tools.write import Report, find_replaced, note, publish, write_parts
 
 CHUNK = 256  # records in memory at a time
 
@@ -37,10 +37,9 @@ def resplit(
     """
     faces = look_through(path, labels, workers)
     whole = plan(note(tqdm(faces, path.name, unit=" faces", disable=None if progress else True)), split, drop)
-    if path.resolve() in [(out / f"{part}.rec").resolve() for part in whole.parts]:
-        raise AgedgeError(f"{path}: would be overwritten by its own part; name another folder with --out")
+    if any(replaced.samefile(path) for replaced in find_replaced(out, whole.parts)):
+        raise AgedgeError(f"{path}: would be replaced by its own parts; name another folder with --out")
     info = read_info(path)
-    out.mkdir(parents=True, exist_ok=True)
 
     def describe(report: Report) -> dict:
         told = {"split": whole.by, "packed": dict(report.packed), "copies": report.copies, "split_of": str(path)}

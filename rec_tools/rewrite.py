@@ -7,23 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List, Optional, Sequence, Union
 
-import cv2
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.faces.align import resize_square
 from agedge.faces.crop import Crop
 from agedge.labels import LAYOUTS
-from agedge.records import RecordWriter, read_crop, read_info
+from agedge.records import RecordWriter, encode, read_crop, read_info
 from agedge.sources import check_image, decode_image
 from rec_tools.cut import cut_by_landmarks, take_whole
 from rec_tools.landmarks import FIXED, SET, Place
 from rec_tools.preparation import Preparation
 from rec_tools.prepare import can_stay
 from rec_tools.rows import Dropped
-from rec_tools.stored import Stored, as_label, read_labels, read_stored, write_stored
+from rec_tools.stored import Stored, as_label, read_labels, read_stored, told_layout, write_stored
 
 log = logging.getLogger(__name__)
+
+OF_A_PACK = ("packed", "cut_by", "dropped", "copies", "split")
 
 ALIKE = ("size", "align", "tool")  # what NAME.json says of a merged file where all its parts say the same
 Refitted = Union[Stored, Dropped]
@@ -42,7 +43,7 @@ def merge(paths: Sequence[Path], out: Path, labels: str = "auto") -> int:
     with RecordWriter(out) as writer:
         for path in paths:
             before = writer.count
-            for stored in read_stored(path, "auto" if "labels" in read_info(path) else labels):
+            for stored in read_stored(path, told_layout(path, labels)):
                 write_stored(writer, stored)
             counts.append(writer.count - before)
         infos = [read_info(path) for path in paths]
@@ -72,6 +73,11 @@ def check_files(paths: Sequence[Path], out: Path) -> None:
             raise UsageError(f"{out}: is read from; give --out another name")
 
 
+def about_faces(info: dict) -> dict:
+    """What NAME.json says of the faces themselves, without what it says of the pack that they come from."""
+    return {key: value for key, value in info.items() if key not in OF_A_PACK}
+
+
 def all_same(values: list) -> bool:
     return all(value == values[0] for value in values)
 
@@ -87,11 +93,12 @@ def join_crops(paths: Sequence[Path]) -> Optional[dict]:
     crops = [read_crop(path) for path in paths]
     if not any(crops):
         return None
+    known = next(number for number, crop in enumerate(crops) if crop)
     for path, crop in zip(paths, crops):
-        if crop is None or crops[0] is None or not crop.same_as(crops[0]):
-            log.warning("%s: its faces are cut in another way than those of %s: no crop for all", path, paths[0])
+        if crop is None or not crop.same_as(crops[known]):
+            log.warning("%s: its faces are cut in another way than those of %s: no crop for all", path, paths[known])
             return None
-    return crops[0].to_json()
+    return crops[known].to_json()
 
 
 def convert(
@@ -130,7 +137,7 @@ def convert(
         if crop is None and packed is not None:
             crop = packed.resized(size) if size else packed
         writer.info = {
-            **info,
+            **about_faces(info),
             "labels": to,
             "count": writer.count,
             "size": size or (crop.size if crop else info.get("size")),
@@ -183,10 +190,6 @@ def move_face(stored: Stored, quality: int, crop: Crop, packed: Optional[Crop]) 
     return replace(stored, jpeg=encode(face.image, quality), landmarks=landmarks)
 
 
-def encode(image: np.ndarray, quality: int) -> bytes:
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-
 def sample(path: Path, out: Path, faces: int, *, seed: int = 0, by_age: bool = False, labels: str = "auto") -> int:
     """Write some of a file's records, chosen at random, in the file's order; returns how many there were.
 
@@ -204,7 +207,7 @@ def sample(path: Path, out: Path, faces: int, *, seed: int = 0, by_age: bool = F
             if stored.index in chosen:
                 write_stored(writer, stored)
         note = {"from": Path(path).name, "of": len(known), "seed": seed, "by_age": by_age}
-        writer.info = {**read_info(path), "labels": LAYOUTS[0], "count": writer.count, "sampled": note}
+        writer.info = {**about_faces(read_info(path)), "labels": LAYOUTS[0], "count": writer.count, "sampled": note}
     return len(known)
 
 

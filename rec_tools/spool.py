@@ -32,14 +32,17 @@ def working_folder(folder: Path) -> Iterator[Path]:
 
     Raises `AgedgeError` where another process is at work in it.
     """
+    made, done = not folder.parent.exists(), False
     with open_alone(folder / "lock"):
-        done = False
         try:
             yield folder
             done = True
         finally:
             if done or not any(folder.glob("*.chunk")):
                 shutil.rmtree(folder, ignore_errors=True)
+            if made and not done:
+                with contextlib.suppress(OSError):
+                    folder.parent.rmdir()  # unless there is something in it
 
 
 def prepare_chunk(number: int, rows: list, preparation: Preparation, folder: Path) -> Path:

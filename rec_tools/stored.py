@@ -12,7 +12,7 @@ import numpy as np
 from agedge.errors import AgedgeError, choices
 from agedge.labels import LAYOUT, LAYOUTS, UNKNOWN, Label, to_contract
 from agedge.recordio import read_frames, unpack_image
-from agedge.records import CSV_COLUMNS, RecordWriter, label_layout, read_raw
+from agedge.records import CSV_COLUMNS, RecordWriter, label_layout, read_info, read_raw
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,11 @@ def read_stored(path, labels: str = "auto") -> Iterator[Stored]:
     rows = itertools.repeat({}) if fault else read_rows(path)
     for index, (label, (_, jpeg), row) in enumerate(zip(known, read_raw(path, labels), rows)):
         yield Stored(index, label, jpeg, **parse_details(row))
+
+
+def told_layout(path, labels: str) -> str:
+    """`labels`, the layout that was told for several files, is that of the files that do not say theirs themselves."""
+    return "auto" if "labels" in read_info(path) else labels
 
 
 def read_labels(path, labels: str = "auto") -> np.ndarray:

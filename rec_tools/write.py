@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import logging
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from agedge.records import RecordWriter, naming, read_info
 from rec_tools.parts import REASONS, Ledger, Plan
 from rec_tools.prepare import Prepared
 from rec_tools.rows import Dropped
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -67,7 +70,8 @@ def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, 
                 report.reasons[face.reason] += 1
         if not report.packed:
             reasons = say(dict(report.reasons.most_common())) or "the data set has no rows"
-            raise AgedgeError(f"{folder.parent}: nothing packed: {reasons}")
+            where = f" (see {folder / 'dropped.csv'})" if report.reasons else ""
+            raise AgedgeError(f"{folder.parent}: nothing packed: {reasons}{where}")
         for writer in writers:
             writer.info = describe(report)
     return report
@@ -86,28 +90,36 @@ def write_face(writer: RecordWriter, face: Prepared) -> None:
     )
 
 
-def publish(folder: Path, out: Path, parts: Iterable[str], suffix: str = "") -> None:
+def publish(folder: Path, out: Path, parts: Sequence[str], suffix: str = "") -> None:
     """Move the finished files to their names, the .rec last and that of the first part last of all.
 
-    An earlier pack's .rec go first, so that no pair is of two packs and no part is left over. A pack that is killed
-    here is moved again by the same command, whose chunks are all there.
+    The .rec of packs that they replace go first, so that no pair is of two packs and no part is left over; one of which
+    nothing is replaced stays, and is named. A pack that is killed here is moved again by the same command, whose chunks
+    are all there.
     """
-    names = [f"{part}{suffix}" for part in parts]
-    for path in find_earlier(out, names, suffix):
-        path.unlink()
+    for path in find_replaced(out, parts, suffix):
+        for ext in ("rec", "idx", "csv", "json"):
+            path.with_suffix(f".{ext}").unlink(missing_ok=True)
     (folder / "dropped.csv").replace(out / f"dropped{suffix}.csv")
     for ext in ("idx", "csv", "json", "rec"):
-        for name in reversed(names):
-            (folder / f"{name}.{ext}").replace(out / f"{name}.{ext}")
+        for part in reversed(parts):
+            (folder / f"{part}{suffix}.{ext}").replace(out / f"{part}{suffix}.{ext}")
+    ours = {f"{part}{suffix}.rec" for part in parts}
+    if others := [] if suffix else sorted(path.name for path in out.glob("*.rec") if path.name not in ours):
+        log.warning("%s: also holds %s, of another pack", out, ", ".join(others[:5]) + (", .." if others[5:] else ""))
 
 
-def find_earlier(out: Path, names: Sequence[str], suffix: str) -> list:
-    """The .rec in a folder that bear these names, and the other parts of the packs that they are of."""
-    found = {out / f"{name}.rec" for name in names}
-    for path in list(found):
+def find_replaced(out: Path, parts: Iterable[str], suffix: str = "") -> list:
+    """The .rec in a folder that have these parts' names, and the other parts of the packs that those belong to."""
+    found = {}
+    for part in parts:
+        path = out / f"{part}{suffix}.rec"
+        packed = None
         with contextlib.suppress(AgedgeError):
-            found |= {out / f"{part}{suffix}.rec" for part in read_info(path).get("packed", ())}
-    return sorted(path for path in found if path.is_file())
+            packed = read_info(path).get("packed")
+        siblings = packed if isinstance(packed, dict) and part in packed else ()
+        found.update((out / f"{name}{suffix}.rec", None) for name in (part, *siblings))
+    return [path for path in found if path.is_file()]
 
 
 def say(reasons: dict) -> str:

@@ -81,3 +81,17 @@ def test_too_large_an_image_is_refused_before_it_is_decoded():
         with pytest.raises(ValueError, match="20000x10000 pixels, more than 100 million"):
             check_image(content)
     assert check_image(encode(".jpg"), max_pixels=53 * 37).width == 53
+
+
+def test_a_format_whose_size_is_not_known_beforehand_is_refused():
+    for ext in (".hdr", ".ras", ".pam"):
+        with pytest.raises(ValueError, match="not an image of a known format"):
+            decode_image(encode(ext))
+    os2 = encode(".bmp")
+    os2 = (
+        b"BM"
+        + struct.pack("<IHHI", 26 + 40 * 36, 0, 0, 26)
+        + struct.pack("<IHHHH", 12, 13, 36, 1, 24)
+        + os2[54:][: 40 * 36]
+    )
+    assert read_header(os2)[:2] == (13, 36) and decode_image(os2).shape[:2] == (36, 13)

@@ -10,6 +10,7 @@ from typing import Iterator, NamedTuple, Optional
 JPEG, PNG, BMP, WEBP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
 TIFF, JP2, JPEG_2000 = (b"II*\0", b"MM\0*"), b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"
 PNM = re.compile(rb"(P[1-6])\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s")
+OS2_BMP = b"\x0c\0\0\0"  # the length of its header
 UPRIGHT = 1  # of EXIF's eight orientations
 START_OF_SCAN, END_OF_IMAGE, EXIF = 0xDA, b"\xff\xd9", 0xE1
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15; these three are tables
@@ -37,7 +38,8 @@ def read_header(content: bytes) -> Optional[Header]:
         if content.startswith(PNG):
             return Header(*struct.unpack_from(">II", content, 16), PNG)
         if content.startswith(BMP):
-            width, height = struct.unpack_from("<ii", content, 18)
+            form = "<HH" if content[14:18] == OS2_BMP else "<ii"
+            width, height = struct.unpack_from(form, content, 18)
             return Header(abs(width), abs(height), BMP)
         if content.startswith(WEBP) and content[8:12] == b"WEBP":
             return Header(*_read_webp(content), WEBP)

@@ -173,6 +173,14 @@ def read_records(path, labels: str = "auto") -> Iterator[Record]:
         yield Record(index, label, decode(jpeg))
 
 
+def encode(image: np.ndarray, quality: int = 95) -> bytes:
+    """An image (h, w, 3) BGR uint8 as JPEG. Raises `ValueError` where it is wider or higher than a JPEG may be."""
+    good, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise ValueError(f"{image.shape[1]}x{image.shape[0]}: too large for a JPEG")
+    return jpeg.tobytes()
+
+
 def decode(jpeg: bytes, form: int = cv2.IMREAD_COLOR) -> Optional[np.ndarray]:
     """(h, w, 3) BGR uint8, or None where the bytes are no image. `form`: one of OpenCV's other forms."""
     try:

@@ -69,16 +69,18 @@ def decode_pixels(content: bytes, form: int = cv2.IMREAD_COLOR) -> np.ndarray:
     return image
 
 
-def check_image(content: bytes, max_pixels: float = MAX_PIXELS) -> Optional[Header]:
-    """The header of an encoded image, where it has a known one. Raises `ValueError` where the bytes are none, are cut
-    off, or would decode to more than `max_pixels`."""
+def check_image(content: bytes, max_pixels: float = MAX_PIXELS) -> Header:
+    """The header of an encoded image. Raises `ValueError` where the bytes are none of a format whose size can be read
+    beforehand, are cut off, or would decode to more than `max_pixels`."""
     if not content:
         raise ValueError("empty file")
     header = read_header(content)
-    if header and header.width * header.height > max_pixels:
-        raise ValueError(f"{header.width}x{header.height} pixels, more than {max_pixels / 1e6:g} million")
     if is_cut_off(content, header):
         raise ValueError("truncated")
+    if header is None:
+        raise ValueError(_why_no_image(content))
+    if header.width * header.height > max_pixels:
+        raise ValueError(f"{header.width}x{header.height} pixels, more than {max_pixels / 1e6:g} million")
     return header
 
 
@@ -148,4 +150,4 @@ def _why_no_image(content: bytes) -> str:
         return "truncated or damaged"
     if b"\0" not in head and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head) == 0:
         return "not an image (a text file?)"
-    return "not an image that OpenCV can read"
+    return "not an image of a known format"

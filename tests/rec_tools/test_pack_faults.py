@@ -69,7 +69,7 @@ def test_paths_that_leave_the_folder_are_refused_and_counted(tmp_path):
     assert json.loads((out / "all.json").read_text())["dropped"] == {"path leaves the folder": len(bad)}
 
 
-def test_inside_is_decided_by_where_links_lead(tmp_path):
+def test_inside_is_decided_by_where_links_lead(tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     (tmp_path / "root").symlink_to(tmp_path / "real")  # the root itself may be a link
     write_image(tmp_path / "real/a.jpg")
@@ -77,7 +77,7 @@ def test_inside_is_decided_by_where_links_lead(tmp_path):
         tmp_path / "real/a.jpg", tmp_path / "root"
     )
     assert not is_inside(tmp_path / "root", tmp_path / "root") and not is_inside(tmp_path / "b.jpg", tmp_path / "root")
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert is_inside("real/a.jpg", "real") and is_inside(Path("real/../real/a.jpg"), "real")
 
 
@@ -174,6 +174,12 @@ def test_a_jpeg_of_the_right_size_goes_in_as_it_is(tmp_path):
     )
     (face,) = prepare_all([Row("t", tmp_path / "turned.jpg", exact(0, 1))], Preparation(size=48))
     assert face.way == WHOLE  # turned upright, so encoded again
+
+
+def test_an_image_too_wide_for_a_jpeg_drops_its_row(tmp_path):
+    rows = [Row("a", write_image(tmp_path / "a.png", 4, 70000, ".png"), exact(0, 1))]
+    (dropped,) = prepare_all(rows, Preparation(size=0))
+    assert dropped.reason == "image not usable" and dropped.detail == "70000x4: too large for a JPEG"
 
 
 def test_an_image_that_opencv_fails_at_drops_its_row_alone(tmp_path, monkeypatch):

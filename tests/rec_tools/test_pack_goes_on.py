@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*")) if path.is_file()}
 
 
 def command(folder, out, *words):
@@ -168,7 +168,7 @@ def test_an_earlier_pack_is_replaced_only_by_a_finished_one(folder, tmp_path):
     assert contents(tmp_path)["all.rec"] != before["all.rec"]
 
 
-def test_a_pack_with_other_parts_leaves_none_of_the_earlier_ones(folder, tmp_path):
+def test_a_pack_replaces_an_earlier_one_as_a_whole_and_names_what_is_of_another(folder, tmp_path, caplog):
     about = {"source": "", "terms": ""}
 
     def records():
@@ -177,6 +177,7 @@ def test_a_pack_with_other_parts_leaves_none_of_the_earlier_ones(folder, tmp_pat
     for split in (Split.parse(folds="5"), Split.parse(""), Split.parse(folds="3")):
         pack(utkface.read(folder), tmp_path, split, Preparation(size=16), **about)
     assert records() == ["all.rec", "fold0.rec", "fold1.rec", "fold2.rec"]  # all.rec is of no pack with folds
+    assert not list(tmp_path.glob("fold4.*")) and "also holds all.rec, of another pack" in caplog.text
     pack(utkface.read(folder), tmp_path, Split.parse("fold0=0.5,test=0.5"), Preparation(size=16), **about)
     assert records() == ["all.rec", "fold0.rec", "test.rec"]
 

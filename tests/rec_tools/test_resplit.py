@@ -83,10 +83,26 @@ def test_one_fold_a_person(packed, tmp_path):
     assert len(list((tmp_path / "out").glob("fold*.rec"))) == 30
 
 
+def test_what_was_made_of_a_pack_is_no_part_of_it(packed, tmp_path, capsys):
+    """A sample beside its source, and then a pack or split that replaces the sample: the source stays."""
+    assert run("split", packed, "--out", tmp_path, "--split", "train=0.6,val=0.4") == 0
+    val, train = (tmp_path / "val.rec").read_bytes(), (tmp_path / "train.rec").read_bytes()
+    assert run("sample", tmp_path / "train.rec", "--out", tmp_path / "few.rec", "--faces", 9) == 0
+    assert run("convert", tmp_path / "val.rec", "--out", tmp_path / "small.rec", "--size", 32) == 0
+    assert "packed" not in json.loads((tmp_path / "few.json").read_text())
+    assert run("split", packed, "--out", tmp_path, "--split", "few=0.5,small=0.5") == 0
+    assert (tmp_path / "val.rec").read_bytes() == val and (tmp_path / "train.rec").read_bytes() == train
+    # Its own split's other part is not to be split into the same folder: it would go with the part that is replaced.
+    capsys.readouterr()
+    assert run("split", tmp_path / "train.rec", "--out", tmp_path, "--split", "val=0.5,more=0.5") == 1
+    assert "train.rec: would be replaced by its own parts" in capsys.readouterr().err
+    assert (tmp_path / "train.rec").read_bytes() == train
+
+
 @pytest.mark.parametrize(
     "words, status, says",
     [
-        (("all.rec", "--out", "."), 1, "all.rec: would be overwritten by its own part; name another folder with --out"),
+        (("all.rec", "--out", "."), 1, "all.rec: would be replaced by its own parts; name another folder with --out"),
         (("no.rec", "--out", "out"), 1, "no.rec: missing"),
         (("all.csv", "--out", "out"), 1, "all.csv: "),
         (("all.rec", "--out", "out", "--split", "a=2"), 2, "the shares are to be positive and to add up to 1"),

@@ -73,7 +73,7 @@ def create_detector(kind, **options) -> Detector:
 def _why_no_essh(folder="ssh_model", **_) -> str:
     symbol = Path(folder) / "essh-symbol.json"
     found = "found, but nothing here can run it yet" if symbol.is_file() else "missing"
-    return f"{symbol}: {found}: the ESSH detector is not shipped yet; use --det 0"
+    return f"{symbol}: {found}: the ESSH detector is not shipped yet; use --det 0 (in pack: --align mtcnn)"
 
 
 def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> Faces:
