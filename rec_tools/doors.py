@@ -1,6 +1,5 @@
 """Raw data sets into RecordIO: python -m rec_tools pack|inspect|merge|split|convert|sample|draw"""
 
-import logging
 import os
 import re
 from pathlib import Path
@@ -21,7 +20,6 @@ from rec_tools.resplit import resplit
 from rec_tools.split import Split
 from rec_tools.write import Report, say, say_copies
 
-log = logging.getLogger("rec_tools")
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 SPLIT = typer.Option("", help="Parts and shares, such as train=0.9,val=0.1; no person or copy is in two.")

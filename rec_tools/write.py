@@ -130,7 +130,7 @@ def say(reasons: dict) -> str:
 def say_copies(copies: dict) -> list:
     """What the report says of copies, a line for identical files and one for images that look the same."""
     return [
-        f"{found['groups']} groups of {word} ({found['too_many']} rows too many; ages differ in "
+        f"{found['groups']} group{'s' * (found['groups'] != 1)} of {word} ({found['too_many']} rows too many; ages differ in "
         f"{found['age_conflicts']}, genders in {found['gender_conflicts']}; {found['across_parts']} across parts)"
         for kind, word in (("identical", "identical files"), ("near", "images that look the same"))
         if (found := copies.get(kind)) and found["groups"]
