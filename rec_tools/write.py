@@ -129,9 +129,13 @@ def say(reasons: dict) -> str:
 
 def say_copies(copies: dict) -> list:
     """What the report says of copies, a line for identical files and one for images that look the same."""
-    return [
-        f"{found['groups']} group{'s' * (found['groups'] != 1)} of {word} ({found['too_many']} rows too many; ages differ in "
-        f"{found['age_conflicts']}, genders in {found['gender_conflicts']}; {found['across_parts']} across parts)"
-        for kind, word in (("identical", "identical files"), ("near", "images that look the same"))
-        if (found := copies.get(kind)) and found["groups"]
-    ]
+    lines = []
+    for kind, word in (("identical", "identical files"), ("near", "images that look the same")):
+        found = copies.get(kind)
+        if found and found["groups"]:
+            several = "s" if found["groups"] > 1 else ""
+            lines.append(
+                f"{found['groups']} group{several} of {word} ({found['too_many']} rows too many; ages differ in "
+                f"{found['age_conflicts']}, genders in {found['gender_conflicts']}; {found['across_parts']} across parts)"
+            )
+    return lines
