@@ -135,7 +135,8 @@ def say_copies(copies: dict) -> list:
         if found and found["groups"]:
             several = "s" if found["groups"] > 1 else ""
             lines.append(
-                f"{found['groups']} group{several} of {word} ({found['too_many']} rows too many; ages differ in "
-                f"{found['age_conflicts']}, genders in {found['gender_conflicts']}; {found['across_parts']} across parts)"
+                f"{found['groups']} group{several} of {word} ({found['too_many']} rows too many; "
+                f"ages differ in {found['age_conflicts']}, genders in {found['gender_conflicts']}; "
+                f"{found['across_parts']} across parts)"
             )
     return lines
