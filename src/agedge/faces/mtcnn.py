@@ -63,8 +63,8 @@ class MTCNN:
     def detect_at(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list:
         """`Faces` for each image where its boxes (n, 4) say that faces may be, without a search of the image.
 
-        For images whose face is known to lie near a place: ten times as fast, and found as often and as exactly (see
-        `rec_tools/landmarks.py`).
+        For images whose face is known to lie near a place: ten times as fast, and found as often; how exactly, says
+        benchmarks/first_look.py.
         """
         return self._finish(images, self._refine(images, list(map(make_square, boxes))))
 
