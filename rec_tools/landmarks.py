@@ -2,10 +2,11 @@
 
 A picture of a data set shows one person, mostly large and in its middle. So the first look is at one place only, the
 given box or the central square; only where that shows no face is the image searched, and after that a widened one, for
-crops so tight that a detector sees no face in them. The first look takes a tenth of the time of a search and finds as many
-faces. Half of its landmarks lie within 0.02 to 0.03 of the eye distance of a search's, as those of a search with another
-`min_face` do; 95% within 0.05 on UTKFace's chips (0.05), and within 0.22 on FairFace's loose crops with their turned heads
-(0.13; benchmarks/first_look.py).
+crops so tight that a detector sees no face in them.
+
+The first look takes a tenth of the time of a search and finds as many faces. Half of its landmarks lie within 0.02 to
+0.03 of the eye distance of a search's, as those of a search with another `min_face` do; 95% within 0.05 on UTKFace's
+chips (0.05), and within 0.22 on FairFace's loose crops with their turned heads (0.13). benchmarks/first_look.py.
 """
 
 from typing import NamedTuple, Optional, Sequence

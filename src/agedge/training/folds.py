@@ -10,8 +10,8 @@ from typing import Optional
 
 from agedge.errors import AgedgeError, UsageError
 
-# Train, validation and test folders of the five splits of the unified benchmark (Paplham and Franc, CVPR 2024). Kept as
-# they are, for comparison with its figures: folders 3 and 4 are tested on twice, 6 and 7 never.
+# Train, validation and test folders of the five splits in use over ten folders, such as those of the facial age benchmark
+# (Paplham and Franc, CVPR 2024). Kept as they are, for comparison: folders 3 and 4 are tested on twice, 6 and 7 never.
 TEN_FOLDERS = (
     ((0, 1, 2, 3, 4, 5), (6, 7), (8, 9)),
     ((2, 3, 4, 5, 6, 7), (8, 9), (0, 1)),
@@ -50,7 +50,9 @@ def find_folds(folder: Path) -> list:
     if not numbers and (folder / "train.rec").is_file():
         raise UsageError(f"{folder}: holds train.rec, a fixed split, not folds: train.py --data-dir alone trains on it")
     if not numbers:
-        raise AgedgeError(f"{folder}: no fold0.rec, fold1.rec, .. in it (python -m rec_tools pack makes them)")
+        raise AgedgeError(
+            f"{folder}: no fold0.rec, fold1.rec, .. in it (python -m rec_tools pack --folds 5 makes them)"
+        )
     for expected, number in enumerate(numbers):
         if number != expected:
             raise AgedgeError(f"{folder / f'fold{expected}.rec'}: missing, while fold{number}.rec is there")
