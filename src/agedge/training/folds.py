@@ -10,7 +10,7 @@ from typing import Optional
 
 from agedge.errors import AgedgeError, UsageError
 
-# Train, validation and test folders of the five splits in use over ten folders, such as those of the facial age benchmark
+# Train, validation and test folders of the five splits in use over ten folders, such as the facial age benchmark's
 # (Paplham and Franc, CVPR 2024). Kept as they are, for comparison: folders 3 and 4 are tested on twice, 6 and 7 never.
 TEN_FOLDERS = (
     ((0, 1, 2, 3, 4, 5), (6, 7), (8, 9)),
