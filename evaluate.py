@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import List, Optional
 
+import numpy as np
 import typer
 
 from agedge.batches import warn_of_bad_images
@@ -20,12 +21,13 @@ def evaluate(
     model: str = typer.Option("models/mobilenet025", help="A model folder, a run, or PREFIX,EPOCH."),
     data: List[Path] = typer.Option(..., help="The .rec to evaluate on; given again, one more."),
     runtime: str = typer.Option("mxnet", help="mxnet, onnx, ncnn or ncnn-fp16."),
+    decode: str = typer.Option("", help="What the output of PREFIX,EPOCH is, if unclear: age, gender or pairs."),
     labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools."),
     json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here."),
     report: Optional[Path] = typer.Option(None, help="A folder for errors.png."),
 ):
     """Age error and gender accuracy of a model on .rec files, by age band; every record counts once."""
-    loaded = load_model(model, runtime)
+    loaded = load_model(model, runtime, form=decode)
     card = loaded.card
     if card.crop is None:
         log.warning("%s: nobody knows its crop: the faces are used as they are", model)
@@ -38,7 +40,7 @@ def evaluate(
         json_file.parent.mkdir(parents=True, exist_ok=True)
         value = to_json(model, runtime, answers, measured)
         json_file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    if report:
+    if report and not np.isnan(answers.ages).all():
         from agedge.evaluation.plots import plot_errors
 
         report.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ def test(
     det: str = typer.Option("0", help="Detector: 0 MTCNN, 1 ESSH."),
     model: str = typer.Option("models/mobilenet025", metavar="DIR|PREFIX,EPOCH", help="The model to ask."),
     runtime: str = typer.Option("mxnet", metavar="mxnet|onnx|ncnn", help="What runs the model."),
+    decode: str = typer.Option("", metavar="age|gender|pairs", help="What the output of PREFIX,EPOCH is, if unclear."),
     json_file: Optional[Path] = typer.Option(None, "--json", metavar="FILE", help="Write one JSON object a picture."),
     csv_file: Optional[Path] = typer.Option(None, "--csv", metavar="FILE", help="Write a row a face."),
     save: Optional[Path] = typer.Option(None, metavar="DIR", help="Write annotated pictures here."),
@@ -31,7 +32,7 @@ def test(
     Without a picture, a photograph that comes with matplotlib is used. CAMERA is a number, 0 for the first one.
     """
     cv2.setLogLevel(0)  # OpenCV's own lines about files that it cannot read: ours name the file and the reason
-    predictor = Predictor(model, det, runtime)
+    predictor = Predictor(model, det, runtime, form=decode)
     pictures = unread = faces = 0
     with ExitStack() as files:
         json_lines = open_output(files, json_file)
@@ -55,7 +56,8 @@ def test(
             for number, person in enumerate(people, 1):
                 x1, y1, x2, y2 = person.box
                 where = f"at {x1:.0f},{y1:.0f} to {x2:.0f},{y2:.0f}, score {person.score:.3f}"
-                typer.echo(f"  {number}: {person.describe()}, P(male) {person.p_male:.3f}, {where}")
+                p_male = f", P(male) {person.p_male:.3f}" if person.gender else ""
+                typer.echo(f"  {number}: {person.describe()}{p_male}, {where}")
                 if rows:
                     rows.writerow(person.to_row(picture.file, number))
             if save or show:

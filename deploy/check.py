@@ -11,7 +11,7 @@ from agedge.batches import evaluation_batches
 from agedge.errors import AgedgeError
 from agedge.runtime import load_model
 from agedge.runtime.card import load_card
-from agedge.runtime.outputs import decode
+from agedge.runtime.outputs import decode, says_age, says_gender
 from deploy.apart import ask_apart
 from deploy.gates import GATES, compare_raw
 
@@ -70,7 +70,9 @@ def judge(runtime: str, ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarra
     gate = GATES[runtime]
     fault = gate.fault(compare_raw(ours, theirs)) if gate.most is not None else ""
     mine, other = decode(ours, outputs), decode(theirs, outputs)
-    age_off = np.abs(other.age.astype(np.float64) - mine.age)
+    silent = np.zeros(len(mine.age))  # nothing to compare where the network does not say it
+    age_off = np.abs(other.age.astype(np.float64) - mine.age) if says_age(outputs) else silent
+    p_male_off = np.abs(other.p_male - mine.p_male) if says_gender(outputs) else silent
     flips = int((other.is_male != mine.is_male).sum())
     if gate.mean is not None and not age_off.mean() <= gate.mean:
         fault = f"ages change by {age_off.mean():.3g} years on average, over the gate of {gate.mean:g}"
@@ -81,7 +83,7 @@ def judge(runtime: str, ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarra
         len(age_off),
         float(age_off.max()),
         float(age_off.mean()),
-        float(np.abs(other.p_male - mine.p_male).max()),
+        float(p_male_off.max()),
         flips,
         fault,
     )

@@ -101,6 +101,29 @@ def test_a_person_in_few_signs():
 
     assert person(28.2, 40.8).describe() == "M 34 (28-41)"
     assert person(np.nan, np.nan).describe() == "M 34"
+    nothing = Person(np.zeros(4), 1.0, np.zeros((5, 2)), np.nan, np.nan, np.nan, 0.2)
+    assert nothing.describe() == "F" and nothing.to_json()["age"] is None
+
+
+class SilentModel(FakeModel):
+    """Says an age and its group, and no gender."""
+
+    def predict(self, images):
+        groups = np.tile(np.float32([[0.1, 0.7, 0.2]]), (len(images), 1))
+        return Prediction(np.full(len(images), 12, np.float32), np.full(len(images), np.nan, np.float32), groups)
+
+
+def test_a_model_without_a_gender_says_none_and_groups_stand_for_an_interval():
+    image, faces = two_faces()
+    outputs = {"age": "years", "age_group": "probabilities of 0-5, 6-18, 19+"}
+    people = Predictor(SilentModel(outputs=outputs, interval={}), FakeDetector(faces)).predict(image)
+    assert people[0].gender is None and people[0].describe() == "12 (6-18)"
+    face = to_json("a.jpg", image.shape[:2], "ok", people)["faces"][0]
+    assert face["gender"] is None and face["p_male"] is None and (face["age_low"], face["age_high"]) == (6, 18)
+    assert people[0].to_row("a.jpg", 1)[COLUMNS.index("gender")] is None
+    assert (draw_people(image, people) != image).any()
+    calibrated = Predictor(SilentModel(outputs=outputs), FakeDetector(faces)).predict(image)
+    assert (calibrated[0].age_low, calibrated[0].age_high) != (6, 18)
 
 
 @pytest.mark.parametrize("height, width", [(40, 40), (90, 30), (300, 600), (2000, 3000)])

@@ -9,7 +9,8 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError
 from agedge.predict import Person
 
-COLOURS = {"male": (214, 120, 20), "female": (150, 40, 190)}  # BGR; white text is legible on both
+# BGR; white text is legible on all. None: a model that says no gender.
+COLOURS = {"male": (214, 120, 20), "female": (150, 40, 190), None: (90, 110, 60)}
 WHITE = (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 SMALLEST = 480  # pictures with a shorter longer side are enlarged, for a text to be legible and to fit

@@ -2,13 +2,14 @@
 
 import logging
 from dataclasses import dataclass
-from typing import List, Tuple, Union
+from typing import List, Optional, Tuple, Union
 
 import numpy as np
 
 from agedge.faces.align import align
 from agedge.faces.crop import Crop
 from agedge.faces.detection import Detector, create_detector
+from agedge.runtime.outputs import group_bounds
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 COLUMNS = ("file", "face", "x1", "y1", "x2", "y2", "score", "age", "age_low", "age_high", "gender", "p_male") + tuple(
@@ -22,7 +23,8 @@ class Person:
     """A face and what the model says of it.
 
     `box` (4,) x1, y1, x2, y2 and `landmarks` (5, 2) in pixels; `age` in years, `age_low` and `age_high` around it, NaN
-    where the model was not calibrated; `p_male` the probability of being male.
+    where the model was not calibrated; `p_male` the probability of being male. Age or `p_male` is NaN where the model
+    does not say it.
     """
 
     box: np.ndarray
@@ -34,7 +36,9 @@ class Person:
     p_male: float
 
     @property
-    def gender(self) -> str:
+    def gender(self) -> Optional[str]:
+        if np.isnan(self.p_male):
+            return None
         return "male" if self.p_male > 0.5 else "female"
 
     def to_json(self) -> dict:
@@ -57,25 +61,28 @@ class Person:
         return [file, number, *value["box"], *said, *sum(value["landmarks"], [])]
 
     def describe(self) -> str:
-        """Gender and age in a few signs: "M 34 (28-41)"."""
-        known = np.isfinite([self.age_low, self.age_high]).all()
-        interval = f" ({self.age_low:.0f}-{self.age_high:.0f})" if known else ""
-        return f"{self.gender[0].upper()} {self.age:.0f}{interval}"
+        """Gender and age in a few signs, as far as they are known: "M 34 (28-41)"."""
+        words = [self.gender[0].upper()] if self.gender else []
+        if np.isfinite(self.age):
+            words.append(f"{self.age:.0f}")
+        if np.isfinite([self.age_low, self.age_high]).all():
+            words.append(f"({self.age_low:.0f}-{self.age_high:.0f})")
+        return " ".join(words)
 
 
 class Predictor:
     """One call from picture to answer.
 
     `model`: a loaded `Model`, or what `agedge.runtime.load_model` opens with `runtime`. `detector`: a `Detector`, or
-    the number or name of one. Raises `AgedgeError` where either cannot be loaded.
+    the number or name of one. `form`: see `load_model`. Raises `AgedgeError` where either cannot be loaded.
     """
 
-    def __init__(self, model, detector: Union[Detector, int, str] = "mtcnn", runtime: str = "mxnet"):
+    def __init__(self, model, detector: Union[Detector, int, str] = "mtcnn", runtime: str = "mxnet", form: str = ""):
         self.detector = detector if hasattr(detector, "detect") else create_detector(detector)
         if not hasattr(model, "predict"):
             from agedge.runtime import load_model
 
-            model = load_model(model, runtime)
+            model = load_model(model, runtime, form=form)
         self.model = model
         self.crop = choose_crop(model.card)
 
@@ -86,11 +93,19 @@ class Predictor:
             return []
         crops = np.stack([align(image, landmarks, self.crop) for landmarks in faces.landmarks])
         answer = self.model.predict(crops)
-        low, high = self.model.card.age_interval(answer.age)
+        low, high = age_interval(answer, self.model.card)
         columns = zip(faces.boxes, faces.scores, faces.landmarks, answer.age, low, high, answer.p_male)
         return [
             Person(box, float(score), landmarks, *map(float, numbers)) for box, score, landmarks, *numbers in columns
         ]
+
+
+def age_interval(answer, card) -> Tuple[np.ndarray, np.ndarray]:
+    """(low, high) (n,) in years: as calibrated, else the likeliest age group where the network has groups, else NaN."""
+    bounds = group_bounds(card.outputs)
+    if card.interval or not bounds or answer.groups is None:
+        return card.age_interval(answer.age)
+    return tuple(np.array(bounds, np.float32)[answer.groups.argmax(axis=1)].T)
 
 
 def choose_crop(card) -> Crop:

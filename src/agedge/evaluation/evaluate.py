@@ -12,30 +12,33 @@ from agedge.faces.crop import Crop
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model said: `labels` (n, 3), `ages` (n,) years, `p_male` (n,); and of every file that it was asked, the
-    numbers of the unreadable records."""
+    """What a model said: `labels` (n, 3), `ages` (n,) years and `p_male` (n,), NaN where it says none; of every file
+    that it was asked, the numbers of the unreadable records; and `groups` (n, k), the probabilities of its age groups,
+    None where it has none."""
 
     labels: np.ndarray
     ages: np.ndarray
     p_male: np.ndarray
     bad: Dict[str, List[int]]
+    groups: Optional[np.ndarray] = None
 
 
 def ask(predict: Callable, files, size: int, *, labels: str = "auto", crop: Optional[Crop] = None) -> Answers:
-    """`predict` of (n, size, size, 3) BGR uint8 -> something with `age` (n,) and `p_male` (n,), over a whole .rec or a
-    list of them.
+    """`predict` of (n, size, size, 3) BGR uint8 -> a `Prediction`, over a whole .rec or a list of them.
 
     Raises `AgedgeError` where a file is damaged, or no record is readable.
     """
     bad = {str(path): [] for path in (files if isinstance(files, (list, tuple)) else [files])}
-    parts = []
+    parts, groups = [], []
     for path, numbers in bad.items():
         for batch in evaluation_batches(path, size, labels=labels, crop=crop, bad=numbers):
             said = predict(batch.images)
             parts.append((batch.labels, said.age, said.p_male))
+            groups.append(said.groups)
     if not parts:
         raise AgedgeError(f"{', '.join(bad)}: not one readable image in it")
-    return Answers(*(np.concatenate(column) for column in zip(*parts)), bad)
+    labels, ages, p_male = (np.concatenate(column) for column in zip(*parts))
+    return Answers(labels, ages, p_male, bad, None if groups[0] is None else np.concatenate(groups))
 
 
 def to_json(model: str, runtime: str, answers: Answers, measured: dict) -> dict:

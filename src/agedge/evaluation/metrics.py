@@ -10,15 +10,16 @@ ADULTS = (21, 60)
 
 
 def age_errors(labels: np.ndarray, ages: np.ndarray) -> np.ndarray:
-    """(n,) signed years by which predicted ages (n,) miss labels (n, 3); 0 inside an interval, NaN where unknown."""
+    """(n,) signed years by which ages (n,) miss labels (n, 3); 0 inside an interval, NaN where either is unknown."""
     low, high = labels[:, 1], labels[:, 2]
     off = np.where(ages < low, ages - low, np.where(ages > high, ages - high, 0.0))
-    return np.where(low >= 0, off, np.nan)
+    return np.where((low >= 0) & ~np.isnan(ages), off, np.nan)
 
 
 def gender_hits(labels: np.ndarray, p_male: np.ndarray) -> np.ndarray:
-    """(n,) 1 where P(male) > 0.5 agrees with the label, 0 where not, NaN where unknown."""
-    return np.where(labels[:, 0] >= 0, (p_male > 0.5) == (labels[:, 0] == 1), np.nan)
+    """(n,) 1 where P(male) > 0.5 agrees with the label, 0 where not, NaN where either is unknown."""
+    known = (labels[:, 0] >= 0) & ~np.isnan(p_male)
+    return np.where(known, (p_male > 0.5) == (labels[:, 0] == 1), np.nan)
 
 
 def measure(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray) -> dict:
@@ -62,7 +63,7 @@ def calibrate(labels: np.ndarray, ages: np.ndarray, level: float = 0.8, least: i
     Split conformal prediction (Vovk et al. 2005) by predicted age: quantiles of true minus predicted age among exact
     labels, in bins of ten years that grow until they hold `least` faces. {} where there are too few.
     """
-    exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2])
+    exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2]) & ~np.isnan(ages)
     predicted, true = ages[exact], labels[exact, 1]
     order = np.argsort(predicted, kind="stable")
     predicted, missed = predicted[order], (true - predicted)[order]

@@ -40,8 +40,8 @@ def _number(value) -> float:
 
 
 def plot_errors(labels: np.ndarray, ages: np.ndarray, path: Path) -> None:
-    """Predicted against true age, and bias and MAE by true age, of faces whose age is exact."""
-    exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2])
+    """Predicted against true age, and bias and MAE by true age, of faces whose age is exact and was guessed."""
+    exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2]) & ~np.isnan(ages)
     true, predicted = labels[exact, 1], ages[exact]
     errors = age_errors(labels[exact], predicted)
     figure, (scatter, by_age) = new_figure(2, 4.4)

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agedge.errors import AgedgeError
+from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.runtime.card import Card, load_card
 from agedge.runtime.half import round_to_half
-from agedge.runtime.outputs import PAIRS, recognise_outputs
+from agedge.runtime.outputs import OURS, is_known, name_outputs, recognise_outputs
 
 INPUT = "data"
+STAGE = re.compile(r"stage_num\d+")
 SIZES = (112, 64, 224, 128, 96)  # where no card gives the input's side: those of the known networks, usual ones first
 
 
@@ -29,41 +30,96 @@ class Checkpoint(NamedTuple):
     aux: dict
 
 
-def find_model(model) -> Card:
+def find_model(model, form: str = "") -> Card:
     """The card of a model folder, of a run, or of "PREFIX,EPOCH": the one beside it, or one made of what is seen.
 
     Outputs that nobody knows are "unknown" in it: such a network can be slimmed and exported, not asked for ages.
+    `form`, one of `outputs.FORMS`, says what the one output of a bare checkpoint is. Raises `UsageError` where a form
+    is given for a model that has a card.
     """
     bare = re.fullmatch(r"(.+),\s*(\d+)", str(model))
-    if not bare or Path(model).is_dir():
-        return load_card(model)
-    return describe_checkpoint(Path(bare[1]), int(bare[2]))
+    if bare and not Path(model).is_dir():
+        return describe_checkpoint(Path(bare[1]), int(bare[2]), form)
+    if form:
+        raise UsageError(f"{model}: its card says how to decode it; --decode is for PREFIX,EPOCH")
+    return load_card(model)
 
 
-def describe_checkpoint(prefix: Path, epoch: int) -> Card:
+def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
     """The card of a bare MXNet checkpoint. Raises `AgedgeError` where its files are missing or damaged."""
     names = {"symbol": f"{prefix.name}-symbol.json", "params": f"{prefix.name}-{epoch:04d}.params"}
     folder = prefix.parent
     if (folder / "card.json").is_file():
         card = load_card(folder)
-        if card.files.get("mxnet") == names:
+        if card.files.get("mxnet") == names and not form:
             return card
-    checkpoint = read_checkpoint(folder / names["symbol"], folder / names["params"])
-    size, widths = measure(checkpoint, folder / names["symbol"])
-    outputs = recognise_outputs(widths)
+    symbol_file = folder / names["symbol"]
+    checkpoint = read_checkpoint(symbol_file, folder / names["params"])
+    stages = find_stages(checkpoint)
+    size, widths = measure(checkpoint, symbol_file, stages)
+    if form:
+        outputs = name_outputs(widths, form, symbol_file)
+    else:
+        outputs = recognise_outputs(widths, guess_form(checkpoint.symbol))
+    known = all(is_known(name, what) for name, what in outputs.items())
     return Card(
         name=prefix.name,
         network={},
-        input={"name": INPUT, "size": size, "channels": "RGB", "range": [0, 255]},
+        input={
+            "name": INPUT,
+            "size": size,
+            "channels": "RGB",
+            "range": [0, 255],
+            **({"constants": stages} if stages else {}),
+        },
         outputs=outputs,
-        # The faces of the trainer of pairs are aligned to the template of face recognition; of others nobody can tell.
-        crop=Crop.named("arcface", size) if PAIRS in outputs.values() else None,
+        # Earlier MXNet trainers align faces to the template of face recognition; their models are best on it.
+        crop=Crop.named("arcface", size) if known and outputs != OURS else None,
         files={"mxnet": names},
         folder=folder,
     )
 
 
-def measure(checkpoint: Checkpoint, file) -> tuple:
+def find_stages(checkpoint: Checkpoint) -> dict:
+    """{name: [[0, 1, 2, ..]]} of the inputs `stage_num0`, ... by which older tools take the stages' aranges out of
+    SSR-Net, so that ncnn need not know arange. What each is added to tells how many numbers it has."""
+    symbol = checkpoint.symbol
+    names = [name for name in symbol.list_arguments() if STAGE.fullmatch(name) and name not in checkpoint.args]
+    if not names:
+        return {}
+    nodes, internals = json.loads(symbol.tojson())["nodes"], symbol.get_internals()
+    known = {name: value.shape for name, value in checkpoint.args.items()}
+    stages = {}
+    for name in names:
+        width = 3  # the published networks count to three
+        for node in nodes:
+            sources = [nodes[index]["name"] for index, *_ in node["inputs"]]
+            if name in sources and len(sources) == 2:
+                other = internals[sources[1 - sources.index(name)] + "_output"]
+                given = {key: shape for key, shape in known.items() if key in other.list_arguments()}
+                _, shapes, _ = other.infer_shape_partial(**given)
+                width = shapes[0][1] if len(shapes[0]) == 2 and shapes[0][1] > 0 else width
+        stages[name] = [list(range(width))]
+    return stages
+
+
+def guess_form(symbol) -> str:
+    """What a single number is, as far as the graph tells: by the name of the label that it was trained with, else by
+    the factor that SSR-Net ends with, 101 for years and 1 for a gender score; "" where nothing tells."""
+    labels = " ".join(name for name in symbol.list_arguments() if "label" in name)
+    for form in ("gender", "age"):
+        if form in labels:
+            return form
+    graph = json.loads(symbol.tojson())
+    last = graph["nodes"][graph["heads"][0][0]]
+    while last["op"] == "_copy":  # the name of the output, as `deploy slim` keeps it
+        last = graph["nodes"][last["inputs"][0][0]]
+    if last["op"] == "_mul_scalar":
+        return {101.0: "age", 1.0: "gender"}.get(float(last["attrs"]["scalar"]), "")
+    return ""
+
+
+def measure(checkpoint: Checkpoint, file, constants: dict) -> tuple:
     """(side of the input in pixels, {output: numbers a face}), the side being the first of `SIZES` that fits."""
     for size in SIZES:
         if not find_misfit(checkpoint, size):
@@ -72,6 +128,7 @@ def measure(checkpoint: Checkpoint, file) -> tuple:
                 for name in checkpoint.symbol.list_arguments()
                 if name in checkpoint.args
             }
+            known.update({name: np.shape(value) for name, value in constants.items()})
             _, outs, _ = checkpoint.symbol.infer_shape(**known, **{INPUT: (1, 3, size, size)})
             names = [output_name(name) for name in checkpoint.symbol.list_outputs()]
             return size, {name: int(np.prod(shape[1:])) for name, shape in zip(names, outs)}
@@ -125,6 +182,7 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoi
     args = {name[4:]: value for name, value in params.items() if name.startswith("arg:")}
     aux = {name[4:]: value for name, value in params.items() if name.startswith("aux:")}
     wanted = [name for name in symbol.list_arguments() if name not in (INPUT, *args, *inputs) and "label" not in name]
+    wanted = [name for name in wanted if not STAGE.fullmatch(name)]
     wanted += [name for name in symbol.list_auxiliary_states() if name not in aux]
     if INPUT not in symbol.list_arguments():
         raise AgedgeError(f"{symbol_file}: it has no input '{INPUT}'")
@@ -133,12 +191,12 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoi
     return Checkpoint(symbol, args, aux)
 
 
-def save_model(slim_block, card: Card, folder) -> Card:
-    """Write a slim network (a Gluon HybridBlock with outputs `age` and `p_male`) and its card into `folder`.
+def save_model(slim_block, card: Card, folder, halve: bool = True) -> Card:
+    """Write a slim network (a Gluon HybridBlock with the outputs of the card) and its card into `folder`.
 
     NAME-symbol.json, NAME-0000.params and card.json, NAME being the card's; the same weights give the same bytes, and
-    nothing half-written is ever seen under these names. Weights are rounded to what half precision can hold (see
-    `agedge.runtime.half`). Returns the card with `files` and `sha256`.
+    nothing half-written is ever seen under these names. With `halve`, weights are rounded to what half precision can
+    hold (see `agedge.runtime.half`). Returns the card with `files` and `sha256`.
     """
     import mxnet as mx
 
@@ -149,7 +207,8 @@ def save_model(slim_block, card: Card, folder) -> Card:
     params = {name: mean_of_devices(value.list_data()) for name, value in slim_block.collect_params().items()}
     args = {name: params[name] for name in symbol.list_arguments() if name != INPUT}
     aux = {name: params[name] for name in symbol.list_auxiliary_states()}
-    return save_checkpoint(Checkpoint(symbol, round_to_half(symbol, args, aux), aux), card, folder)
+    args = round_to_half(symbol, args, aux) if halve else args
+    return save_checkpoint(Checkpoint(symbol, args, aux), card, folder)
 
 
 def mean_of_devices(copies: list):

@@ -58,17 +58,20 @@ def to_network_input(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
 
 
-def load_model(model, runtime: str = "mxnet", threads: Optional[int] = None, device: str = "cpu") -> Model:
+def load_model(
+    model, runtime: str = "mxnet", threads: Optional[int] = None, device: str = "cpu", form: str = ""
+) -> Model:
     """Open a model folder, a run (`runs/NAME`) or a bare MXNet checkpoint ("PREFIX,EPOCH").
 
-    `threads`: CPU threads, None for the library's own choice. `device`: "cpu"; for mxnet also "gpu" or "gpu:1".
+    `threads`: CPU threads, None for the library's own choice. `device`: "cpu"; for mxnet also "gpu" or "gpu:1". `form`:
+    what the one output of a bare checkpoint is, where it is not recognised: one of `outputs.FORMS`.
     Raises `UsageError` on an unknown runtime or device, `AgedgeError` where a file is missing, damaged or unknown.
     """
     if runtime not in RUNTIMES:
         raise choices("runtime", runtime, RUNTIMES)
     if runtime == "mxnet":
         set_threads(threads)
-    card = find_model(model)
+    card = find_model(model, form)
     require_known(card.outputs, model)
     return open_model(card, runtime, threads, device)
 
