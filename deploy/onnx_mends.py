@@ -7,13 +7,13 @@ import logging
 import sys
 import types
 from contextlib import contextmanager
-from typing import Dict, List
+from typing import Dict, List, Tuple
 from unittest import mock
 
 import numpy as np
 
 from agedge.errors import AgedgeError
-from deploy.graph import Edge, Node, is_true, replace, walk
+from deploy.graph import Edge, Node, is_true, replace, variable, walk
 
 OPSET, IR = 13, 8  # what the exporter's translations were written for
 
@@ -30,6 +30,24 @@ def write_fixed_gammas(heads: List[Edge], args: dict) -> dict:
             gamma = node.inputs[1][0].name
             mended[gamma] = mended[gamma].ones_like()
     return mended
+
+
+def write_zero_biases(heads: List[Edge], args: dict) -> Tuple[List[Edge], dict]:
+    """A dense layer without bias comes out with one number 0 for it: legal ONNX, but pnnx makes a layer of it that ncnn
+    does not have. Returns (heads, weights) with a 0 for each unit."""
+    from mxnet import nd
+
+    mended = dict(args)
+
+    def change(node: Node):
+        if node.op != "FullyConnected" or not is_true(node, "no_bias", default=False):
+            return None
+        bias = f"{node.name}_zero_bias"
+        mended[bias] = nd.zeros(int(node.attrs["num_hidden"]))
+        attrs = {**node.attrs, "no_bias": "False"}
+        return [(Node(node.op, node.name, [*node.inputs[:2], (variable(bias), 0)], attrs), 0)]
+
+    return replace(heads, change), mended
 
 
 def spell_out_flatten(heads: List[Edge], shapes: Dict[str, List[tuple]]) -> List[Edge]:

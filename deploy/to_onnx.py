@@ -49,6 +49,7 @@ def translate(checkpoint: Checkpoint, inputs: dict, name: str):
     widths = {name: shapes[node.name][index][-1] for name, (node, index) in zip(names, heads)}
 
     args = mends.write_fixed_gammas(heads, checkpoint.args)
+    heads, args = mends.write_zero_biases(heads, args)
     heads = mends.slice_instead_of_split(heads, shapes)
     heads = mends.spell_out_flatten(heads, infer_shapes(write_graph(heads), known))
     heads = mends.compare_without_comparison(heads)

@@ -4,7 +4,8 @@
 >>> network = symbols.create("mobilenet025", age_head="distribution")
 """
 
-from symbols import mobilenet  # noqa: F401  (registers its networks)
+# Importing them registers their networks.
+from symbols import aec, agmixer, c3ae, efficientnetv2, gluoncv_zoo, mobilenet, resnet, ssrnet  # noqa: F401
 from symbols.registry import create, names
 
 __all__ = ["create", "names"]

@@ -3,6 +3,11 @@
 from mxnet.gluon import nn
 
 
+def scale_pixels(data):
+    """Pixels 0..255 -> -1..1, as in every existing MXNet trainer of faces."""
+    return (data - 127.5) * 0.0078125
+
+
 class NormRelu(nn.BatchNorm):
     """BatchNorm, then ReLU, (N, C, H, W) -> the same.
 

@@ -3,7 +3,7 @@
 from mxnet.gluon import nn
 
 from symbols.layers import NormRelu
-from symbols.network import AgeGenderNet
+from symbols.network import AgeGenderNet, require_bool
 from symbols.registry import register
 
 # (channels at multiplier 1, stride) of each depthwise-separable block, in order.
@@ -14,10 +14,10 @@ class MobileNet(nn.HybridSequential):
     """(N, 3, S, S) scaled images -> (N, 1024 * multiplier, S', S') features, S' = S / (16 * stem_stride).
 
     `stem_stride` 2 is the stock form; 1 keeps a 112-pixel face at full resolution in the first block, at four times the
-    cost.
+    cost. `prelu` puts a BatchNorm and a PReLU behind the last block, as existing MXNet trainers of faces do ("GAP").
     """
 
-    def __init__(self, multiplier=0.25, stem_stride=1, **kwargs):
+    def __init__(self, multiplier=0.25, stem_stride=1, prelu=False, **kwargs):
         super().__init__(**kwargs)
         with self.name_scope():
             channels = int(32 * multiplier)
@@ -26,6 +26,8 @@ class MobileNet(nn.HybridSequential):
                 self._convolution(channels, 3, stride, groups=channels)
                 channels = int(wide * multiplier)
                 self._convolution(channels, 1, 1)
+            if prelu:
+                self.add(nn.BatchNorm(epsilon=2e-5), nn.PReLU(in_channels=channels))
 
     def _convolution(self, channels, kernel, stride, groups=1):
         self.add(nn.Conv2D(channels, kernel, stride, kernel // 2, groups=groups, use_bias=False))
@@ -50,11 +52,12 @@ def mobilenet100(size=112, **arguments):
     return _mobilenet("mobilenet100", 1.0, size, **arguments)
 
 
-def _mobilenet(name, multiplier, size, stem_stride=1, **arguments):
+def _mobilenet(name, multiplier, size, stem_stride=1, prelu=False, **arguments):
     if stem_stride not in (1, 2):
         raise ValueError(f"stem_stride={stem_stride}: 1 or 2 is wanted")
+    require_bool(prelu=prelu)
 
     def body(prefix):
-        return MobileNet(multiplier, stem_stride, prefix=prefix)
+        return MobileNet(multiplier, stem_stride, prelu, prefix=prefix)
 
-    return AgeGenderNet(name, size, body, {"stem_stride": stem_stride}, **arguments)
+    return AgeGenderNet(name, size, body, {"stem_stride": stem_stride, "prelu": prelu}, **arguments)

@@ -1,64 +1,62 @@
-"""An age-and-gender network: one backbone, an age head and a gender head, trained together."""
+"""What every network of this house offers, and the usual one: a backbone with an age head and a gender head."""
 
 from mxnet import init
 from mxnet.gluon import HybridBlock, nn
 
 from symbols.heads import create_age_head
 from symbols.heads.gender import GenderHead
-from symbols.layers import NormRelu
+from symbols.layers import NormRelu, scale_pixels
+
+# What a network can answer, and how its card calls it. Age groups have their bounds in theirs: `heads.groups.ANSWER`.
+AGE = {"age": "years"}
+GENDER = {"p_male": "probability"}
 
 
-class AgeGenderNet(HybridBlock):
-    """Input (N, 3, size, size) RGB 0..255 float32; the scaling to -1..1 is inside the graph.
+def require_bool(**options):
+    """Raises `ValueError` where an option is neither true nor false."""
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value}: true or false is wanted")
 
-    Calling it gives the heads' logits `(age, gender)`; `loss` and `decode` take those. `create_body(prefix)` builds the
-    backbone, any block from images to (N, C, H, W). The heads see its features after global average pooling.
-    `arguments`, with `name`, is what builds the same network again: `symbols.create(**network.arguments)`.
+
+def split_labels(F, labels):
+    """Labels (N, 3) as gender, age_min and age_max, each (N, 1); -1 is unknown."""
+    return [F.slice_axis(labels, axis=1, begin=index, end=index + 1) for index in range(3)]
+
+
+class FaceNet(HybridBlock):
+    """A network from faces to ages, genders or both.
+
+    Input (N, 3, size, size) RGB 0..255 float32; scaling is inside the graph. Calling it gives logits and whatever else
+    its loss needs, a tuple; `loss` and `decode` take that.
+
+    `answers`: {name of an output of the slim form: what it is}, in order, as the card has them.
+    `arguments`: what builds the same network again, with its name: `symbols.create(**network.arguments)`.
     """
 
-    def __init__(
-        self, name, size, create_body, body_arguments, age_head="distribution", dropout=0.0, gender_weight=1.0
-    ):
-        if not (isinstance(size, int) and size >= 16):
-            raise ValueError(f"size={size}: a side of at least 16 pixels is wanted")
-        if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
-            raise ValueError(f"dropout={dropout}: a share below 1 is wanted")
-        # A fixed prefix gives the same parameter names in every process, and so in every file.
-        super().__init__(prefix=f"{name}_")
-        self.size = size
-        self.gender_weight = gender_weight
-        # Age heads with options of their own are given as {name: ..., option: ...}.
-        head = dict(age_head) if isinstance(age_head, dict) else {"name": age_head}
-        self.arguments = dict(
-            name=name, size=size, age_head=age_head, dropout=dropout, gender_weight=gender_weight, **body_arguments
-        )
-        with self.name_scope():
-            self.body = create_body("body_")
-            self.pool = nn.GlobalAvgPool2D()
-            self.dropout = nn.Dropout(dropout)
-            self.age = create_age_head(**head)
-            self.gender = GenderHead()
+    answers = {**AGE, **GENDER}
+    # Patterns of the parameters that fine-tuning to other classes (`train.py --fin`) freezes, and begins anew.
+    backbone, classes = ("body.*",), ("age.*",)
 
-    def hybrid_forward(self, F, data):
-        features = self.dropout(self.pool(self.body((data - 127.5) * 0.0078125)))
-        return self.age(features), self.gender(features)
+    def __init__(self, name, size, smallest=16, **arguments):
+        if not (isinstance(size, int) and not isinstance(size, bool) and size >= smallest):
+            raise ValueError(f"size={size}: a side of at least {smallest} pixels is wanted")
+        # A fixed prefix gives the same parameter names in every process, and so in every file.
+        super().__init__(prefix=f"{name.rpartition(':')[2]}_")
+        self.size = size
+        self.arguments = {"name": name, "size": size, **arguments}
 
     def loss(self, F, outputs, labels):
         """(N,) losses, from logits and labels (N, 3) [gender, age_min, age_max]; what is unknown (-1) contributes 0."""
-        age_logits, gender_logits = outputs
-        gender = F.slice_axis(labels, axis=1, begin=0, end=1)
-        age_min = F.slice_axis(labels, axis=1, begin=1, end=2)
-        age_max = F.slice_axis(labels, axis=1, begin=2, end=3)
-        age_loss = self.age.loss(F, age_logits, age_min, age_max)
-        return age_loss + self.gender_weight * self.gender.loss(F, gender_logits, gender)
+        raise NotImplementedError
 
     def decode(self, F, outputs):
-        """Age in years (N, 1) and P(male) (N, 1)."""
-        return self.age.decode(F, outputs[0]), self.gender.decode(F, outputs[1])
+        """A tuple of what `answers` names: age in years (N, 1), P(male) (N, 1), probabilities of groups (N, 6)."""
+        raise NotImplementedError
 
     def distribution(self, F, outputs):
         """P(age = 0..100), (N, 101), where the age head has one; else None."""
-        return self.age.distribution(F, outputs[0])
+        return None
 
     def initialize_for_training(self, ctx):
         """Fresh weights, uniform within 0.07. BatchNorm undoes their scale, and to small weights Adam's steps are
@@ -70,7 +68,8 @@ class AgeGenderNet(HybridBlock):
         self.apply(lambda block: setattr(block, "fused", fused) if isinstance(block, NormRelu) else None)
 
     def slim(self):
-        """The same network, same parameters, for deployment: outputs named `age` (N, 1) years and `p_male` (N, 1)."""
+        """The same network, same parameters, for deployment: `decode` inside the graph, outputs named as in `answers`,
+        such as `age` (N, 1) years and `p_male` (N, 1)."""
         self.fuse(False)
         self.hybridize(False)
         slim = SlimNet(self)
@@ -86,5 +85,66 @@ class SlimNet(HybridBlock):
         self.network = network
 
     def hybrid_forward(self, F, data):
-        age, p_male = self.network.decode(F, self.network(data))
-        return F.identity(age, name="age"), F.identity(p_male, name="p_male")
+        said = zip(self.network.answers, self.network.decode(F, self.network(data)))
+        named = [F.identity(value, name=name) for name, value in said]
+        return named if len(named) > 1 else named[0]
+
+
+class AgeGenderNet(FaceNet):
+    """One backbone, an age head and a gender head, trained together. Calling it gives `(age logits, gender logits)`.
+
+    `create_body(prefix)` builds the backbone, any block from scaled images to (N, C, H, W); `body_arguments` are those
+    of the network that it follows from. The heads see its features after global average pooling. `norm_logits` puts a
+    BatchNorm behind each head, as existing MXNet trainers of faces do.
+    """
+
+    def __init__(
+        self,
+        name,
+        size,
+        create_body,
+        body_arguments,
+        age_head="distribution",
+        dropout=0.0,
+        gender_weight=1.0,
+        norm_logits=False,
+        smallest=16,
+    ):
+        if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
+            raise ValueError(f"dropout={dropout}: a share below 1 is wanted")
+        require_bool(norm_logits=norm_logits)
+        options = {"age_head": age_head, "dropout": dropout, "gender_weight": gender_weight, "norm_logits": norm_logits}
+        super().__init__(name, size, smallest, **options, **body_arguments)
+        self.gender_weight = gender_weight
+        # Age heads with options of their own are given as {name: ..., option: ...}.
+        head = dict(age_head) if isinstance(age_head, dict) else {"name": age_head}
+        with self.name_scope():
+            self.body = create_body("body_")
+            self.pool = nn.GlobalAvgPool2D()
+            self.dropout = nn.Dropout(dropout)
+            self.age = create_age_head(**head)
+            self.gender = GenderHead()
+            if norm_logits:
+                self.age_norm = nn.BatchNorm(epsilon=2e-5, scale=False)
+                self.gender_norm = nn.BatchNorm(epsilon=2e-5, scale=False)
+        self.norm_logits = norm_logits
+        self.answers = {**self.age.answers, **GENDER}
+
+    def hybrid_forward(self, F, data):
+        features = self.dropout(self.pool(self.body(scale_pixels(data))))
+        age, gender = self.age(features), self.gender(features)
+        if self.norm_logits:
+            age, gender = self.age_norm(age), self.gender_norm(gender)
+        return age, gender
+
+    def loss(self, F, outputs, labels):
+        age_logits, gender_logits = outputs
+        gender, age_min, age_max = split_labels(F, labels)
+        age_loss = self.age.loss(F, age_logits, age_min, age_max)
+        return age_loss + self.gender_weight * self.gender.loss(F, gender_logits, gender)
+
+    def decode(self, F, outputs):
+        return (*self.age.answer(F, outputs[0]), self.gender.decode(F, outputs[1]))
+
+    def distribution(self, F, outputs):
+        return self.age.distribution(F, outputs[0])

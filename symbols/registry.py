@@ -1,6 +1,7 @@
 """Networks by name: each is registered under the name of the function that builds it."""
 
 _BUILDERS = {}
+_FAMILIES = {}
 
 
 def register(build):
@@ -9,14 +10,28 @@ def register(build):
     return build
 
 
+def register_family(family):
+    """Decorator: `build(member, **arguments)` answers for every name "family:member"."""
+
+    def remember(build):
+        _FAMILIES[family] = build
+        return build
+
+    return remember
+
+
 def names():
-    """The registered networks, in alphabetical order."""
+    """The registered networks, in alphabetical order; those of families are not among them."""
     return sorted(_BUILDERS)
 
 
 def create(name, **arguments):
     """A fresh, uninitialised network. Raises `ValueError` that lists the choices for a name that is not registered,
     and `TypeError` for an argument that this network does not take."""
+    family, colon, member = str(name).partition(":")
+    if colon and family in _FAMILIES:
+        return _FAMILIES[family](member, **arguments)
     if name not in _BUILDERS:
-        raise ValueError(f"network: unknown '{name}'; choose one of {', '.join(names())}")
+        choices = [*names(), *(f"{family}:NAME" for family in sorted(_FAMILIES))]
+        raise ValueError(f"network: unknown '{name}'; choose one of {', '.join(choices)}")
     return _BUILDERS[name](**arguments)

@@ -2,18 +2,26 @@
 
 An age head is a `HybridBlock` from features (N, C) to logits, with
 `loss(F, logits, age_min, age_max)`: (N, 1) ages, -1 unknown -> (N,), 0 where unknown, and
-`decode(F, logits)`: age in years (N, 1), and `distribution(F, logits)`: (N, 101), or None.
+`decode(F, logits)`: age in years (N, 1), and `distribution(F, logits)`: (N, 101), or None (`heads.ages.AgeHead`).
 """
 
-from symbols.heads.distribution import DistributionHead
+from symbols.heads.cascade import CascadeHead
+from symbols.heads.distribution import DexHead, DistributionHead, MeanVarianceHead
+from symbols.heads.groups import GroupsHead
 from symbols.heads.ordinal import OrdinalHead, OrdinalPairsHead
 from symbols.heads.regression import RegressionHead
+from symbols.heads.two_point import TwoPointHead
 
 AGE_HEADS = {
     "distribution": DistributionHead,
+    "dex": DexHead,
+    "mean_variance": MeanVarianceHead,
+    "groups": GroupsHead,
     "ordinal": OrdinalHead,
     "ordinal_pairs": OrdinalPairsHead,
     "regression": RegressionHead,
+    "cascade": CascadeHead,
+    "two_point": TwoPointHead,
 }
 
 

@@ -1,8 +1,34 @@
 """The ages that the heads know, 0 to 100 years, and what their losses share."""
 
 from mxnet import nd
+from mxnet.gluon import HybridBlock
 
 LAST_AGE = 100
+
+
+class AgeHead(HybridBlock):
+    """Features (N, C) -> logits, which `loss` and `decode` take.
+
+    `answers`: {name of an output: what it is} for the card; `answer` gives those outputs.
+    """
+
+    answers = {"age": "years"}
+
+    def loss(self, F, logits, age_min, age_max):
+        """(N,) losses from ages (N, 1) in years, an interval each; 0 where they are unknown, -1."""
+        raise NotImplementedError
+
+    def decode(self, F, logits):
+        """Age in years, (N, 1)."""
+        raise NotImplementedError
+
+    def distribution(self, F, logits):
+        """P(age = 0..100), (N, 101), or None where the head has none."""
+        return None
+
+    def answer(self, F, logits):
+        """A tuple of what `answers` names."""
+        return (self.decode(F, logits),)
 
 
 def years_constant(params):

@@ -1,12 +1,12 @@
 """Age by 100 binary decisions "older than k years", k = 0..99 (Niu et al. 2016, "Ordinal regression with multiple
 output CNN"; the form of the existing one-megabyte MXNet checkpoints)."""
 
-from mxnet.gluon import HybridBlock, nn
+from mxnet.gluon import nn
 
-from symbols.heads.ages import LAST_AGE, clip_to_head
+from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head
 
 
-class OrdinalHead(HybridBlock):
+class OrdinalHead(AgeHead):
     """Features (N, C) -> logits (N, 100) of "older than k". The age is the sum of the probabilities.
 
     `weight` scales the loss, a sum over 100 decisions, to that of a softmax over ages.

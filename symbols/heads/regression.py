@@ -1,14 +1,14 @@
 """Age as one number, trained by its distance in years."""
 
-from mxnet.gluon import HybridBlock, nn
+from mxnet.gluon import nn
 
-from symbols.heads.ages import LAST_AGE, clip_to_head, distance_to_interval
+from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head, distance_to_interval
 
 # A network starts near "30, give or take 20", about the mean and the spread of UTKFace and IMDB-WIKI, not near 0.
 MEAN_AGE, AGE_SPREAD = 30.0, 20.0
 
 
-class RegressionHead(HybridBlock):
+class RegressionHead(AgeHead):
     """Features (N, C) -> (N, 1), the age in units of 20 years about 30. `weight` scales the loss in years."""
 
     def __init__(self, weight=0.2, prefix=None):
@@ -25,9 +25,6 @@ class RegressionHead(HybridBlock):
         years = MEAN_AGE + AGE_SPREAD * logits
         off = distance_to_interval(F, years, clip_to_head(F, age_min), clip_to_head(F, age_max))
         return F.squeeze((age_min >= 0) * self.weight * off, axis=1)
-
-    def distribution(self, F, logits):
-        return None
 
     def decode(self, F, logits):
         return F.clip(MEAN_AGE + AGE_SPREAD * logits, 0, LAST_AGE)

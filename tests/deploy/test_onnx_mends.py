@@ -79,6 +79,16 @@ def test_comparisons_reach_ncnn_exactly(tmp_path):
         assert (load_model(tmp_path / "out", runtime).predict(images).age == mine).all()
 
 
+def test_dense_layers_without_bias_reach_ncnn(tmp_path, monkeypatch):
+    features = mx.sym.Flatten(mx.sym.Pooling(convolved(), global_pool=True, pool_type="avg", kernel=(1, 1)))
+    symbol = two_answers(mx.sym.FullyConnected(features, num_hidden=6, no_bias=True, name="without_bias"))
+    save_small(tmp_path / "model", symbol)
+    export_model(tmp_path / "model", ["ncnn"], tmp_path / "out")  # raises over a gate
+    monkeypatch.setattr(onnx_mends, "write_zero_biases", lambda heads, args: (heads, args))
+    with pytest.raises(AgedgeError, match="ncnn cannot read it"):
+        export_model(tmp_path / "model", ["ncnn"], tmp_path / "wrong")
+
+
 def test_the_file_is_as_promised(exported_once):
     folder, _ = exported_once
     model = onnx.load(load_card(folder / "out").path("onnx", "model"))

@@ -8,7 +8,14 @@ from mxnet import autograd, nd
 from symbols.heads import AGE_HEADS, create_age_head
 from symbols.heads.gender import GenderHead
 
-UNITS = {"distribution": 101, "ordinal": 100, "ordinal_pairs": 200, "regression": 1}
+
+def count_logits(name):
+    head = create_age_head(name)
+    head.initialize()
+    return head(nd.zeros((1, 8))).shape[1]
+
+
+UNITS = {name: count_logits(name) for name in AGE_HEADS}
 
 
 def head_of(name, **options):

@@ -1,0 +1,129 @@
+"""AGMixer: age by way of a gender feature ("AGMixer: age estimation using gender feature and improved ordinal loss",
+ISCAS 2025). Its head is not tied to the transformer: `agmixer_mobile` is ours, for phones.
+
+A gender branch and an age branch each see the normed features; a mixer joins what they see, and the classes of age are
+told from that, beside the features themselves.
+"""
+
+from mxnet.gluon import nn
+
+from symbols.heads.age_range import AgeClassesHead, AgeShareHead, require_range
+from symbols.heads.gender import GenderHead
+from symbols.heads.mixer import Branch, Mixer
+from symbols.heads.order import ORDERS, order_loss
+from symbols.layers import scale_pixels
+from symbols.mobilenet import MobileNet
+from symbols.network import FaceNet, split_labels
+from symbols.registry import register
+from symbols.vit import VisualTransformer, scale_as_clip
+
+
+class AGMixer(FaceNet):
+    """A body, branches for a share of the age range ("age1") and for gender, the mixer, and classes of age ("age2").
+
+    Calling it gives (share logits (N, 1), class logits (N, K), gender logits (N, 2), joined features (N, mixer_width)).
+    `create_body(prefix)`: a block from images, scaled by `scale(F, data)`, to features (N, C); `body_arguments` are
+    those of the network that it follows from. Classes are the years `age_min`..`age_max`; the heads of this house know
+    0..100, the source's data sets each have their own: UTKFace 1..116, IMDB-Clean 1..95, AFAD 15..72, CACD 14..62,
+    AgeDB 1..101, FG-NET 0..69, CLAP 1..96. `order`: which loss orders the joined features.
+    """
+
+    classes = ("age2.*",)
+
+    def __init__(
+        self,
+        name,
+        size,
+        create_body,
+        scale,
+        body_arguments,
+        age_min=0,
+        age_max=100,
+        order="iorder",
+        mixer_width=128,
+        mixer_depth=3,
+        dropout=0.5,
+    ):
+        require_range(age_min, age_max)
+        if order not in ORDERS:
+            raise ValueError(f"order: unknown '{order}'; choose one of {', '.join(ORDERS)}")
+        for option, value in {"mixer_width": mixer_width, "mixer_depth": mixer_depth}.items():
+            if not (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+                raise ValueError(f"{option}={value}: a whole number of at least 1 is wanted")
+        if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
+            raise ValueError(f"dropout={dropout}: a share below 1 is wanted")
+        options = {"age_min": age_min, "age_max": age_max, "order": order, "dropout": dropout}
+        super().__init__(name, size, **options, mixer_width=mixer_width, mixer_depth=mixer_depth, **body_arguments)
+        self.order, self.scale = order, scale
+        with self.name_scope():
+            self.body = create_body("body_")
+            self.age1 = Branch(mixer_width, AgeShareHead(age_min, age_max, prefix="share_"), dropout, prefix="age1_")
+            self.gender = Branch(mixer_width, GenderHead(prefix="head_"), dropout, prefix="gender_")
+            self.mixer = Mixer(mixer_width, mixer_depth, dropout=dropout, prefix="mixer_")
+            self.shortcut = nn.Dense(mixer_width, prefix="shortcut_")
+            self.age2 = AgeClassesHead(age_min, age_max, prefix="age2_")
+
+    def hybrid_forward(self, F, data):
+        features = self.body(self.scale(F, data))
+        features = F.broadcast_div(features, F.sqrt(F.sum(features**2, axis=1, keepdims=True) + 1e-12))
+        age_feature, share = self.age1(features)
+        gender_feature, gender = self.gender(features)
+        joined = self.shortcut(features) + self.mixer(age_feature, gender_feature)
+        return share, self.age2(joined), gender, joined
+
+    def loss(self, F, outputs, labels):
+        """Half the root mean square error of the share, cross-entropies of class and gender, and the order loss, which
+        with the first is one number of the whole batch. Intervals of age are in no pair: their distance is not known.
+        """
+        share, age_logits, gender_logits, joined = outputs
+        gender, age_min, age_max = split_labels(F, labels)
+        loss = 0.5 * self.age1.head.loss(F, share, age_min, age_max)
+        loss = loss + self.age2.loss(F, age_logits, age_min, age_max)
+        loss = loss + self.gender.head.loss(F, gender_logits, gender)
+        if self.order != "none":
+            exact = (age_min >= 0) * (age_min == age_max)
+            age = F.clip(age_min, self.age2.first, self.age2.last)
+            loss = F.broadcast_add(loss, order_loss(F, joined, age, exact, improved=self.order == "iorder"))
+        return loss
+
+    def decode(self, F, outputs):
+        return self.age2.decode(F, outputs[1]), self.gender.head.decode(F, outputs[2])
+
+    def distribution(self, F, outputs):
+        return self.age2.distribution(F, outputs[1])
+
+
+class PooledMobileNet(MobileNet):
+    """Its features averaged over the map, (N, C); the same names of weights as a `mobilenet025`'s body."""
+
+    def hybrid_forward(self, F, x):
+        maps = super().hybrid_forward(F, x)
+        return F.flatten(F.Pooling(maps, kernel=(1, 1), pool_type="avg", global_pool=True))
+
+
+@register
+def agmixer(size=224, patch=16, width=768, layers=12, heads=12, features=512, **arguments):
+    """On CLIP's ViT-B/16, to be trained from FaRL's or CLIP's weights: 86.8 million parameters."""
+    shape = {"patch": patch, "width": width, "layers": layers, "heads": heads, "features": features}
+
+    def body(prefix):
+        return VisualTransformer(size, **shape, prefix=prefix)
+
+    return AGMixer("agmixer", size, body, scale_as_clip, shape, **arguments)
+
+
+@register
+def agmixer_mobile(size=112, stem_stride=1, mixer_width=28, **arguments):
+    """On MobileNet 0.25: 1.27 MB, its graph counted; with a `mixer_width` of 32 it is 1.33."""
+    if stem_stride not in (1, 2):
+        raise ValueError(f"stem_stride={stem_stride}: 1 or 2 is wanted")
+
+    def body(prefix):
+        return PooledMobileNet(0.25, stem_stride, prefix=prefix)
+
+    def scale(F, data):
+        return scale_pixels(data)
+
+    return AGMixer(
+        "agmixer_mobile", size, body, scale, {"stem_stride": stem_stride}, mixer_width=mixer_width, **arguments
+    )

@@ -1,0 +1,64 @@
+"""Age as a mixture of two neighbouring decades: 32 years are 0.8 of 30 and 0.2 of 40.
+
+The head of C3AE, Zhang et al., CVPR 2019, "C3AE: Exploring the Limits of Compact Model for Age Estimation".
+"""
+
+from mxnet import init, nd
+from mxnet.gluon import nn
+
+from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head, distance_to_interval
+from symbols.heads.distribution import minus_log_mass, require_not_negative
+
+BINS, WIDTH = 12, 10.0  # at 0, 10, .., 110 years
+NOTHING = 1e-12  # stands in for 0 where a log is multiplied by 0
+
+
+class TwoPointHead(AgeHead):
+    """Features (N, C) -> (N, 13): 12 logits, whose softmax is the two-point representation, and an age in years that
+    a dense layer makes of that representation.
+
+    `kl` and `l1` weigh the two losses; 10 and 1 are those of the existing Keras implementation. The last dense layer
+    starts as the years of the bins: from Keras' small random weights, steps of 1e-3 need days to get to 110.
+    """
+
+    def __init__(self, kl=10.0, l1=1.0, prefix=None):
+        require_not_negative(kl=kl, l1=l1)
+        super().__init__(prefix=prefix)
+        self.kl, self.l1 = float(kl), float(l1)
+        years = nd.array([[WIDTH * index for index in range(BINS)]])
+        with self.name_scope():
+            self.feature = nn.Dense(BINS, prefix="feature_")
+            self.dense = nn.Dense(1, weight_initializer=init.Constant(years), prefix="years_")
+
+    def hybrid_forward(self, F, features):
+        logits = self.feature(features)
+        return F.concat(logits, self.dense(F.softmax(logits)), dim=1)
+
+    def loss(self, F, logits, age_min, age_max):
+        """Of an exact age, `kl` * KL(two-point label || softmax) + `l1` * |age - label|.
+
+        Of an interval, -log of the probability of all bins that the two points of any age inside can be, for the KL,
+        and the years outside of it. That mass is asked for by every age inside alike, and so by none of them.
+        """
+        low, high = clip_to_head(F, age_min), clip_to_head(F, age_max)
+        bins = F.slice_axis(logits, axis=1, begin=0, end=BINS)
+        age = F.slice_axis(logits, axis=1, begin=BINS, end=BINS + 1)
+        log_p = F.log_softmax(bins)
+        years = WIDTH * F.expand_dims(F.contrib.arange_like(bins, axis=1), axis=0)
+
+        label = two_points(F, years, low)
+        divergence = F.sum(label * (F.log(F.maximum(label, NOTHING)) - log_p), axis=1, keepdims=True)
+        outside = F.relu(F.broadcast_sub(low, years)) + F.relu(F.broadcast_sub(years, high))
+        mass_loss = minus_log_mass(F, log_p, outside < WIDTH)
+
+        loss = self.kl * F.where(low == high, divergence, mass_loss)
+        loss = loss + self.l1 * distance_to_interval(F, age, low, high)
+        return F.squeeze((age_min >= 0) * loss, axis=1)
+
+    def decode(self, F, logits):
+        return F.clip(F.slice_axis(logits, axis=1, begin=BINS, end=BINS + 1), 0, LAST_AGE)
+
+
+def two_points(F, years, age):
+    """(N, 12) shares of the bins at `years` (1, 12) that make up ages (N, 1): 1 at the bin, 0 ten years from it."""
+    return F.relu(1 - F.abs(F.broadcast_sub(years, age)) / WIDTH)
