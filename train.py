@@ -18,6 +18,8 @@ log = logging.getLogger("train")
 def main(
     overrides: Optional[List[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Such as optimizer.lr=0.001"),
     recipe: Optional[Path] = typer.Option(None, help="A YAML file of recipes/."),
+    test: bool = typer.Option(False, "--test", help="Only measure the run in run.dir, on data.test or data.val."),
+    fin: bool = typer.Option(False, "--fin", help="Fine-tune to other classes: frozen backbone, new age classes."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in run.dir, from its last checkpoint."),
     gpus: str = typer.Option("", help="GPUs to train on, such as 0,1; none: the CPU."),
     quiet: bool = typer.Option(False, "--quiet", help="No progress bar."),
@@ -62,9 +64,17 @@ def main(
     except (TypeError, ValueError) as error:
         raise UsageError(f"network: {error}") from error
 
-    from agedge.training.finish import finish
+    from agedge.training.finish import finish, retest
     from agedge.training.loop import train
 
+    if test:
+        print(retest(built, settings, Path(settings.run.dir)))
+        return
+    if fin:
+        if not settings.pretrained:
+            raise UsageError("--fin: say what to fine-tune: --pretrained PREFIX,EPOCH, or a run or model folder")
+        settings.optimizer.freeze = [*settings.optimizer.freeze, *built.backbone]
+        settings.fresh = [*settings.fresh, *built.classes]
     try:
         folder = train(built, settings, find_contexts(gpus), resume, progress=not quiet)
     except KeyboardInterrupt:

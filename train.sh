@@ -2,6 +2,7 @@
 # Train on IMDB, then fine-tune on WIKI. Run again, it goes on where it was stopped.
 #   DATA_DIR  folder that holds imdb_crop/ and wiki_crop/ as they are distributed   (default: data)
 #   RECIPE    a recipe of recipes/, by its name                                     (default: mobilenet025)
+#             where there is a RECIPE_wiki too, that one fine-tunes; else RECIPE does, at a tenth of its rate
 #   GPUS      such as 0,1; empty: the CPU
 #   DEMO=1    draw both sets instead: FACES=3000 of them, EPOCHS=30, a small input
 # Words behind the command go to train.py: sh train.sh optimizer.lr=0.001
@@ -12,7 +13,6 @@ PYTHON=${PYTHON:-.venv/bin/python}
 DATA_DIR=${DATA_DIR:-data${DEMO:+/drawn}}
 RECIPE=${RECIPE:-mobilenet025}
 RUNS=${RUNS:-runs}
-PACKED=${PACKED:-$DATA_DIR/packed}
 recipe="recipes/$RECIPE.yaml"
 
 [ -x "$PYTHON" ] || { echo "train.sh: no $PYTHON: run make first" >&2; exit 1; }
@@ -21,11 +21,17 @@ if [ ! -f "$recipe" ]; then
     exit 2
 fi
 
+# Faces are packed at 112 pixels, or at the network's size where that is larger; what is packed serves all recipes.
+size=$(sed -n 's/^network:.*[{ ]size: *\([0-9]*\).*/\1/p' "$recipe")
+[ "${size:-0}" -gt 112 ] || size=112
+PACKED=${PACKED:-$DATA_DIR/packed$([ "$size" = 112 ] || echo "-$size")}
+
 quick=
-dataset="imdb_wiki --align mtcnn --crop utkface"
+dataset="imdb_wiki --align mtcnn --crop utkface --size $size"
 if [ -n "${DEMO:-}" ]; then
     dataset="drawn faces=${FACES:-3000}"
-    quick="network.size=64 network.stem_stride=2 train.epochs=${EPOCHS:-30} train.batch_size=32 optimizer.warmup=20"
+    quick="train.epochs=${EPOCHS:-30} train.batch_size=32 optimizer.warmup=20"
+    case $RECIPE in mobilenet*) quick="network.size=64 network.stem_stride=2 $quick" ;; esac
 fi
 
 for set in imdb wiki; do
@@ -43,17 +49,23 @@ END
         --root "$DATA_DIR/${set}_crop" --out "$PACKED/$set" --split train=0.9,val=0.1
 done
 
-# train SET [ARGUMENT...]: a run on a packed set, resumed where one was begun
+# train SET RECIPE [ARGUMENT...]: a run on a packed set, resumed where one was begun
 train() {
     set=$1
-    shift
+    file=$2
+    shift 2
     run="$RUNS/$RECIPE-$set"
     if [ -f "$run/last.ckpt" ]; then set -- --resume "$@"; fi
     # shellcheck disable=SC2086
-    "$PYTHON" train.py --recipe "$recipe" --gpus "${GPUS:-}" $quick \
+    "$PYTHON" train.py --recipe "$file" --gpus "${GPUS:-}" $quick \
         data.train="$PACKED/$set/train.rec" data.val="$PACKED/$set/val.rec" run.dir="$run" "$@"
 }
 
-train imdb "$@"
-# Fine-tuning: from the first run's best weights, at a tenth of its rate.
-train wiki pretrained="$RUNS/$RECIPE-imdb" optimizer.lr=0.0003 "$@"
+train imdb "$recipe" "$@"
+# Fine-tuning, from the first run's best weights.
+if [ -f "recipes/${RECIPE}_wiki.yaml" ]; then
+    train wiki "recipes/${RECIPE}_wiki.yaml" "$@" pretrained="$RUNS/$RECIPE-imdb" fresh=[]
+else
+    rate=$("$PYTHON" -c "from agedge.training.recipe import load_recipe as l; print(0.1 * l('$recipe').optimizer.lr)")
+    train wiki "$recipe" optimizer.lr="$rate" "$@" pretrained="$RUNS/$RECIPE-imdb" fresh=[]
+fi

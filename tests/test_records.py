@@ -176,7 +176,7 @@ def test_augmentation_changes_faces_and_keeps_labels(tmp_path):
             writer.write(exact(1, 20), cv2.imencode(".jpg", image)[1].tobytes())
     plain = next(training_batches(tmp_path / "a.rec", 32, 8, NO_AUGMENTATION, 0, 1))[0].asnumpy()
     assert np.ptp(plain, axis=0).max() == 0
-    changes = {"mirror": 0.5, "rotate": 20, "scale": 0.2, "shift": 0.1, "brightness": 0.4, "noise": 0.2}
+    changes = {"mirror": 0.5, "rotate": 20, "shear": 0.3, "scale": 0.2, "shift": 0.1, "brightness": 0.4, "noise": 0.2}
     for key, value in changes.items():
         augment = {**NO_AUGMENTATION, key: value}
         data, labels = next(training_batches(tmp_path / "a.rec", 32, 8, augment, 0, 1))

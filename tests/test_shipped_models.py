@@ -56,7 +56,7 @@ def test_every_runtime_says_the_same(folder):
 def test_it_can_be_trained_on(folder):
     import mxnet as mx
 
-    from agedge.training.checkpoint import load_pretrained
+    from agedge.training.pretrained import load_pretrained
 
     network = symbols.create(**load_card(folder).network)
     network.initialize_for_training(mx.cpu())

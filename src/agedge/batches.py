@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 NO_AUGMENTATION = {
     "mirror": 0.0,  # probability: 0 or 0.5
     "rotate": 0.0,  # degrees to either side
+    "shear": 0.0,  # tangent of the angle, to either side
     "scale": 0.0,  # share of the side, larger or smaller
     "shift": 0.0,  # share of the side, to every side
     "brightness": 0.0,
@@ -68,6 +69,7 @@ def training_batches(
         resize=size,
         rand_mirror=augment["mirror"] > 0,
         max_rotate_angle=int(augment["rotate"]),
+        max_shear_ratio=augment["shear"],
         min_random_scale=1 - augment["scale"],
         max_random_scale=1 + augment["scale"],
         # A face scaled down keeps its canvas, so that what is cut out always fits.

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation.evaluate import ask, to_json
 from agedge.labels import exact
 from agedge.records import RecordWriter, read_records
-from agedge.runtime import load_card
+from agedge.runtime import Prediction, load_card
 from agedge.training.finish import finish
 from agedge.training.flags import flags_to_overrides
 from agedge.training.folds import count_splits, find_folds, main, split_of_folds
@@ -149,7 +148,7 @@ def test_several_files_are_asked_record_by_record_once(tmp_path):
 
     def predict(images):
         assert images.shape[1:] == (SIZE, SIZE, 3)
-        return SimpleNamespace(age=images.mean((1, 2, 3)), p_male=np.zeros(len(images)))
+        return Prediction(images.mean((1, 2, 3)), np.zeros(len(images)))
 
     answers = ask(predict, [*files, files[0]], SIZE)
     labels = [record.label for path in files[:2] for record in read_records(path)]

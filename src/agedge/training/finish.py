@@ -9,11 +9,12 @@ from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import calibrate, format_table, measure
 from agedge.evaluation.plots import plot_errors
 from agedge.records import read_crop, read_info
-from agedge.runtime.card import Card
-from agedge.training.checkpoint import load_checkpoint, load_weights
+from agedge.runtime.card import Card, load_card
+from agedge.training.checkpoint import load_checkpoint
 from agedge.training.data import find_files
 from agedge.training.loop import predictor
 from agedge.training.recipe import as_plain
+from agedge.training.weights import load_weights
 
 
 def finish(network, recipe, folder: Path) -> str:
@@ -34,15 +35,55 @@ def finish(network, recipe, folder: Path) -> str:
         name=recipe.network.name,
         network=as_plain(network.arguments),
         input={"name": "data", "size": network.size, "channels": "RGB", "range": [0, 255]},
-        outputs={"age": "years", "p_male": "probability"},
+        outputs=dict(network.answers),
         crop=find_crop(train[0], network.size),
         training=describe_training(recipe, train, val, test, state),
         terms="; ".join(dict.fromkeys(read_info(path).get("terms", "") for path in train)),
     )
     save_model(network.slim(), card, folder / "model")
 
-    # What was saved is what is measured. Not by load_model: in a process that has trained, MXNet 1.9.1 now and then
-    # ends its fused inference graphs with "!IsMKLDNNData()".
+    ask_of = questioner(network, recipe, card)
+    answers = ask_of(val)
+    card.error = measure(answers.labels, answers.ages, answers.p_male)
+    card.interval = calibrate(answers.labels, answers.ages)
+    card.save(folder / "model")
+    write_json(folder / "report.json", card.error)
+    if "age" in network.answers:
+        plot_errors(answers.labels, answers.ages, folder / "errors.png")
+    tables = [say("validation", val), format_table(card.error)]
+    if test:
+        tables.append(measure_test(ask_of, test, folder))
+    return "\n".join([*tables, f"model: {folder / 'model'}"])
+
+
+def retest(network, recipe, folder: Path) -> str:
+    """Measure the model of a finished run again, on `data.test`, into test.json; without one, on `data.val`, into no
+    file. Returns the table of errors.
+
+    `network` is a fresh one of the recipe. Raises `AgedgeError` where the run has no model yet.
+    """
+    import mxnet as mx
+
+    card = load_card(folder)
+    network.initialize_for_training(mx.cpu())
+    network(mx.nd.zeros((1, 3, network.size, network.size)))
+    ask_of = questioner(network, recipe, card)
+    test = find_files(recipe, "test")
+    if test:
+        return measure_test(ask_of, test, folder)
+    val = find_files(recipe, "val")
+    answers = ask_of(val)
+    return "\n".join([say("validation", val), format_table(measure(answers.labels, answers.ages, answers.p_male))])
+
+
+def questioner(network, recipe, card: Card):
+    """`ask_of(files) -> Answers` of the model that `card` is of, run by `network`.
+
+    What was saved is what is measured. Not by load_model: in a process that has trained, MXNet 1.9.1 now and then ends
+    its fused inference graphs with "!IsMKLDNNData()".
+    """
+    import mxnet as mx
+
     load_weights(network, card.path("mxnet", "params"), mx.cpu())
     predict = predictor(network, mx.cpu())
 
@@ -52,19 +93,15 @@ def finish(network, recipe, folder: Path) -> str:
             warn_of_bad_images(path, numbers)
         return answers
 
-    answers = ask_of(val)
-    card.error = measure(answers.labels, answers.ages, answers.p_male)
-    card.interval = calibrate(answers.labels, answers.ages)
-    card.save(folder / "model")
-    write_json(folder / "report.json", card.error)
-    plot_errors(answers.labels, answers.ages, folder / "errors.png")
-    tables = [say("validation", val), format_table(card.error)]
-    if test:
-        answers = ask_of(test)
-        measured = measure(answers.labels, answers.ages, answers.p_male)
-        write_json(folder / "test.json", to_json(str(folder), "mxnet", answers, measured))
-        tables += [say("test", test), format_table(measured)]
-    return "\n".join([*tables, f"model: {folder / 'model'}"])
+    return ask_of
+
+
+def measure_test(ask_of, files: list, folder: Path) -> str:
+    """Measure on the test files, into `folder/test.json`; returns the table."""
+    answers = ask_of(files)
+    measured = measure(answers.labels, answers.ages, answers.p_male)
+    write_json(folder / "test.json", to_json(str(folder), "mxnet", answers, measured))
+    return "\n".join([say("test", files), format_table(measured)])
 
 
 def say(what: str, files: list) -> str:

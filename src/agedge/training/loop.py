@@ -13,9 +13,11 @@ from agedge.batches import training_batches
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import measure
-from agedge.training.checkpoint import load_checkpoint, load_pretrained, save_checkpoint
+from agedge.training.checkpoint import load_checkpoint, save_checkpoint
 from agedge.training.data import open_data
 from agedge.training.log import RunLog
+from agedge.training.parameters import freeze, set_rates
+from agedge.training.pretrained import load_pretrained
 from agedge.training.recipe import as_plain
 from agedge.training.schedule import learning_rate
 
@@ -45,13 +47,16 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
     network.initialize_for_training(contexts)
     network(mx.nd.zeros((1, 3, size, size), ctx=contexts[0]))  # MXNet learns the shapes
     if recipe.pretrained and not resume:
-        log.info("starting from %s", load_pretrained(network, recipe.pretrained, contexts))
+        log.info("starting from %s", load_pretrained(network, recipe.pretrained, contexts, recipe.fresh).describe())
+    if recipe.optimizer.freeze:
+        log.info("%d parameters are frozen", freeze(network, recipe.optimizer.freeze))
+    set_rates(network, recipe.optimizer.lr, recipe.optimizer.lr_of)
     network.fuse(recipe.train.fuse and all(context.device_type == "cpu" for context in contexts))
     objective = Objective(network)
     objective.hybridize(static_alloc=True, static_shape=True)
     predict = predictor(network, contexts[0])
     trainer = gluon.Trainer(network.collect_params(), recipe.optimizer.name, optimizer_options(recipe.optimizer))
-    rate = learning_rate(recipe.optimizer, total_steps)
+    rate = learning_rate(recipe.optimizer, total_steps, steps_an_epoch)
     state = {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "seed": recipe.train.seed}
     if resume:
         state = load_checkpoint(folder / "last.ckpt", network, trainer, contexts)
@@ -96,7 +101,7 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
         # Validate, and keep the last and the best.
         answers = ask(predict, faces.val, size, labels=faces.val_layout, crop=faces.crop)
         measured = measure(answers.labels, answers.ages, answers.p_male)
-        score = measured["age_mae"] if measured["age_mae"] is not None else -measured["gender_acc"]
+        score = to_score(measured, faces.val)
         is_best = state["best"] is None or score < state["best"]
         state["epoch"] = epoch
         if is_best:
@@ -126,8 +131,20 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
             say(measured),
             " (best)" if is_best else "",
         )
+        if recipe.train.patience and epoch - state["best_epoch"] >= recipe.train.patience:
+            log.info("stopped: no better than epoch %d for %d epochs", state["best_epoch"], recipe.train.patience)
+            break
     history.close()
     return folder
+
+
+def to_score(measured: dict, files: list) -> float:
+    """What the best epoch has least of: the age MAE, or where no age is known or given, wrong genders."""
+    if measured["age_mae"] is not None:
+        return measured["age_mae"]
+    if measured["gender_acc"] is not None:
+        return -measured["gender_acc"]
+    raise AgedgeError(f"{files[0]}: it knows nothing of what this network answers")
 
 
 def open_folder(folder: Path, resume: bool) -> Path:
@@ -145,7 +162,7 @@ def open_folder(folder: Path, resume: bool) -> Path:
 def check_same_optimizer(state: dict, recipe, folder: Path) -> None:
     """Raises `UsageError` where a run is to be resumed with another optimizer than the one that was saved with it."""
     begun = state.get("optimizer", {})
-    for key in ("name", "wd", "momentum"):
+    for key in ("name", "wd", "momentum", "freeze"):
         if begun.get(key, recipe.optimizer[key]) != recipe.optimizer[key]:
             raise UsageError(
                 f"{folder / 'last.ckpt'}: was begun with optimizer.{key}={begun[key]}, not {recipe.optimizer[key]}"
@@ -192,14 +209,14 @@ def predictor(network, context):
     from mxnet import nd
 
     from agedge.runtime.model import to_network_input
-    from agedge.runtime.outputs import Prediction
+    from agedge.runtime.outputs import decode
     from agedge.training.objective import Inference
 
     inference = Inference(network)
     inference.hybridize(static_alloc=True)
 
-    def predict(images: np.ndarray) -> Prediction:
-        age, p_male = inference(nd.array(to_network_input(images), ctx=context))
-        return Prediction(age.asnumpy().ravel(), p_male.asnumpy().ravel())
+    def predict(images: np.ndarray):
+        said = inference(nd.array(to_network_input(images), ctx=context))
+        return decode({name: value.asnumpy() for name, value in zip(network.answers, said)}, network.answers)
 
     return predict

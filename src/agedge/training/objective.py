@@ -7,7 +7,8 @@ class Objective(HybridBlock):
     """(data (N, 3, S, S), labels (N, 3)) -> loss (N,) and tallies (6,).
 
     Tallies are the number of faces and the sum of their losses; the number of known ages and the sum of the years by
-    which they are missed; the number of known genders and that of right ones.
+    which they are missed; the number of known genders and that of right ones. What the network does not answer counts
+    as not known.
     """
 
     def __init__(self, network):
@@ -17,16 +18,22 @@ class Objective(HybridBlock):
     def hybrid_forward(self, F, data, labels):
         outputs = self.network(data)
         loss = self.network.loss(F, outputs, labels)
-        age, p_male = self.network.decode(F, outputs)
+        said = dict(zip(self.network.answers, self.network.decode(F, outputs)))
         gender, low, high = (F.slice_axis(labels, axis=1, begin=i, end=i + 1) for i in range(3))
-        years_off = (low >= 0) * (F.relu(low - age) + F.relu(age - high))
-        right = (gender >= 0) * ((p_male > 0.5) == gender)
-        tallies = [F.sum(value) for value in (F.ones_like(loss), loss, low >= 0, years_off, gender >= 0, right)]
+        nothing = F.zeros_like(gender)
+        ages = genders = years_off = right = nothing
+        if "age" in said:
+            ages = low >= 0
+            years_off = ages * (F.relu(low - said["age"]) + F.relu(said["age"] - high))
+        if "p_male" in said:
+            genders = gender >= 0
+            right = genders * ((said["p_male"] > 0.5) == gender)
+        tallies = [F.sum(value) for value in (F.ones_like(loss), loss, ages, years_off, genders, right)]
         return loss, F.BlockGrad(F.concat(*tallies, dim=0))
 
 
 class Inference(HybridBlock):
-    """data (N, 3, S, S) -> age in years (N, 1) and P(male) (N, 1), for validation between epochs."""
+    """data (N, 3, S, S) -> a tuple of what the network's `answers` name, for validation between epochs."""
 
     def __init__(self, network):
         super().__init__(prefix="")

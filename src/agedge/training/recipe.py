@@ -1,8 +1,8 @@
 """A recipe: all that a training run depends on. Defaults in one place; a key that is not among them is an error."""
 
-import contextlib
 import copy
 import difflib
+import re
 from pathlib import Path
 
 import yaml
@@ -12,9 +12,10 @@ from agedge.batches import NO_AUGMENTATION, check_augmentation
 from agedge.errors import AgedgeError, UsageError, choices
 
 DEFAULTS = {
-    # name and size, and whatever else the network's builder takes: symbols.create answers for those
-    "network": {"name": "mobilenet025", "size": 112, "age_head": "distribution"},
-    "pretrained": "",  # PREFIX,EPOCH, or a run or model folder, to start from
+    # whatever else the network's builder takes, such as size and age_head: symbols.create answers for those
+    "network": {"name": "mobilenet025"},
+    "pretrained": "",  # PREFIX,EPOCH, FILE.params, or a run or model folder, to start from
+    "fresh": [],  # patterns of parameters that do not come from there, such as age.*
     "data": {
         "train": "",  # FILE.rec or a list of them
         "val": "",  # FILE.rec or a list of them: measured after every epoch, and chooses the best
@@ -26,17 +27,21 @@ DEFAULTS = {
     "optimizer": {
         "name": "adam",  # or sgd, or any other that MXNet registers
         "lr": 0.003,
-        "schedule": "cosine",  # or steps
+        "schedule": "cosine",  # or steps, or inverse: lr / (1 + decay * epoch)
         "steps": [],  # steps: where lr is multiplied by `factor`
         "factor": 0.1,
+        "decay": 0.015,  # inverse
         "warmup": 300,  # steps of linear rise to lr
         "wd": 0.0001,
         "momentum": 0.9,  # sgd
+        "freeze": [],  # patterns of parameters that do not train, such as body.*
+        "lr_of": {},  # {pattern: its own learning rate}
     },
     "train": {
         "epochs": 60,
         "batch_size": 128,  # over all devices
         "max_steps": 0,  # ends the run early; 0: never
+        "patience": 0,  # ends it after so many epochs without a better one; 0: never
         "seed": 0,
         "log_every": 20,  # steps
         "fuse": True,  # fused BatchNorm-ReLU where every device is a CPU
@@ -44,16 +49,28 @@ DEFAULTS = {
     "run": {"dir": ""},  # by default runs/ and the recipe's name; -splitK is added where --split is given
 }
 
-OPEN_SECTIONS = ("network",)
+OPEN_SECTIONS = ("network", "optimizer.lr_of")
+PATTERNS = ("fresh", "optimizer.freeze")
+SCHEDULES = ("cosine", "steps", "inverse")
 AT_LEAST = (
     ("data", "threads", 1),
     ("train", "epochs", 1),
     ("train", "batch_size", 1),
     ("train", "log_every", 1),
     ("train", "max_steps", 0),
+    ("train", "patience", 0),
     ("train", "seed", 0),
     ("optimizer", "lr", 0),
     ("optimizer", "warmup", 0),
+)
+
+
+class RecipeLoader(yaml.SafeLoader):
+    """YAML 1.1, and 1e-3 is a number, which it takes for a text."""
+
+
+RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
@@ -67,7 +84,7 @@ def load_recipe(path, overrides=(), suffix: str = "") -> EasyDict:
     given = {}
     if path:
         try:
-            given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            given = yaml.load(Path(path).read_text(encoding="utf-8"), RecipeLoader) or {}
         except FileNotFoundError:
             raise AgedgeError(f"{path}: no such recipe") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -92,12 +109,9 @@ def parse_override(text: str) -> dict:
     if not separator:
         raise UsageError(f"'{text}': write an override as key=value, such as optimizer.lr=0.001")
     try:
-        value = yaml.safe_load(value)
+        value = yaml.load(value, RecipeLoader)
     except yaml.YAMLError:
         raise UsageError(f"'{text}': '{value}' is not YAML") from None
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)  # YAML 1.1 takes 1e-3 for a string
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
@@ -107,7 +121,7 @@ def lay_over(recipe: dict, given: dict, source: str, section: str = "") -> None:
     """Replace the values of a recipe, in place."""
     for key, value in given.items():
         name = f"{section}.{key}" if section else key
-        is_open = name.partition(".")[0] in OPEN_SECTIONS and section
+        is_open = section.startswith(OPEN_SECTIONS) and section
         if key not in recipe and not is_open:
             nearest = difflib.get_close_matches(str(key), recipe, 1, cutoff=0.5)
             hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(recipe)}"
@@ -126,12 +140,15 @@ def check_values(recipe: dict) -> None:
         if isinstance(defaults, dict) and section not in OPEN_SECTIONS:
             for key, default in defaults.items():
                 check_type(f"{section}.{key}", recipe[section][key], default)
-    check_type("pretrained", recipe["pretrained"], "")
+    for key in ("pretrained", "fresh"):
+        check_type(key, recipe[key], DEFAULTS[key])
+    for pattern, rate in recipe["optimizer"]["lr_of"].items():
+        check_type(f"optimizer.lr_of.{pattern}", rate, 0.0)
     for section, key, least in AT_LEAST:
         if not recipe[section][key] >= least:
             raise UsageError(f"{section}.{key}={recipe[section][key]}: a number of at least {least} is wanted")
-    if recipe["optimizer"]["schedule"] not in ("cosine", "steps"):
-        raise choices("optimizer.schedule", recipe["optimizer"]["schedule"], ("cosine", "steps"))
+    if recipe["optimizer"]["schedule"] not in SCHEDULES:
+        raise choices("optimizer.schedule", recipe["optimizer"]["schedule"], SCHEDULES)
     check_augmentation(recipe["augment"])
 
 
@@ -143,6 +160,11 @@ def check_type(name: str, value, default) -> None:
         fits, wanted = isinstance(value, int) and not isinstance(value, bool), "a whole number"
     elif isinstance(default, float):
         fits, wanted = isinstance(value, (int, float)) and not isinstance(value, bool), "a number"
+    elif name in PATTERNS:
+        fits = isinstance(value, (list, tuple)) and all(isinstance(pattern, str) for pattern in value)
+        wanted = "a list of patterns of parameters' names, such as ['body.*'],"
+    elif isinstance(default, dict):
+        fits, wanted = isinstance(value, dict), "a mapping"
     elif isinstance(default, list):
         fits = isinstance(value, (list, tuple)) and all(isinstance(step, (int, float)) for step in value)
         wanted = "a list of numbers, such as [40000, 70000],"

@@ -1,0 +1,178 @@
+"""Which parameters train, how fast, and where they start from: frozen, at a rate of their own, or afresh."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import pytest
+from toy_runs import SIZE, SMALL, run, write_toys
+
+import symbols
+from agedge.cli import run_door
+from agedge.errors import AgedgeError, UsageError
+from agedge.training.checkpoint import load_checkpoint
+from agedge.training.finish import finish
+from agedge.training.log import read_log
+from agedge.training.parameters import freeze, match_names, set_rates
+from agedge.training.pretrained import load_pretrained
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toys")
+    return [f"data.{part}={write_toys(folder / f'{part}.rec', n, n)}" for part, n in (("train", 96), ("val", 37))]
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory, toys):
+    """A short run with its finished model, and its recipe."""
+    folder, recipe = run(tmp_path_factory.mktemp("begun") / "run", toys, "train.epochs=1")
+    finish(symbols.create(**recipe.network), recipe, folder)
+    return folder, recipe
+
+
+def build(**arguments):
+    network = symbols.create("mobilenet025", size=SIZE, stem_stride=2, **arguments)
+    network.initialize_for_training(mx.cpu())
+    network(mx.nd.zeros((1, 3, SIZE, SIZE)))
+    return network
+
+
+def values_of(network):
+    return {name: p.data().asnumpy() for name, p in network._collect_params_with_prefix().items()}
+
+
+def read_run(folder, **arguments):
+    network = build(**arguments)
+    load_checkpoint(folder / "last.ckpt", network)
+    return values_of(network)
+
+
+def changed(before, after):
+    return {name for name in before if np.abs(before[name] - after[name]).max() > 1e-9}
+
+
+def test_patterns_match_structural_names_and_must_match_something():
+    names = ["body.0.weight", "body.1.gamma", "age.dense.weight"]
+    assert match_names(["body.*"], names, "k") == set(names[:2])
+    assert match_names(["*.weight", "body.1.*"], names, "k") == set(names) and match_names([], names, "k") == set()
+    with pytest.raises(UsageError, match=r"optimizer.freeze: 'bdy.\*' matches no .* there are body.\*, age.\*"):
+        match_names(["body.*", "bdy.*"], names, "optimizer.freeze")
+
+
+def test_frozen_parameters_and_their_statistics_stay(tmp_path, toys, begun):
+    first, _ = begun
+    folder, _ = run(tmp_path / "run", toys, f"pretrained={first}", "optimizer.freeze=[body.*]", "train.epochs=2")
+    before, after = read_run(first), read_run(folder)
+    moved = changed(before, after)
+    assert moved and all(name.startswith(("age.", "gender.")) for name in moved)
+    resumed, _ = run(folder, toys, "optimizer.freeze=[body.*]", resume=True)
+    assert not any(name.startswith("body.") for name in changed(after, read_run(resumed)))
+    with pytest.raises(UsageError, match="was begun with optimizer.freeze="):
+        run(folder, toys, "optimizer.freeze=[]", "train.epochs=9", resume=True)
+
+
+def test_a_frozen_norm_goes_by_its_running_statistics():
+    network = build()
+    data = mx.nd.random.uniform(0, 255, (4, 3, SIZE, SIZE))
+    with mx.autograd.train_mode():
+        loose = network(data)[0].asnumpy()
+    assert freeze(network, ["body.*"]) == sum(name.startswith("body.") for name in values_of(network))
+    with mx.autograd.train_mode():
+        frozen = network(data)[0].asnumpy()
+    np.testing.assert_allclose(frozen, network(data)[0].asnumpy(), atol=1e-6)
+    assert np.abs(frozen - loose).max() > 1e-3
+
+
+def test_rates_of_their_own_by_the_last_pattern_that_matches(tmp_path, toys):
+    network = build()
+    set_rates(network, 0.01, {"body.*": 0.001, "body.0.*": 0.02})
+    rates = {name: p.lr_mult for name, p in network._collect_params_with_prefix().items()}
+    assert rates["body.0.weight"] == pytest.approx(2) and rates["body.2.weight"] == pytest.approx(0.1)
+    assert rates["age.dense.weight"] == 1
+    with pytest.raises(UsageError, match="optimizer.lr=0: "):
+        set_rates(network, 0, {"body.*": 0.1})
+    folder, _ = run(tmp_path / "run", toys, "optimizer.lr_of={'*.dense.*': 0.0}", "optimizer.wd=0", "train.epochs=1")
+    fresh, _ = run(tmp_path / "none", toys, "optimizer.lr=1e-12", "optimizer.wd=0", "train.epochs=1")
+    moved = changed(read_run(fresh), read_run(folder))
+    assert "body.0.weight" in moved and "age.dense.weight" not in moved
+
+
+def test_fresh_parameters_do_not_come_from_elsewhere(begun):
+    first, _ = begun
+    before, network = read_run(first), build(age_head="regression")
+    with pytest.raises(AgedgeError, match="of another network: .*age.dense.weight is "):
+        load_pretrained(network, str(first), mx.cpu())
+    mine = values_of(network)
+    started = load_pretrained(network, str(first), mx.cpu(), ["age.*"])
+    assert started.describe() == f"{first / 'best.ckpt'}; 2 parameters start afresh, of age"
+    after = values_of(network)
+    assert changed(mine, after) >= {"body.0.weight", "gender.dense.weight"}
+    assert (after["age.dense.weight"] == mine["age.dense.weight"]).all()
+    np.testing.assert_array_equal(after["body.0.weight"], before["body.0.weight"])
+
+
+def test_a_file_of_a_backbone_alone_is_enough(begun, tmp_path):
+    values = {name: value for name, value in read_run(begun[0]).items() if name.startswith("body.")}
+    file = tmp_path / "body.params"
+    mx.nd.save(str(file), {name: mx.nd.array(value) for name, value in values.items()})
+    network = build()
+    assert load_pretrained(network, str(file), mx.cpu()).describe().endswith("start afresh, of age, gender")
+    np.testing.assert_array_equal(values_of(network)["body.0.weight"], values["body.0.weight"])
+    # half a backbone is not one
+    del values["body.0.weight"]
+    mx.nd.save(str(file), {name: mx.nd.array(value) for name, value in values.items()})
+    with pytest.raises(AgedgeError, match="of another network: body.0.weight is not in it$"):
+        load_pretrained(network, str(file), mx.cpu())
+
+
+def test_patience_ends_a_run_that_gets_no_better(tmp_path, toys, caplog):
+    caplog.set_level("INFO")
+    folder, _ = run(tmp_path / "run", toys, "train.epochs=9", "train.patience=2", "optimizer.lr=1e-9")
+    epochs = len(read_log(folder / "log.csv"))
+    assert 3 <= epochs < 9 and f"no better than epoch {epochs - 2} for 2 epochs" in caplog.text
+
+
+def call(*words):
+    return subprocess.run([sys.executable, "train.py", "--quiet", *words], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_doors_test_and_fin(tmp_path, toys, begun):
+    first, _ = begun
+    here = [f"run.dir={first}", *SMALL, *toys]
+    done = call("--test", *here)
+    assert done.returncode == 0 and "validation: val.rec" in done.stdout and not (first / "test.json").exists()
+    done = call("--test", *here, toys[1].replace("data.val", "data.test"))
+    assert done.returncode == 0 and "test: val.rec" in done.stdout and (first / "test.json").is_file()
+    tuned = [*SMALL, *toys, "train.epochs=1", "network.age_head=regression", f"run.dir={tmp_path / 'tuned'}"]
+    done = call("--fin", "--pretrained", str(first), *tuned)
+    assert done.returncode == 0, done.stderr
+    assert "2 parameters start afresh, of age" in done.stderr and "parameters are frozen" in done.stderr
+    after = read_run(tmp_path / "tuned", age_head="regression")
+    np.testing.assert_array_equal(after["body.0.weight"], read_run(first)["body.0.weight"])
+
+
+@pytest.mark.parametrize(
+    "words, status, says",
+    [
+        (["--fin"], 2, "--fin: say what to fine-tune"),
+        (["--test", "run.dir=none"], 1, "none: no such model folder"),
+        (["optimizer.freeze=[7]"], 2, "optimizer.freeze=[7]: a list of patterns"),
+        (["optimizer.lr_of=3"], 2, "'optimizer.lr_of' is a section of keys"),
+        (["optimizer.lr_of={a: fast}"], 2, "optimizer.lr_of.a=fast: a number is wanted"),
+        (["fresh=age"], 2, "fresh=age: a list of patterns"),
+        (["optimizer.schedule=linear"], 2, "choose one of cosine, steps, inverse"),
+        (["train.patience=-1"], 2, "train.patience=-1: "),
+    ],
+)
+def test_wrong_usage_is_one_line(words, status, says, capsys):
+    import train as door
+
+    with pytest.raises(SystemExit) as ended:
+        run_door(door.main, words)
+    said = capsys.readouterr().err
+    assert ended.value.code == status and says in said and len(said.splitlines()) == 1
