@@ -1,4 +1,4 @@
-"""python -m deploy export | check | bench | slim"""
+"""python -m deploy export | check | bench | slim | import"""
 
 import json
 import os
@@ -93,6 +93,25 @@ def slim(
     for name in card.files["mxnet"].values():
         print(f"wrote {out / name}")
     print(f"wrote {out / 'card.json'}")
+
+
+@app.command("import")
+def import_weights(
+    file: Path = typer.Option(..., "--from", help="weights of an earlier system: MXNet, Keras HDF5 or PyTorch"),
+    network: str = typer.Option(..., "--as", help="ssrnet, ssrnet_gender, mobilenet025, aec or agmixer"),
+    out: Path = typer.Option(..., help="folder for the model and its card"),
+    crop: Optional[str] = typer.Option(None, help="what its faces look like: utkface or arcface, if not the usual one"),
+    margin: Optional[float] = typer.Option(
+        None, help="more of the surroundings on each axis: 0.25 is a quarter, -0.1 less"
+    ),
+):
+    """Turn weights of Keras, PyTorch or other MXNet trainers into a model of ours."""
+    from deploy.imports.convert import import_weights
+
+    for written in import_weights(file, network, out, crop, margin):
+        print(f"wrote {written}")
+    if not (out / "card.json").is_file():
+        print(f"a backbone only: train with it, pretrained={written}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Weights of earlier systems (Keras, PyTorch, MXNet) -> the networks of this house."""

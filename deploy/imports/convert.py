@@ -1,0 +1,187 @@
+"""python -m deploy import: weights of an earlier system -> a model folder of ours, or a backbone to train from.
+
+The kind of file is told by how it begins, whatever its name. What a face looks like to a model is not in its weights:
+each has the crop that measured best, and --crop and --margin give another. Measured on 1,500 UTKFace chips of ages 21
+to 60, cut by `agedge.faces.align`: age MAE in years, gender accuracy in %, in parentheses where the model is given red
+for blue:
+
+    crop, margin     SSR-Net, Keras   SSR-Net age, MXNet   gender, MXNet
+    utkface 0          8.15 (8.94)       6.31 (7.02)        93.3 (84.1)
+    utkface 0.2        7.20 (8.49)       5.98 (6.70)        94.7 (87.9)
+    utkface 0.4        6.37 (8.02)       5.96 (6.98)        93.0 (85.5)
+    utkface 0.6        6.04 (7.70)       6.67 (7.67)        91.5 (79.8)
+    utkface 0.8        6.01 (7.31)       7.62 (8.24)        87.5 (72.8)
+    arcface 0          7.26 (8.21)       5.65 (6.04)        94.6 (89.6)
+    arcface 0.2        6.36 (7.80)       5.87 (6.78)        93.6 (87.1)
+    arcface 0.4        6.21 (7.53)       7.12 (7.94)        89.6 (76.3)
+
+So the Keras weights want BGR, which the importer turns into our RGB, and a wide crop: its authors' has a margin of 0.4
+about a detector's box. Whole chips, which are utkface 0: 8.25, 6.39 and 93.2.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from agedge.errors import AgedgeError, UsageError, choices
+from agedge.faces.crop import Crop
+from agedge.runtime.card import Card, checksum
+from deploy.imports.imported import Imported, require_weights
+
+
+class Source(NamedTuple):
+    """Where a network is read from: `module.mapper`, and the crop for its card, (template, margin). `note`: what the
+    card says of it."""
+
+    module: str
+    mapper: str
+    crop: Tuple[str, float]
+    note: str = ""
+
+
+FACES = "on 1,500 UTKFace faces of ages 21 to 60"
+# {network: {kind of file: source}}
+SOURCES: Dict[str, Dict[str, Source]] = {
+    "ssrnet": {
+        "mxnet": Source(
+            "ssrnet", "from_mxnet", ("arcface", 0.0), f"age MAE 5.65 years with arcface, 6.31 with utkface, {FACES}"
+        ),
+        "keras": Source(
+            "ssrnet",
+            "from_keras",
+            ("utkface", 0.6),
+            "first convolutions turned from BGR to RGB; "
+            f"age MAE 6.04 years with utkface, margin 0.6, 8.15 without a margin, {FACES}",
+        ),
+    },
+    "ssrnet_gender": {
+        "mxnet": Source(
+            "ssrnet", "gender_from_mxnet", ("arcface", 0.0), f"gender 94.6% with arcface, 93.3% with utkface, {FACES}"
+        )
+    },
+    "mobilenet025": {"mxnet": Source("mobilenet", "from_mxnet", ("arcface", 0.0))},
+    "aec": {
+        "keras": Source(
+            "aec",
+            "from_keras",
+            ("utkface", 0.0),
+            "first convolution turned from BGR to RGB; "
+            "age MAE 5.75 years with utkface, 6.52 with arcface, on 2,000 UTKFace faces of ages 21 to 60",
+        )
+    },
+    "agmixer": {"torch": Source("agmixer", "from_torch", ("arcface", 0.0))},
+}
+READERS = {"mxnet": ("params_file", "read_params"), "keras": ("h5_file", "read_h5"), "torch": ("pth_file", "read_pth")}
+KINDS = {"mxnet": "MXNet parameters", "keras": "Keras HDF5", "torch": "PyTorch pickle"}
+# A file's first bytes. MXNet's lists of arrays begin with the number 0x112, PyTorch's pickles with their protocol.
+MAGIC = {
+    b"\x12\x01\0\0\0\0\0\0": "mxnet",
+    b"\x89HDF\r\n\x1a\n": "keras",
+    b"PK\x03\x04": "torch",
+    **{bytes([0x80, protocol]): "torch" for protocol in range(2, 6)},
+}
+
+
+def import_weights(file, network: str, out, crop: Optional[str] = None, margin: Optional[float] = None) -> List[Path]:
+    """Write the model folder `out`, or `out`/NETWORK.params where the file holds a backbone only. Returns what was
+    written.
+
+    Raises `UsageError` for a network or a crop that is not known, `AgedgeError` for a file that is not what it should
+    be.
+    """
+    if network not in SOURCES:
+        raise choices("--as", network, SOURCES)
+    if margin is not None and not -0.5 <= margin <= 2:
+        raise UsageError(f"--margin={margin}: a number of -0.5 to 2 is wanted")
+    file = Path(file)
+    kind = find_kind(file)
+    source = SOURCES[network].get(kind)
+    if not source:
+        known = " or ".join(KINDS[other] for other in SOURCES[network])
+        raise AgedgeError(f"{file}: {KINDS[kind]}; {network} is imported from {known}")
+    template, usual = source.crop
+    seen = (crop or template, (usual if crop is None else 0.0) if margin is None else margin)
+    Crop.named(seen[0], 1, seen[1])  # an unknown name is told before the work
+    imported = read(file, kind, source)
+    block = build(imported, file)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if not imported.complete:
+        return [save_backbone(imported, out / f"{network}.params")]
+    card = Card(
+        name=network,
+        network=block.arguments,
+        input={"name": "data", "size": block.size, "channels": "RGB", "range": [0, 255]},
+        outputs=dict(block.answers),
+        crop=Crop.named(seen[0], block.size, seen[1]),
+        training={"imported": describe(file, kind, source, seen)},
+    )
+    # Not rounded to halves: an imported model says what it said where it comes from.
+    from agedge.runtime import save_model
+
+    save_model(block.slim(), card, out, halve=False)
+    return [*(out / name for name in card.files["mxnet"].values()), out / "card.json"]
+
+
+def describe(file: Path, kind: str, source: Source, seen: Tuple[str, float]) -> Dict[str, str]:
+    """Where the weights came from, for the card."""
+    value = {"file": file.name, "sha256": checksum(file), "kind": KINDS[kind], "crop": f"{seen[0]}, margin {seen[1]:g}"}
+    return {**value, "note": source.note} if source.note else value
+
+
+def find_kind(file: Path) -> str:
+    """ "mxnet", "keras" or "torch", by the first bytes. Raises `AgedgeError` where it is none of them."""
+    try:
+        with file.open("rb") as opened:
+            begin = opened.read(8)
+    except OSError as error:
+        raise AgedgeError(f"{file}: {(error.strerror or str(error)).lower()}") from None
+    for magic, kind in MAGIC.items():
+        if begin.startswith(magic):
+            return kind
+    raise AgedgeError(f"{file}: neither {', '.join(list(KINDS.values())[:-1])} nor {list(KINDS.values())[-1]}")
+
+
+def read(file: Path, kind: str, source: Source) -> Imported:
+    """Raises `AgedgeError` that begins with the file's name."""
+    weights = find_function(*READERS[kind])(file)
+    try:
+        return find_function(source.module, source.mapper)(weights)
+    except (AgedgeError, ValueError) as error:  # ValueError: what a network of ours says of arguments it cannot have
+        raise AgedgeError(f"{file}: {error}") from error
+
+
+def find_function(module: str, name: str):
+    """A reader or a mapper; its module is imported only now, as some want packages that others do without."""
+    return getattr(import_module(f"deploy.imports.{module}"), name)
+
+
+def build(imported: Imported, file: Path):
+    """The network with the weights in it; where those are a backbone's only, uninitialised elsewhere."""
+    from mxnet import nd
+
+    import symbols
+    from deploy.imports.names import find_shapes, find_weights
+
+    block = symbols.create(**imported.arguments)
+    shapes = find_shapes(block)
+    given = {name: array.shape for name, array in imported.weights.items()}
+    wanted = shapes if imported.complete else {name: shape for name, shape in shapes.items() if name in given}
+    try:
+        require_weights(imported.arguments["name"], wanted, given)
+    except AgedgeError as error:
+        raise AgedgeError(f"{file}: {error}") from error
+    parameters = find_weights(block)
+    for name, array in imported.weights.items():
+        parameters[name].set_data(nd.array(array))
+    return block
+
+
+def save_backbone(imported: Imported, file: Path) -> Path:
+    """Gluon's parameter file: arrays by structural name."""
+    import mxnet as mx
+
+    partial = file.with_name(file.name + ".part")
+    mx.nd.save(str(partial), {name: mx.nd.array(array) for name, array in imported.weights.items()})
+    partial.replace(file)
+    return file

@@ -1,0 +1,110 @@
+"""Keras 2 weights from HDF5: files of `save_weights`, and whole models of `save`, whose weights are a group in it.
+
+Only numbers that lie in the file itself are read. Links that lead elsewhere, which HDF5 follows silently into any file
+that the user may read, are refused; the model's own description, which may hold code, is not looked at.
+"""
+
+import math
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+import numpy as np
+
+from agedge.errors import AgedgeError
+
+LARGEST = 1 << 28  # numbers in one file: a gigabyte of float32. HDF5 stores huge empty arrays in a few bytes
+
+
+class KerasWeights(Dict[str, np.ndarray]):
+    """{"layer/weight": float32 array} in the file's order. `layers`: names of all layers, those without weights too."""
+
+    layers: Tuple[str, ...] = ()
+
+
+def read_h5(path) -> KerasWeights:
+    """Names are the file's, without the ":0" of TensorFlow: "conv2d_1/kernel". Kernels are as Keras has them: (H, W, I,
+    O), denses (I, O). Raises `AgedgeError`, one line, for what is no such file, damaged, or not all in one file."""
+    try:
+        import h5py
+    except ImportError:
+        raise AgedgeError(f"{path}: h5py, which reads Keras files, is not installed: `pip install h5py`") from None
+    if not Path(path).is_file():
+        raise AgedgeError(f"{path}: no such file")
+    try:
+        if not h5py.is_hdf5(str(path)):
+            raise AgedgeError(f"{path}: not an HDF5 file")
+        with h5py.File(str(path), "r") as file:
+            return read_group(find(file, "model_weights") if "model_weights" in file else file)
+    except AgedgeError as error:
+        text = str(error)
+        raise error if text.startswith(str(path)) else AgedgeError(f"{path}: {text}") from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:  # h5py's many ways
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise AgedgeError(f"{path}: damaged or truncated: {reason}") from error
+
+
+def read_group(root) -> KerasWeights:
+    """The weights below a group with Keras' lists of names."""
+    layers = read_names(root, "layer_names")
+    if not layers:
+        raise AgedgeError("no file of Keras weights: it lists no layers")
+    weights, total = KerasWeights(), 0
+    weights.layers = tuple(layers)
+    for layer in layers:
+        group = find(root, layer)
+        for name in read_names(group, "weight_names"):
+            dataset = find(group, name)
+            key = name_weight(layer, name)
+            check_dataset(dataset, key)
+            total += math.prod(dataset.shape)
+            if total > LARGEST:
+                raise AgedgeError(f"over {LARGEST:,} numbers: no network of ours is that large")
+            if key in weights:
+                raise AgedgeError(f"it lists {key} twice")
+            weights[key] = dataset[()].astype(np.float32)
+    if not weights:
+        raise AgedgeError("no file of Keras weights: its layers have none")
+    return weights
+
+
+def read_names(group, attribute: str) -> List[str]:
+    """A list of names, which Keras cuts into `NAME0`, `NAME1`, .. where it is over 64 KiB; empty where it is absent."""
+    attributes = getattr(group, "attrs", {})
+    chunks = [attribute] if attribute in attributes else []
+    while not chunks or chunks[0] != attribute:
+        chunk = f"{attribute}{len(chunks)}"
+        if chunk not in attributes:
+            break
+        chunks.append(chunk)
+    names = [name for chunk in chunks for name in np.ravel(attributes[chunk]).tolist()]
+    return [name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names]
+
+
+def find(group, name: str):
+    """What lies at a path below a group, every step of it in this very file."""
+    import h5py
+
+    for step in name.split("/"):
+        link = group.get(step, getlink=True) if isinstance(group, h5py.Group) and step not in ("", ".", "..") else None
+        if link is None:
+            raise AgedgeError(f"'{name}' is listed, but not there")
+        if not isinstance(link, h5py.HardLink):
+            raise AgedgeError(f"'{name}' is a link to somewhere else, which is not followed")
+        group = group[step]
+    return group
+
+
+def check_dataset(dataset, name: str) -> None:
+    """Raises `AgedgeError` where it is no array of numbers, or its numbers lie in another file."""
+    import h5py
+
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu" or dataset.shape is None:
+        raise AgedgeError(f"{name} is no array of numbers")
+    if dataset.external or dataset.is_virtual:
+        raise AgedgeError(f"{name} lies in another file, which is not read")
+
+
+def name_weight(layer: str, name: str) -> str:
+    """ "conv2d_1/kernel" of layer "conv2d_1" and weight "conv2d_1/kernel:0", or "kernel:0"."""
+    name = name[:-2] if name.endswith(":0") else name
+    return name if name.startswith(f"{layer}/") else f"{layer}/{name}"

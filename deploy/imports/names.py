@@ -1,0 +1,85 @@
+"""From another system's names to ours: which of its weights is which of a network's, and how its BatchNorms read."""
+
+from typing import Dict, List, NamedTuple, Tuple
+
+import numpy as np
+from mxnet import nd, sym
+from mxnet.gluon import nn
+from mxnet.gluon.parameter import Constant
+from mxnet.name import NameManager
+
+from deploy.graph import Edge, Node, read_graph
+from deploy.imports.operations import Norm, match_operations, read_norm
+
+
+class Names(NamedTuple):
+    """`weights`: {our structural name: theirs}; `norms`: {structural name of a BatchNorm: how theirs reads}."""
+
+    weights: Dict[str, str]
+    norms: Dict[str, Norm]
+
+
+class Matched(NamedTuple):
+    """`names` found in an MXNet graph, `nodes`: {our structural name of a layer: their operation}; `ours` and `theirs`:
+    the operations with weights that have no counterpart."""
+
+    names: Names
+    nodes: Dict[str, Node]
+    ours: List[str]
+    theirs: List[Node]
+
+
+def match_graph(network, heads: List[Edge]) -> Matched:
+    """Find a network's layers in an MXNet graph, by structure."""
+    structural = {value.name: name for name, value in find_weights(network).items()}
+    with NameManager():
+        graph = read_graph(sym.Group(list(network(sym.var("data")))))
+    pairs, ours, theirs = match_operations(graph, heads)
+    names, nodes = Names({}, {}), {}
+    for mine, other in pairs:
+        layer = structural[mine.inputs[1][0].name].rpartition(".")[0]
+        nodes[layer] = other
+        for (source, _), (their_source, _) in zip(mine.inputs[1:], other.inputs[1:]):
+            names.weights[structural[source.name]] = their_source.name
+        if other.op == "BatchNorm":
+            names.norms[layer] = read_norm(other)
+    weights = [source.name for node in ours for source, _ in node.inputs]
+    layers = dict.fromkeys(structural[name].rpartition(".")[0] for name in weights if name in structural)
+    return Matched(names, nodes, list(layers), theirs)
+
+
+def find_weights(network) -> dict:
+    """{structural name: parameter} of all that is learnt, constants left out."""
+    given = network._collect_params_with_prefix()
+    return {name: value for name, value in given.items() if not isinstance(value, Constant)}
+
+
+def find_shapes(network) -> Dict[str, Tuple[int, ...]]:
+    """{structural name: shape} of a network's weights; initialises a fresh one."""
+    if any(not value.shape or 0 in value.shape for value in find_weights(network).values()):
+        network.initialize()
+        network(nd.zeros((1, 3, network.size, network.size)))
+    return {name: value.shape for name, value in find_weights(network).items()}
+
+
+def take_weights(network, names: Names, arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """The arrays by our names. A BatchNorm that adds another epsilon to the variance gives the same numbers, exactly,
+    by a shift of that variance; where it counts gamma as 1, gamma is 1."""
+    weights = {ours: arrays[theirs] for ours, theirs in names.weights.items()}
+    epsilons = find_epsilons(network)
+    for layer, norm in names.norms.items():
+        variance = weights[f"{layer}.running_var"].astype(np.float64) + norm.epsilon - epsilons[layer]
+        weights[f"{layer}.running_var"] = variance.astype(np.float32)
+        if norm.fix_gamma:
+            weights[f"{layer}.gamma"] = np.ones_like(weights[f"{layer}.gamma"])
+    return weights
+
+
+def find_epsilons(block, name: str = "") -> Dict[str, float]:
+    """{structural name: epsilon} of every BatchNorm in a network."""
+    if isinstance(block, nn.BatchNorm):
+        return {name: block._kwargs["eps"]}
+    found = {}
+    for child_name, child in block._children.items():
+        found.update(find_epsilons(child, f"{name}.{child_name}" if name else child_name))
+    return found

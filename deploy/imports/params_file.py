@@ -1,0 +1,40 @@
+"""MXNet's parameter files, PREFIX-0021.params, with the graph of PREFIX-symbol.json where that lies beside them."""
+
+import re
+from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+import numpy as np
+
+from agedge.errors import AgedgeError
+from agedge.runtime.checkpoint import INPUT, read_checkpoint
+from deploy.graph import Edge, read_graph
+
+
+class MxnetWeights(NamedTuple):
+    """`arrays` by name, arguments and statistics alike; `heads`: the outputs of the graph, none where it is unknown."""
+
+    arrays: Dict[str, np.ndarray]
+    heads: List[Edge]
+
+
+def read_params(file) -> MxnetWeights:
+    """Raises `AgedgeError` for a file that is missing, damaged, or not of the symbol beside it."""
+    import mxnet as mx
+
+    file = Path(file)
+    prefix = re.fullmatch(r"(.+)-\d{4}\.params", file.name)
+    symbol_file = file.with_name(f"{prefix[1]}-symbol.json") if prefix else None
+    if symbol_file and symbol_file.is_file():
+        symbol, args, aux = read_checkpoint(symbol_file, file)
+        given, heads = {**args, **aux}, read_graph(symbol)
+    else:
+        try:
+            given, heads = mx.nd.load(str(file)) or {}, []
+        except (mx.MXNetError, UnicodeDecodeError) as error:
+            raise AgedgeError(f"{file}: not an MXNet parameter file, or damaged") from error
+        if not isinstance(given, dict):
+            raise AgedgeError(f"{file}: weights without names")
+    arrays = {re.sub("^(arg|aux):", "", name): value.asnumpy() for name, value in given.items()}
+    arrays.pop(INPUT, None)
+    return MxnetWeights(arrays, heads)

@@ -1,0 +1,288 @@
+"""PyTorch's weight files, .pth and .pt, without PyTorch and without running anything that is in them.
+
+A pickle can name any function and have it called. Here names lead to inert things of ours, or the file is refused:
+those of tensors, storages and ordered dictionaries are known, and the classes of a TorchScript archive, of which only
+the attributes are kept. Nothing is made larger than the file that it came from.
+"""
+
+import io
+import math
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Dict, NamedTuple, Tuple
+
+import numpy as np
+
+from agedge.errors import AgedgeError
+
+# NumPy's type of a storage; bfloat16 is the upper half of a float32, which is made of it.
+DTYPES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": "u2",
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the format before PyTorch 1.6
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which checkpoints keep their weights
+MOST_AXES = 32  # NumPy's
+LONGEST = 1000  # name of a module in modules in modules
+
+
+class Storage(NamedTuple):
+    """`count` numbers of `kind` from `start` on in the block `key` of the file."""
+
+    key: str
+    kind: str
+    start: int
+    count: int
+
+
+class Tensor(NamedTuple):
+    """A view of a storage, all in numbers, as the file gives it: not to be trusted before `view` has looked at it."""
+
+    storage: Storage
+    offset: int
+    shape: Tuple[int, ...]
+    strides: Tuple[int, ...]
+
+
+def read_pth(path) -> Dict[str, np.ndarray]:
+    """The weights by name; half precision and bfloat16 as float32. `{"state_dict": ...}` and the like are unwrapped.
+
+    Raises `AgedgeError`, one line, for a file that is missing, damaged, no PyTorch file, without weights, or that wants
+    to import something else than tensors; nothing of it has been executed then.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AgedgeError(f"{path}: no such file")
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(4) == b"PK\x03\x04"
+        tensors, blocks, order = (read_zip if is_zip else read_legacy)(path)
+        arrays = {
+            key: to_float(kind, np.frombuffer(block, order + DTYPES[kind])) for key, (kind, block) in blocks.items()
+        }
+        weights = {name: view(tensor, arrays) for name, tensor in tensors.items()}
+    except AgedgeError as error:
+        raise AgedgeError(f"{path}: {error}") from None
+    # Whatever bytes can do to a parser: the file decides which of these it is.
+    except Exception as error:
+        raise AgedgeError(f"{path}: damaged, or not a PyTorch file ({type(error).__name__})") from error
+    if not weights:
+        raise AgedgeError(f"{path}: no weights in it")
+    return weights
+
+
+# ---- the two formats ---------------------------------------------------------------------------------------------
+
+
+def read_zip(path: Path):
+    """The format since PyTorch 1.6, and TorchScript's. Returns (tensors, {key: (kind, bytes)}, byte order)."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        pickles = [entry.filename for entry in entries if entry.filename.split("/")[-1] == "data.pkl"]
+        if len(pickles) != 1:
+            raise AgedgeError("a zip file, but not PyTorch's: it has no data.pkl")
+        folder = pickles[0][: -len("data.pkl")]
+        # Those that are read; TorchScript's code, beside them, is compressed.
+        parts = [entry for entry in entries if entry.filename.startswith((f"{folder}data", f"{folder}byteorder"))]
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in parts):
+            raise AgedgeError("its weights are compressed, as PyTorch never writes them")
+        if sum(entry.file_size for entry in parts) > path.stat().st_size:
+            raise AgedgeError("its parts are larger than the file")
+        tensors = find_tensors(Unpickler(io.BytesIO(archive.read(pickles[0]))).load())
+        names = {entry.filename for entry in parts}
+        order = "<"
+        if folder + "byteorder" in names:
+            order = {b"little": "<", b"big": ">"}[archive.read(folder + "byteorder").strip()]
+        kinds = find_kinds(tensors)
+        lost = [key for key in kinds if f"{folder}data/{key}" not in names]
+        if lost:
+            raise AgedgeError(f"damaged: the storage {plain(lost[0])} is not in it")
+        blocks = {key: (kind, archive.read(f"{folder}data/{key}")) for key, kind in kinds.items()}
+    return tensors, blocks, order
+
+
+def read_legacy(path: Path):
+    """The format before PyTorch 1.6: four pickles, then the storages. Returns what `read_zip` returns."""
+    total = path.stat().st_size
+    with path.open("rb") as file:
+        is_pickle = file.read(1) == b"\x80"  # that of 2016 was a tar file
+        file.seek(0)
+        if not is_pickle or Unpickler(file).load() != MAGIC:
+            raise AgedgeError("not a PyTorch file")
+        if Unpickler(file).load() != PROTOCOL:
+            raise AgedgeError("a PyTorch file of a protocol that is not known")
+        order = "<" if Unpickler(file).load()["little_endian"] else ">"
+        unpickler = Unpickler(file)
+        tensors = find_tensors(unpickler.load())
+        kinds, blocks = find_kinds(tensors), {}
+        for key in Unpickler(file).load():
+            key = str(key)
+            count = int.from_bytes(file.read(8), "little" if order == "<" else "big", signed=True)
+            size = count * np.dtype(DTYPES[unpickler.kinds[key]]).itemsize
+            if not 0 <= size <= total - file.tell():
+                raise AgedgeError(f"truncated: the storage {plain(key)} of {count} numbers is not all in it")
+            if key in kinds:
+                blocks[key] = (kinds[key], file.read(size))
+            else:
+                file.seek(size, io.SEEK_CUR)
+    return tensors, blocks, order
+
+
+def find_kinds(tensors: Dict[str, Tensor]) -> Dict[str, str]:
+    """{key: kind} of the storages that these tensors are in; others, an optimiser's, are not read."""
+    kinds: Dict[str, str] = {}
+    for tensor in tensors.values():
+        if kinds.setdefault(tensor.storage.key, tensor.storage.kind) != tensor.storage.kind:
+            raise AgedgeError(f"damaged: the storage {plain(tensor.storage.key)} is of two kinds")
+    return kinds
+
+
+# ---- the pickle --------------------------------------------------------------------------------------------------
+
+
+class Inert:
+    """What a name in a pickle leads to: may be called, and gives plain data; cannot be changed by the pickle."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call):
+        object.__setattr__(self, "_call", call)
+
+    def __call__(self, *arguments):
+        return self._call(*arguments)
+
+    def __setattr__(self, name, value):
+        raise AgedgeError("it tries to change what reads it")
+
+    def __setstate__(self, state):
+        raise AgedgeError("it tries to change what reads it")
+
+
+class Module:
+    """Of a TorchScript archive: its attributes. Every class in a file becomes one of its own, made for that file."""
+
+
+class Unpickler(pickle._Unpickler):  # the one in Python: the one in C sets memory aside on the word of the file
+    """Pickle -> dictionaries, lists, numbers, texts and `Tensor`s."""
+
+    def __init__(self, file):
+        super().__init__(file, encoding="utf-8")
+        self.kinds: Dict[str, str] = {}  # of every storage
+
+    def find_class(self, module, name):
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module == "torch" and name in DTYPES:
+            return Inert(lambda: name)
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+            return Inert(rebuild_tensor)
+        if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+            return Inert(lambda tensor, *_: tensor)
+        if (module, name) == ("torch", "Size"):
+            return Inert(lambda sizes=(): tuple(sizes))
+        if (module, name) == ("torch", "device"):
+            return Inert(lambda *words: ":".join(map(str, words)))
+        if module == "torch.jit._pickle":  # typed lists and dictionaries: what is in them, without the type
+            return Inert(lambda value, *_: value)
+        if module.startswith("__torch__"):
+            return type("Module", (Module,), {})
+        raise AgedgeError(
+            f"it wants to import {plain(f'{module}.{name}')}; only weights are read, nothing of it was run"
+        )
+
+    def persistent_load(self, reference):
+        """A storage: ("storage", kind, key, place, count), and before 1.6 None or (name, start, count) of a part."""
+        word, kind, key, _, count, *rest = reference
+        if word != "storage" or not isinstance(kind, Inert):
+            raise AgedgeError("damaged: it refers to something that is no storage")
+        start = 0
+        if rest and rest[0] is not None:
+            _, start, count = rest[0]
+        storage = Storage(str(key), kind(), *map(require_count, (start, count)))
+        self.kinds.setdefault(storage.key, storage.kind)
+        return storage
+
+    def get_extension(self, code):
+        raise AgedgeError(f"it wants to import the extension {code}; only weights are read, nothing of it was run")
+
+
+def rebuild_tensor(storage, offset, shape, strides, *_) -> Tensor:
+    if not isinstance(storage, Storage):
+        raise AgedgeError("damaged: a tensor without storage")
+    return Tensor(storage, require_count(offset), tuple(map(require_count, shape)), tuple(map(require_count, strides)))
+
+
+def require_count(number) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise AgedgeError("damaged: a shape, a stride or a size that is no count")
+    return number
+
+
+def plain(text: str) -> str:
+    """A word of the file for a message: no line breaks, no escape sequences, not too long."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text[:100])
+
+
+def find_tensors(content) -> Dict[str, Tensor]:
+    """The tensors of a state dictionary, by name, or of a TorchScript module's attributes, names joined by dots."""
+    for _ in WRAPPERS:
+        inside = [
+            content[key] for key in WRAPPERS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
+        ]
+        content = inside[0] if inside else content
+    if isinstance(content, Tensor):
+        raise AgedgeError("one tensor without a name, not the weights of a network")
+    return dict(walk_modules(content, "", set()))
+
+
+def walk_modules(content, prefix: str, seen: set):
+    """(name, tensor) of all that hangs on a module, or lies in a dictionary itself."""
+    seen.add(id(content))
+    if len(prefix) > LONGEST:
+        raise AgedgeError("damaged: modules in modules without an end")
+    named = vars(content) if isinstance(content, Module) else content if isinstance(content, Mapping) else {}
+    for name, value in named.items():
+        if isinstance(value, Tensor):
+            if not str(name).isprintable():
+                raise AgedgeError("damaged: a weight with signs in its name that cannot be printed")
+            yield f"{prefix}{name}", value
+        elif isinstance(value, Module) and id(value) not in seen:
+            yield from walk_modules(value, f"{prefix}{name}.", seen)
+
+
+# ---- the numbers -------------------------------------------------------------------------------------------------
+
+
+def to_float(kind: str, numbers: np.ndarray) -> np.ndarray:
+    if kind == "BFloat16Storage":
+        return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return numbers.astype(numbers.dtype.newbyteorder("=") if kind != "HalfStorage" else np.float32, copy=False)
+
+
+def view(tensor: Tensor, arrays: Dict[str, np.ndarray]) -> np.ndarray:
+    """The array of a tensor. Raises `AgedgeError` where it is not within its storage, or that not within the file."""
+    storage, offset, shape, strides = tensor
+    numbers = arrays[storage.key][storage.start : storage.start + storage.count]
+    if len(numbers) != storage.count:
+        raise AgedgeError(f"truncated: the storage {plain(storage.key)} has not all of its {storage.count} numbers")
+    count = math.prod(shape[: MOST_AXES + 1])
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
+    if not len(shape) == len(strides) <= MOST_AXES or count > storage.count or (count and last >= storage.count):
+        raise AgedgeError(
+            f"damaged: a tensor of {'x'.join(map(str, shape))} is outside of its storage {plain(storage.key)}"
+        )
+    if not count:
+        return np.zeros(shape, numbers.dtype)
+    steps = [stride * numbers.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps, writeable=False)
