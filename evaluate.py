@@ -5,7 +5,6 @@ import logging
 from pathlib import Path
 from typing import List, Optional
 
-import numpy as np
 import typer
 
 from agedge.batches import warn_of_bad_images
@@ -40,7 +39,9 @@ def evaluate(
         json_file.parent.mkdir(parents=True, exist_ok=True)
         value = to_json(model, runtime, answers, measured)
         json_file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    if report and not np.isnan(answers.ages).all():
+    if report and measured["age_mae"] is None:
+        log.warning("%s: no errors.png, for no age is known or given", report)
+    elif report:
         from agedge.evaluation.plots import plot_errors
 
         report.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Train, resume or fine-tune a network: python train.py --recipe recipes/mobilenet025.yaml [key=value ...]"""
 
 import logging
+import re
 from pathlib import Path
 from typing import List, Optional
 
@@ -62,7 +63,9 @@ def main(
     try:
         built = symbols.create(**settings.network)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"network: {error}") from error
+        # Python names the function that does not take an argument, the registry the key that is wrong.
+        said = re.sub(r"^\S+\(\)", str(settings.network.name), str(error))
+        raise UsageError(said if said.startswith("network: ") else f"network: {said}") from error
 
     from agedge.training.finish import finish, retest
     from agedge.training.loop import train

@@ -39,7 +39,9 @@ def val(
     card = loaded.card
     own = group_bounds(card.outputs)
     if not own and not says_age(card.outputs):
-        raise AgedgeError(f"{model}: it says no age, only {', '.join(card.outputs)}")
+        raise AgedgeError(
+            f"{model}: it says no age, only {', '.join(f'{name} ({what})' for name, what in card.outputs.items())}"
+        )
     asked = asked or own or BANDS
     if card.crop is None:
         log.warning("%s: nobody knows its crop: the faces are used as they are", model)

@@ -50,9 +50,12 @@ def check(
     verdicts = check_exported(model, exported, data, faces, labels)
     print(f"{'runtime':10} {'faces':>6} {'age max':>9} {'age mean':>9} {'P(male) max':>11} {'flips':>5}  verdict")
     for found in verdicts:
+        known = (found.age_max, found.age_mean, found.p_male_max)
+        numbers = ["-" if value is None else f"{value:.1e}" for value in known]
+        flips = "-" if found.flips is None else found.flips
         print(
-            f"{found.runtime:10} {found.faces:6} {found.age_max:9.1e} {found.age_mean:9.1e} {found.p_male_max:11.1e} "
-            f"{found.flips:5}  {'OVER THE GATE' if found.fault else 'ok'}"
+            f"{found.runtime:10} {found.faces:6} {numbers[0]:>9} {numbers[1]:>9} {numbers[2]:>11} {flips:>5}  "
+            f"{'OVER THE GATE' if found.fault else 'ok'}"
         )
     if json_file:
         value = {"model": model, "exported": str(exported), "data": str(data)}
@@ -108,10 +111,11 @@ def import_weights(
     """Turn weights of Keras, PyTorch or other MXNet trainers into a model of ours."""
     from deploy.imports.convert import import_weights
 
-    for written in import_weights(file, network, out, crop, margin):
-        print(f"wrote {written}")
-    if not (out / "card.json").is_file():
-        print(f"a backbone only: train with it, pretrained={written}")
+    written = import_weights(file, network, out, crop, margin)
+    for path in written:
+        print(f"wrote {path}")
+    if out / "card.json" not in written:
+        print(f"a backbone only: train with it, pretrained={written[-1]}")
 
 
 if __name__ == "__main__":

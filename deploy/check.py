@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import numpy as np
 
@@ -20,15 +20,15 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Verdict:
-    """One runtime against MXNet: age changes in years, the largest change of P(male), genders that changed; `fault` is
-    what is over the gate, or ""."""
+    """One runtime against MXNet: age changes in years, largest change of P(male), genders that changed, None for what
+    the network does not say; `fault` is what is over the gate, or ""."""
 
     runtime: str
     faces: int
-    age_max: float
-    age_mean: float
-    p_male_max: float
-    flips: int
+    age_max: Optional[float]
+    age_mean: Optional[float]
+    p_male_max: Optional[float]
+    flips: Optional[int]
     fault: str
 
     def to_json(self) -> dict:
@@ -70,20 +70,15 @@ def judge(runtime: str, ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarra
     gate = GATES[runtime]
     fault = gate.fault(compare_raw(ours, theirs)) if gate.most is not None else ""
     mine, other = decode(ours, outputs), decode(theirs, outputs)
-    silent = np.zeros(len(mine.age))  # nothing to compare where the network does not say it
-    age_off = np.abs(other.age.astype(np.float64) - mine.age) if says_age(outputs) else silent
-    p_male_off = np.abs(other.p_male - mine.p_male) if says_gender(outputs) else silent
-    flips = int((other.is_male != mine.is_male).sum())
-    if gate.mean is not None and not age_off.mean() <= gate.mean:
-        fault = f"ages change by {age_off.mean():.3g} years on average, over the gate of {gate.mean:g}"
-    if gate.flips is not None and flips > gate.flips:
-        fault = f"{flips} of {len(age_off)} faces change gender"
-    return Verdict(
-        runtime,
-        len(age_off),
-        float(age_off.max()),
-        float(age_off.mean()),
-        float(p_male_off.max()),
-        flips,
-        fault,
-    )
+    age_max = age_mean = p_male_max = flips = None
+    if says_age(outputs):
+        age_off = np.abs(other.age.astype(np.float64) - mine.age)
+        age_max, age_mean = float(age_off.max()), float(age_off.mean())
+        if gate.mean is not None and not age_mean <= gate.mean:  # NaN is over it too
+            fault = f"ages change by {age_mean:.3g} years on average, over the gate of {gate.mean:g}"
+    if says_gender(outputs):
+        p_male_max = float(np.abs(other.p_male - mine.p_male).max())
+        flips = int((other.is_male != mine.is_male).sum())
+        if gate.flips is not None and flips > gate.flips:
+            fault = f"{flips} of {len(mine.p_male)} faces change gender"
+    return Verdict(runtime, len(mine.age), age_max, age_mean, p_male_max, flips, fault)

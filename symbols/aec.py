@@ -10,8 +10,9 @@ import numpy as np
 from mxnet import init
 from mxnet.gluon import nn
 
-from symbols.compact import CompactNet, require_share
+from symbols.compact import CompactNet
 from symbols.layers import NormRelu
+from symbols.options import is_whole, require_share
 from symbols.registry import register
 
 BLOCKS = (2, 2, 2, 2)  # convolutions before each pooling
@@ -30,7 +31,7 @@ class AEC(CompactNet):
     def __init__(self, size, blocks=BLOCKS, dropout=0.2, age_head="cascade", gender=False, gender_weight=GENDER_WEIGHT):
         require_share(dropout=dropout)
         blocks = tuple(blocks) if isinstance(blocks, (list, tuple)) else blocks
-        if not (isinstance(blocks, tuple) and blocks and all(type(count) is int and count > 0 for count in blocks)):
+        if not (isinstance(blocks, tuple) and blocks and all(is_whole(count) and count > 0 for count in blocks)):
             raise ValueError(f"blocks={blocks}: a list of numbers of convolutions is wanted, such as {list(BLOCKS)}")
         arguments = {"blocks": list(blocks), "dropout": dropout}
         super().__init__("aec", size, 2 ** len(blocks), age_head, gender, gender_weight, **arguments)

@@ -12,8 +12,9 @@ from symbols.heads.gender import GenderHead
 from symbols.heads.mixer import Branch, Mixer
 from symbols.heads.order import ORDERS, order_loss
 from symbols.layers import scale_pixels
-from symbols.mobilenet import MobileNet
+from symbols.mobilenet import MobileNet, require_stem_stride
 from symbols.network import FaceNet, split_labels
+from symbols.options import require_count, require_share
 from symbols.registry import register
 from symbols.vit import VisualTransformer, scale_as_clip
 
@@ -47,11 +48,8 @@ class AGMixer(FaceNet):
         require_range(age_min, age_max)
         if order not in ORDERS:
             raise ValueError(f"order: unknown '{order}'; choose one of {', '.join(ORDERS)}")
-        for option, value in {"mixer_width": mixer_width, "mixer_depth": mixer_depth}.items():
-            if not (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-                raise ValueError(f"{option}={value}: a whole number of at least 1 is wanted")
-        if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
-            raise ValueError(f"dropout={dropout}: a share below 1 is wanted")
+        require_count(mixer_width=mixer_width, mixer_depth=mixer_depth)
+        require_share(dropout=dropout)
         options = {"age_min": age_min, "age_max": age_max, "order": order, "dropout": dropout}
         super().__init__(name, size, **options, mixer_width=mixer_width, mixer_depth=mixer_depth, **body_arguments)
         self.order, self.scale = order, scale
@@ -103,7 +101,7 @@ class PooledMobileNet(MobileNet):
 
 @register
 def agmixer(size=224, patch=16, width=768, layers=12, heads=12, features=512, **arguments):
-    """On CLIP's ViT-B/16, to be trained from FaRL's or CLIP's weights: 86.8 million parameters."""
+    """On CLIP's ViT-B/16, to be trained from FaRL's or CLIP's weights: 87.1 million parameters."""
     shape = {"patch": patch, "width": width, "layers": layers, "heads": heads, "features": features}
 
     def body(prefix):
@@ -115,8 +113,7 @@ def agmixer(size=224, patch=16, width=768, layers=12, heads=12, features=512, **
 @register
 def agmixer_mobile(size=112, stem_stride=1, mixer_width=28, **arguments):
     """On MobileNet 0.25: 1.27 MB, its graph counted; with a `mixer_width` of 32 it is 1.33."""
-    if stem_stride not in (1, 2):
-        raise ValueError(f"stem_stride={stem_stride}: 1 or 2 is wanted")
+    require_stem_stride(stem_stride)
 
     def body(prefix):
         return PooledMobileNet(0.25, stem_stride, prefix=prefix)

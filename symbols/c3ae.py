@@ -10,7 +10,7 @@ from mxnet.gluon import nn
 
 from symbols.compact import CompactNet
 from symbols.layers import NormRelu, scale_pixels
-from symbols.network import require_bool
+from symbols.options import require_bool
 from symbols.registry import register
 
 CHANNELS = 32

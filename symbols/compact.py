@@ -2,7 +2,8 @@
 
 from symbols.heads import create_age_head
 from symbols.heads.gender import GenderHead
-from symbols.network import GENDER, FaceNet, require_bool, split_labels
+from symbols.network import GENDER, FaceNet, split_labels
+from symbols.options import require_bool, require_not_negative
 
 
 class CompactNet(FaceNet):
@@ -14,15 +15,12 @@ class CompactNet(FaceNet):
 
     def __init__(self, name, size, smallest, age_head, gender, gender_weight, **arguments):
         require_bool(gender=gender)
+        require_not_negative(gender_weight=gender_weight)
         options = {"age_head": age_head, "gender": gender, "gender_weight": gender_weight}
         super().__init__(name, size, smallest, **options, **arguments)
-        if isinstance(gender_weight, bool) or not (isinstance(gender_weight, (int, float)) and gender_weight >= 0):
-            raise ValueError(f"gender_weight={gender_weight}: a number of at least 0 is wanted")
         self.gender_weight = gender_weight
-        # Age heads with options of their own are given as {name: ..., option: ...}.
-        head = dict(age_head) if isinstance(age_head, dict) else {"name": age_head}
         with self.name_scope():
-            self.age = create_age_head(**head)
+            self.age = create_age_head(age_head)
             self.gender = GenderHead() if gender else None
         self.answers = {**self.age.answers, **(GENDER if gender else {})}
 
@@ -47,10 +45,3 @@ class CompactNet(FaceNet):
 
     def distribution(self, F, outputs):
         return self.age.distribution(F, outputs[0])
-
-
-def require_share(**options):
-    """Raises `ValueError` where a chance of dropout is none."""
-    for name, value in options.items():
-        if isinstance(value, bool) or not (isinstance(value, (int, float)) and 0 <= value < 1):
-            raise ValueError(f"{name}={value}: a share below 1 is wanted")

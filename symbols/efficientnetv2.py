@@ -7,6 +7,7 @@ Its early blocks are fused: one full convolution for the pointwise and the depth
 from mxnet.gluon import HybridBlock, nn
 
 from symbols.network import AgeGenderNet
+from symbols.options import require_share
 from symbols.registry import register
 
 # (expansion, stride, channels, layers, fused) of each stage; kernels are 3x3.
@@ -116,8 +117,7 @@ def efficientnetv2_b0(size=128, **arguments):
 
 
 def _efficientnetv2(name, plan, size, age_head="groups", stochastic_depth=0.2, **arguments):
-    if not (isinstance(stochastic_depth, (int, float)) and 0 <= stochastic_depth < 1):
-        raise ValueError(f"stochastic_depth={stochastic_depth}: a share below 1 is wanted")
+    require_share(stochastic_depth=stochastic_depth)
 
     def body(prefix):
         return EfficientNetV2(plan, stochastic_depth, prefix=prefix)

@@ -11,7 +11,8 @@ import warnings
 import mxnet as mx
 from mxnet.gluon import HybridBlock, SymbolBlock, nn
 
-from symbols.network import AgeGenderNet, require_bool
+from symbols.network import AgeGenderNet
+from symbols.options import require_bool
 from symbols.registry import register_family
 
 FAMILY = "gluoncv"

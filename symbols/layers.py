@@ -12,7 +12,7 @@ class NormRelu(nn.BatchNorm):
     """BatchNorm, then ReLU, (N, C, H, W) -> the same.
 
     `fused` runs both as one operator, which is MXNet's own for CPUs (oneDNN) and trains 17% faster there. It exists
-    neither on GPUs nor in ONNX, so a network starts unfused and `AgeGenderNet.fuse()` switches. Its parameters stay.
+    neither on GPUs nor in ONNX, so a network starts unfused and `FaceNet.fuse()` switches. Its parameters stay.
     """
 
     fused = False

@@ -3,7 +3,8 @@
 from mxnet.gluon import nn
 
 from symbols.layers import NormRelu
-from symbols.network import AgeGenderNet, require_bool
+from symbols.network import AgeGenderNet
+from symbols.options import is_whole, require_bool
 from symbols.registry import register
 
 # (channels at multiplier 1, stride) of each depthwise-separable block, in order.
@@ -36,13 +37,13 @@ class MobileNet(nn.HybridSequential):
 
 @register
 def mobilenet025(size=112, **arguments):
-    """A quarter of the channels: about 250,000 parameters, one megabyte."""
+    """A quarter of the channels: about 240,000 parameters, one megabyte."""
     return _mobilenet("mobilenet025", 0.25, size, **arguments)
 
 
 @register
 def mobilenet050(size=112, **arguments):
-    """Half of the channels: about 860,000 parameters."""
+    """Half of the channels: about 870,000 parameters."""
     return _mobilenet("mobilenet050", 0.5, size, **arguments)
 
 
@@ -52,9 +53,14 @@ def mobilenet100(size=112, **arguments):
     return _mobilenet("mobilenet100", 1.0, size, **arguments)
 
 
-def _mobilenet(name, multiplier, size, stem_stride=1, prelu=False, **arguments):
-    if stem_stride not in (1, 2):
+def require_stem_stride(stem_stride):
+    """Raises `ValueError` where it is neither 1 nor 2."""
+    if not (is_whole(stem_stride) and stem_stride in (1, 2)):
         raise ValueError(f"stem_stride={stem_stride}: 1 or 2 is wanted")
+
+
+def _mobilenet(name, multiplier, size, stem_stride=1, prelu=False, **arguments):
+    require_stem_stride(stem_stride)
     require_bool(prelu=prelu)
 
     def body(prefix):

@@ -6,17 +6,11 @@ from mxnet.gluon import HybridBlock, nn
 from symbols.heads import create_age_head
 from symbols.heads.gender import GenderHead
 from symbols.layers import NormRelu, scale_pixels
+from symbols.options import is_whole, require_bool, require_not_negative, require_share
 
 # What a network can answer, and how its card calls it. Age groups have their bounds in theirs: `heads.groups.ANSWER`.
 AGE = {"age": "years"}
 GENDER = {"p_male": "probability"}
-
-
-def require_bool(**options):
-    """Raises `ValueError` where an option is neither true nor false."""
-    for name, value in options.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}={value}: true or false is wanted")
 
 
 def split_labels(F, labels):
@@ -39,7 +33,7 @@ class FaceNet(HybridBlock):
     backbone, classes = ("body.*",), ("age.*",)
 
     def __init__(self, name, size, smallest=16, **arguments):
-        if not (isinstance(size, int) and not isinstance(size, bool) and size >= smallest):
+        if not (is_whole(size) and size >= smallest):
             raise ValueError(f"size={size}: a side of at least {smallest} pixels is wanted")
         # A fixed prefix gives the same parameter names in every process, and so in every file.
         super().__init__(prefix=f"{name.rpartition(':')[2]}_")
@@ -108,21 +102,18 @@ class AgeGenderNet(FaceNet):
         dropout=0.0,
         gender_weight=1.0,
         norm_logits=False,
-        smallest=16,
     ):
-        if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
-            raise ValueError(f"dropout={dropout}: a share below 1 is wanted")
+        require_share(dropout=dropout)
+        require_not_negative(gender_weight=gender_weight)
         require_bool(norm_logits=norm_logits)
         options = {"age_head": age_head, "dropout": dropout, "gender_weight": gender_weight, "norm_logits": norm_logits}
-        super().__init__(name, size, smallest, **options, **body_arguments)
+        super().__init__(name, size, **options, **body_arguments)
         self.gender_weight = gender_weight
-        # Age heads with options of their own are given as {name: ..., option: ...}.
-        head = dict(age_head) if isinstance(age_head, dict) else {"name": age_head}
         with self.name_scope():
             self.body = create_body("body_")
             self.pool = nn.GlobalAvgPool2D()
             self.dropout = nn.Dropout(dropout)
-            self.age = create_age_head(**head)
+            self.age = create_age_head(age_head)
             self.gender = GenderHead()
             if norm_logits:
                 self.age_norm = nn.BatchNorm(epsilon=2e-5, scale=False)

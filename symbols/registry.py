@@ -28,7 +28,8 @@ def names():
 def create(name, **arguments):
     """A fresh, uninitialised network. Raises `ValueError` that lists the choices for a name that is not registered,
     and `TypeError` for an argument that this network does not take."""
-    family, colon, member = str(name).partition(":")
+    name = str(name)
+    family, colon, member = name.partition(":")
     if colon and family in _FAMILIES:
         return _FAMILIES[family](member, **arguments)
     if name not in _BUILDERS:

@@ -10,7 +10,8 @@ from mxnet.gluon import HybridBlock, nn
 from symbols.heads.ages import LAST_AGE, clip_to_head, distance_to_interval
 from symbols.heads.stagewise import StagewiseHead
 from symbols.layers import NormRelu, scale_pixels
-from symbols.network import AGE, GENDER, FaceNet, require_bool, split_labels
+from symbols.network import AGE, GENDER, FaceNet, split_labels
+from symbols.options import is_number, require_bool, require_not_negative, require_share
 from symbols.registry import register
 
 YEARS = 101.0  # that a score of 1 stands for
@@ -96,10 +97,9 @@ class SSRNet(FaceNet):
         first_relu=False,
     ):
         require_bool(scaled=scaled, first_relu=first_relu)
-        if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
-            raise ValueError(f"dropout={dropout}: a share below 1 is wanted")
+        require_share(dropout=dropout)
         for option, value in (("lambda_local", lambda_local), ("lambda_d", lambda_d)):
-            if not (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1):
+            if not (is_number(value) and 0 <= value <= 1):
                 raise ValueError(f"{option}={value}: a number of 0 to 1 is wanted")
         head = {"dropout": dropout, "lambda_local": lambda_local, "lambda_d": lambda_d}
         super().__init__(name, size, SMALLEST, scaled=scaled, first_relu=first_relu, **head, **arguments)
@@ -157,7 +157,6 @@ def ssrnet_gender(size=64, **arguments):
 @register
 def ssrnet_multi(size=64, gender_weight=GENDER_WEIGHT, **arguments):
     """Age and gender from one body; `gender_weight` of the gender score's L1 against years."""
-    if not (isinstance(gender_weight, (int, float)) and not isinstance(gender_weight, bool) and gender_weight >= 0):
-        raise ValueError(f"gender_weight={gender_weight}: a number of at least 0 is wanted")
+    require_not_negative(gender_weight=gender_weight)
     weights = {"age": 1.0, "p_male": gender_weight}
     return SSRNet("ssrnet_multi", size, weights, {"gender_weight": gender_weight}, **arguments)

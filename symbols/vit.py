@@ -7,6 +7,8 @@ Pre-LN blocks, QuickGELU, a class token whose last state is normed and projected
 from mxnet import init
 from mxnet.gluon import HybridBlock, nn
 
+from symbols.options import require_count
+
 # Of CLIP's training pictures, RGB 0..1.
 MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -68,9 +70,7 @@ class VisualTransformer(HybridBlock):
     """
 
     def __init__(self, size=224, patch=16, width=768, layers=12, heads=12, features=512, **kwargs):
-        for name, value in {"patch": patch, "width": width, "layers": layers, "heads": heads}.items():
-            if not (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-                raise ValueError(f"{name}={value}: a whole number of at least 1 is wanted")
+        require_count(patch=patch, width=width, layers=layers, heads=heads, features=features)
         if size % patch:
             raise ValueError(f"patch={patch}: it does not divide the size of {size} pixels")
         if width % heads:

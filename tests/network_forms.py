@@ -1,5 +1,7 @@
 """Every registered network at a size that tests have time for, and the other forms of some."""
 
+import pytest
+
 import symbols
 
 FACE = 32  # pixels, where a network takes any size
@@ -20,9 +22,11 @@ OTHERS = {
     },
     "gluoncv:mobilenetv2_0.25": {"name": "gluoncv:mobilenetv2_0.25", "size": FACE},
 }
+LARGE = ("efficientnetv2_s", "mobilenet100", "resnet18", "resnet34", "resnet50")  # slow; each has a smaller sibling
 # {what a test calls it: arguments of symbols.create}
 FORMS = {name: {"name": name, **SMALL.get(name, {"size": FACE})} for name in symbols.names()}
 FORMS.update(OTHERS)
+MARKED = [pytest.param(form, marks=[pytest.mark.slow] * (form in LARGE)) for form in FORMS]
 
 
 def build(form, **arguments):

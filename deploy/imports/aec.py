@@ -20,7 +20,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 import symbols
-from deploy.imports.h5_file import KerasWeights
+from deploy.imports.h5_file import KerasWeights, channels_last
 from deploy.imports.imported import Imported, require_weights
 from deploy.imports.names import Names, find_shapes, take_weights
 from deploy.imports.operations import Norm
@@ -96,11 +96,6 @@ def name_weights(shapes: Dict[str, tuple]) -> Names:
                 norms[layer] = NORM
         names[ours] = f"{places[layer]}/{WEIGHTS.get(weight, weight)}"
     return Names(names, norms)
-
-
-def channels_last(shape: tuple) -> tuple:
-    """The shape in Keras of a weight of ours."""
-    return tuple(shape[axis] for axis in (2, 3, 1, 0)) if len(shape) == 4 else shape[::-1]
 
 
 def channels_first(name: str, array: np.ndarray) -> np.ndarray:

@@ -173,6 +173,9 @@ def build(imported: Imported, file: Path):
         raise AgedgeError(f"{file}: {error}") from error
     parameters = find_weights(block)
     for name, array in imported.weights.items():
+        parameters[name].shape = array.shape
+    block.initialize()
+    for name, array in imported.weights.items():
         parameters[name].set_data(nd.array(array))
     return block
 

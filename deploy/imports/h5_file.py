@@ -108,3 +108,8 @@ def name_weight(layer: str, name: str) -> str:
     """ "conv2d_1/kernel" of layer "conv2d_1" and weight "conv2d_1/kernel:0", or "kernel:0"."""
     name = name[:-2] if name.endswith(":0") else name
     return name if name.startswith(f"{layer}/") else f"{layer}/{name}"
+
+
+def channels_last(shape: tuple) -> tuple:
+    """The shape in Keras of a weight of ours."""
+    return tuple(shape[axis] for axis in (2, 3, 1, 0)) if len(shape) == 4 else shape[::-1]

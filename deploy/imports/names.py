@@ -3,7 +3,7 @@
 from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
-from mxnet import nd, sym
+from mxnet import sym
 from mxnet.gluon import nn
 from mxnet.gluon.parameter import Constant
 from mxnet.name import NameManager
@@ -32,9 +32,7 @@ class Matched(NamedTuple):
 def match_graph(network, heads: List[Edge]) -> Matched:
     """Find a network's layers in an MXNet graph, by structure."""
     structural = {value.name: name for name, value in find_weights(network).items()}
-    with NameManager():
-        graph = read_graph(sym.Group(list(network(sym.var("data")))))
-    pairs, ours, theirs = match_operations(graph, heads)
+    pairs, ours, theirs = match_operations(read_graph(trace(network)), heads)
     names, nodes = Names({}, {}), {}
     for mine, other in pairs:
         layer = structural[mine.inputs[1][0].name].rpartition(".")[0]
@@ -55,11 +53,18 @@ def find_weights(network) -> dict:
 
 
 def find_shapes(network) -> Dict[str, Tuple[int, ...]]:
-    """{structural name: shape} of a network's weights; initialises a fresh one."""
-    if any(not value.shape or 0 in value.shape for value in find_weights(network).values()):
-        network.initialize()
-        network(nd.zeros((1, 3, network.size, network.size)))
-    return {name: value.shape for name, value in find_weights(network).items()}
+    """{structural name: shape} of a network's weights, from its graph: no memory is set aside for them, as the
+    arguments of a network may come from a file that is not to be trusted."""
+    graph = trace(network)
+    shapes, _, more = graph.infer_shape(data=(1, 3, network.size, network.size))
+    known = dict(zip(graph.list_arguments() + graph.list_auxiliary_states(), shapes + more))
+    return {name: known[value.name] for name, value in find_weights(network).items()}
+
+
+def trace(network):
+    """A network's symbol, of all that it gives to its loss."""
+    with NameManager():
+        return sym.Group(list(network(sym.var("data"))))
 
 
 def take_weights(network, names: Names, arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:

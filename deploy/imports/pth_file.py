@@ -34,6 +34,7 @@ DTYPES = {
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the format before PyTorch 1.6
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which checkpoints keep their weights
 MOST_AXES = 32  # NumPy's
+MOST_COPIED = 1_000_000  # items of lists that a pickle has made into dictionaries; networks have some hundred weights
 LONGEST = 1000  # name of a module in modules in modules
 
 
@@ -127,7 +128,7 @@ def read_legacy(path: Path):
         tensors = find_tensors(unpickler.load())
         kinds, blocks = find_kinds(tensors), {}
         for key in Unpickler(file).load():
-            key = str(key)
+            key = require_key(key)
             count = int.from_bytes(file.read(8), "little" if order == "<" else "big", signed=True)
             size = count * np.dtype(DTYPES[unpickler.kinds[key]]).itemsize
             if not 0 <= size <= total - file.tell():
@@ -172,17 +173,35 @@ class Inert:
 class Module:
     """Of a TorchScript archive: its attributes. Every class in a file becomes one of its own, made for that file."""
 
+    def __setstate__(self, state):
+        object.__setattr__(self, "__dict__", state)  # not a copy: a file could ask for any number of them
+
 
 class Unpickler(pickle._Unpickler):  # the one in Python: the one in C sets memory aside on the word of the file
-    """Pickle -> dictionaries, lists, numbers, texts and `Tensor`s."""
+    """Pickle -> dictionaries, lists, numbers, texts and `Tensor`s. What is made of others is not larger than they are,
+    however often a file asks for it, so that a small file fills no memory."""
+
+    dispatch = {**pickle._Unpickler.dispatch}
 
     def __init__(self, file):
         super().__init__(file, encoding="utf-8")
         self.kinds: Dict[str, str] = {}  # of every storage
+        self.copied = 0
+
+    def refuse_array(self):
+        raise AgedgeError("damaged: an array of bytes, which sets memory aside on the word of the file")
+
+    dispatch[pickle.BYTEARRAY8[0]] = refuse_array
+
+    def make_dictionary(self, items=()) -> OrderedDict:
+        self.copied += len(items)
+        if self.copied > MOST_COPIED:
+            raise AgedgeError(f"damaged: dictionaries of over {MOST_COPIED:,} items")
+        return OrderedDict(items)
 
     def find_class(self, module, name):
         if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
+            return Inert(self.make_dictionary)
         if module == "torch" and name in DTYPES:
             return Inert(lambda: name)
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
@@ -190,9 +209,9 @@ class Unpickler(pickle._Unpickler):  # the one in Python: the one in C sets memo
         if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
             return Inert(lambda tensor, *_: tensor)
         if (module, name) == ("torch", "Size"):
-            return Inert(lambda sizes=(): tuple(sizes))
+            return Inert(lambda sizes=(): sizes)
         if (module, name) == ("torch", "device"):
-            return Inert(lambda *words: ":".join(map(str, words)))
+            return Inert(lambda *words: words)
         if module == "torch.jit._pickle":  # typed lists and dictionaries: what is in them, without the type
             return Inert(lambda value, *_: value)
         if module.startswith("__torch__"):
@@ -209,7 +228,7 @@ class Unpickler(pickle._Unpickler):  # the one in Python: the one in C sets memo
         start = 0
         if rest and rest[0] is not None:
             _, start, count = rest[0]
-        storage = Storage(str(key), kind(), *map(require_count, (start, count)))
+        storage = Storage(require_key(key), kind(), *map(require_count, (start, count)))
         self.kinds.setdefault(storage.key, storage.kind)
         return storage
 
@@ -220,11 +239,20 @@ class Unpickler(pickle._Unpickler):  # the one in Python: the one in C sets memo
 def rebuild_tensor(storage, offset, shape, strides, *_) -> Tensor:
     if not isinstance(storage, Storage):
         raise AgedgeError("damaged: a tensor without storage")
+    if max(len(shape), len(strides)) > MOST_AXES:
+        raise AgedgeError(f"damaged: a tensor of over {MOST_AXES} axes")
     return Tensor(storage, require_count(offset), tuple(map(require_count, shape)), tuple(map(require_count, strides)))
 
 
+def require_key(key) -> str:
+    """The name of a storage. That of anything but a text or a number may be without an end."""
+    if not isinstance(key, (str, int)):
+        raise AgedgeError("damaged: a storage whose name is no text")
+    return str(key)
+
+
 def require_count(number) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 63:
         raise AgedgeError("damaged: a shape, a stride or a size that is no count")
     return number
 
@@ -253,9 +281,9 @@ def walk_modules(content, prefix: str, seen: set):
         raise AgedgeError("damaged: modules in modules without an end")
     named = vars(content) if isinstance(content, Module) else content if isinstance(content, Mapping) else {}
     for name, value in named.items():
+        if isinstance(value, (Tensor, Module)) and not (isinstance(name, str) and name.isprintable()):
+            raise AgedgeError("damaged: a weight with signs in its name that cannot be printed")
         if isinstance(value, Tensor):
-            if not str(name).isprintable():
-                raise AgedgeError("damaged: a weight with signs in its name that cannot be printed")
             yield f"{prefix}{name}", value
         elif isinstance(value, Module) and id(value) not in seen:
             yield from walk_modules(value, f"{prefix}{name}.", seen)
@@ -276,9 +304,9 @@ def view(tensor: Tensor, arrays: Dict[str, np.ndarray]) -> np.ndarray:
     numbers = arrays[storage.key][storage.start : storage.start + storage.count]
     if len(numbers) != storage.count:
         raise AgedgeError(f"truncated: the storage {plain(storage.key)} has not all of its {storage.count} numbers")
-    count = math.prod(shape[: MOST_AXES + 1])
+    count = math.prod(shape)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
-    if not len(shape) == len(strides) <= MOST_AXES or count > storage.count or (count and last >= storage.count):
+    if len(shape) != len(strides) or count > storage.count or (count and last >= storage.count):
         raise AgedgeError(
             f"damaged: a tensor of {'x'.join(map(str, shape))} is outside of its storage {plain(storage.key)}"
         )

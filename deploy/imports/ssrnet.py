@@ -10,6 +10,7 @@ import numpy as np
 import symbols
 from agedge.errors import AgedgeError
 from deploy.graph import Edge, Node, walk
+from deploy.imports.h5_file import channels_last
 from deploy.imports.imported import Imported, require_weights
 from deploy.imports.names import Names, find_shapes, match_graph, take_weights
 from deploy.imports.operations import PASSING, Norm, find_takers
@@ -57,11 +58,6 @@ def from_keras(weights: Dict[str, np.ndarray]) -> Imported:
     require_weights("ssrnet", wanted, {name: array.shape for name, array in weights.items()})
     arrays = {theirs: channels_first(ours, weights[theirs]) for ours, theirs in names.weights.items()}
     return Imported(arguments, take_weights(block, names, arrays))
-
-
-def channels_last(shape: tuple) -> tuple:
-    """The shape in Keras of a weight of ours."""
-    return tuple(shape[axis] for axis in (2, 3, 1, 0)) if len(shape) == 4 else shape[::-1]
 
 
 def channels_first(ours: str, array: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ An age head is a `HybridBlock` from features (N, C) to logits, with
 `decode(F, logits)`: age in years (N, 1), and `distribution(F, logits)`: (N, 101), or None (`heads.ages.AgeHead`).
 """
 
+import inspect
+
 from symbols.heads.cascade import CascadeHead
 from symbols.heads.distribution import DexHead, DistributionHead, MeanVarianceHead
 from symbols.heads.groups import GroupsHead
@@ -26,7 +28,20 @@ AGE_HEADS = {
 
 
 def create_age_head(name, **options):
-    """Raises `ValueError` that lists the choices for an unknown name."""
-    if name not in AGE_HEADS:
+    """The head of a name, or of {"name": name, option: value, ..} as recipes have it.
+
+    Raises `ValueError`, with the choices, for an unknown name or option, and for a value that is none.
+    """
+    if isinstance(name, dict):
+        options = {**name, **options}
+        name = options.pop("name", None)
+    if not (isinstance(name, str) and name in AGE_HEADS):
         raise ValueError(f"age_head: unknown '{name}'; choose one of {', '.join(AGE_HEADS)}")
-    return AGE_HEADS[name](prefix="age_", **options)
+    known = [option for option in inspect.signature(AGE_HEADS[name]).parameters if option != "prefix"]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"age_head: {name} has no option '{option}'; choose one of {', '.join(known)}")
+    try:
+        return AGE_HEADS[name](prefix="age_", **options)
+    except ValueError as error:
+        raise ValueError(f"age_head: {error}") from None

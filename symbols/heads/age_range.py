@@ -5,13 +5,14 @@ from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, distance_to_interval, value_of
 from symbols.heads.distribution import minus_log_mass
+from symbols.options import is_whole
 
 OLDEST = 120  # of any label
 
 
 def require_range(first, last):
     """Raises `ValueError` where these are no ages, or only one."""
-    whole = all(isinstance(age, int) and not isinstance(age, bool) for age in (first, last))
+    whole = all(is_whole(age) for age in (first, last))
     if not (whole and 0 <= first < last <= OLDEST):
         raise ValueError(f"age_min={first}, age_max={last}: whole years are wanted, 0 <= age_min < age_max <= {OLDEST}")
 

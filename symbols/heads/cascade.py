@@ -8,7 +8,7 @@ from mxnet import init
 from mxnet.gluon import nn
 
 from symbols.heads.ages import AgeHead, clip_to_head, distance_to_interval, value_of
-from symbols.heads.distribution import require_not_negative
+from symbols.options import require_bool, require_not_negative
 
 # Of each stage, coarse to fine: (years of one step, units of its three dense layers). In the order of creation.
 STAGES = ((20, (5, 10, 5)), (4, (5, 10, 5)), (1, (4, 8, 4)))
@@ -41,8 +41,7 @@ class CascadeHead(AgeHead):
         fine_free=0.0,
         prefix=None,
     ):
-        if not isinstance(leading, bool):
-            raise ValueError(f"leading={leading}: true or false is wanted")
+        require_bool(leading=leading)
         options = {"mae": mae, "coarse": coarse, "fine": fine, "ratio": ratio}
         options.update(coarse_free=coarse_free, fine_free=fine_free)
         require_not_negative(**options)

@@ -8,6 +8,7 @@ the L1 term on the expectation that of Gao et al. 2018 ("DLDL-v2"), mean and var
 from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head, distance_to_interval, value_of, years_constant
+from symbols.options import require_not_negative
 
 MASKED = -1e30  # the log of no probability, which float32 holds and -inf would make NaN of
 
@@ -90,10 +91,3 @@ def minus_log_mass(F, log_p, inside):
     masked = F.where(inside, log_p, F.ones_like(log_p) * MASKED)
     peak = F.BlockGrad(F.max(masked, axis=1, keepdims=True))
     return -(peak + F.log(F.sum(F.exp(F.broadcast_sub(masked, peak)), axis=1, keepdims=True)))
-
-
-def require_not_negative(**options):
-    """Raises `ValueError` where a weight or a width of a head is no number, or less than 0."""
-    for name, value in options.items():
-        if isinstance(value, bool) or not (isinstance(value, (int, float)) and value >= 0):
-            raise ValueError(f"age_head: {name}={value}: a number of at least 0 is wanted")

@@ -5,6 +5,7 @@ from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head, value_of
 from symbols.heads.distribution import minus_log_mass
+from symbols.options import is_whole, require_share
 
 # First and last year of each group; the labels of this house end at 120.
 GROUPS = ((0, 5), (6, 18), (19, 30), (31, 45), (46, 65), (66, 120))
@@ -25,10 +26,9 @@ class GroupsHead(AgeHead):
     answers = {"age": "years", "age_group": ANSWER}
 
     def __init__(self, hidden=0, dropout=0.3, prefix=None):
-        if not (isinstance(hidden, int) and not isinstance(hidden, bool) and hidden >= 0):
-            raise ValueError(f"age_head: hidden={hidden}: a number of units is wanted, 0 for none")
-        if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
-            raise ValueError(f"age_head: dropout={dropout}: a share below 1 is wanted")
+        if not (is_whole(hidden) and hidden >= 0):
+            raise ValueError(f"hidden={hidden}: a number of units is wanted, 0 for none")
+        require_share(dropout=dropout)
         super().__init__(prefix=prefix)
         with self.name_scope():
             self.hidden = nn.HybridSequential(prefix="hidden_")

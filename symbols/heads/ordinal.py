@@ -4,6 +4,7 @@ output CNN"; the form of the existing one-megabyte MXNet checkpoints)."""
 from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head
+from symbols.options import require_not_negative
 
 
 class OrdinalHead(AgeHead):
@@ -15,6 +16,7 @@ class OrdinalHead(AgeHead):
     units = LAST_AGE
 
     def __init__(self, weight=0.1, prefix=None):
+        require_not_negative(weight=weight)
         super().__init__(prefix=prefix)
         self.weight = float(weight)
         with self.name_scope():

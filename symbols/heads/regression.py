@@ -3,6 +3,7 @@
 from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head, distance_to_interval
+from symbols.options import require_not_negative
 
 # A network starts near "30, give or take 20", about the mean and the spread of UTKFace and IMDB-WIKI, not near 0.
 MEAN_AGE, AGE_SPREAD = 30.0, 20.0
@@ -12,6 +13,7 @@ class RegressionHead(AgeHead):
     """Features (N, C) -> (N, 1), the age in units of 20 years about 30. `weight` scales the loss in years."""
 
     def __init__(self, weight=0.2, prefix=None):
+        require_not_negative(weight=weight)
         super().__init__(prefix=prefix)
         self.weight = float(weight)
         with self.name_scope():

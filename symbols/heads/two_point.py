@@ -7,7 +7,8 @@ from mxnet import init, nd
 from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head, distance_to_interval
-from symbols.heads.distribution import minus_log_mass, require_not_negative
+from symbols.heads.distribution import minus_log_mass
+from symbols.options import require_not_negative
 
 BINS, WIDTH = 12, 10.0  # at 0, 10, .., 110 years
 NOTHING = 1e-12  # stands in for 0 where a log is multiplied by 0

@@ -95,3 +95,11 @@ def test_one_changed_gender_fails_half_precision():
     assert judge("ncnn-fp16", ours, theirs, OURS).fault == "1 of 9 faces change gender"
     theirs = {"age": ours["age"] + 0.2, "p_male": ours["p_male"]}
     assert "ages change by 0.2 years on average" in judge("ncnn-fp16", ours, theirs, OURS).fault
+
+
+def test_what_a_network_does_not_say_is_not_compared():
+    ages = {"age": np.array([[20.0], [30.0]], np.float32)}
+    verdict = judge("ncnn-fp16", ages, ages, {"age": "years"})
+    assert (verdict.age_max, verdict.p_male_max, verdict.flips, verdict.fault) == (0, None, None, "")
+    broken = {"age": np.array([[20.0], [np.nan]], np.float32)}
+    assert "ages change by nan" in judge("ncnn-fp16", ages, broken, {"age": "years"}).fault

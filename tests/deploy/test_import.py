@@ -201,6 +201,15 @@ def test_a_backbone_alone_becomes_a_file_to_train_from(monkeypatch, tmp_path):
         assert np.array_equal(network._collect_params_with_prefix()[name].data().asnumpy(), array)
 
 
+def test_the_door_says_what_a_backbone_is_for_beside_a_model_too(monkeypatch, tmp_path, capsys):
+    from deploy.__main__ import import_weights as door
+
+    (tmp_path / "card.json").write_text("{}")
+    monkeypatch.setattr(convert, "import_weights", lambda *_: [tmp_path / "agmixer.params"])
+    door(tmp_path / "FaRL.pth", "agmixer", tmp_path, None, None)
+    assert f"train with it, pretrained={tmp_path / 'agmixer.params'}" in capsys.readouterr().out
+
+
 def test_a_backbone_of_another_shape_is_refused(monkeypatch, tmp_path):
     weights = {"body.x.0.0.weight": np.zeros((2, 2), np.float32), "trunk.weight": np.zeros(3, np.float32)}
     monkeypatch.setattr(convert, "read", lambda *_: Imported({"name": "ssrnet"}, weights, complete=False))

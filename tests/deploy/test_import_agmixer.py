@@ -87,6 +87,13 @@ def test_the_body_of_farl_or_clip_is_imported_alone(beside, tmp_path):
     np.testing.assert_allclose(ours, run_tower(weights, pixels), atol=1e-4)
 
 
+def test_a_small_file_of_a_wide_network_sets_no_memory_aside(monkeypatch):
+    weights = draw_checkpoint()
+    weights["FeatureExtractor.conv1.weight"] = np.zeros((64_000, 1, 16, 1), np.float32)  # 49 gigabytes a layer
+    monkeypatch.setattr(symbols.agmixer.FaceNet, "initialize", lambda *_, **__: pytest.fail("set aside"))
+    assert "not the weights of agmixer: FeatureExtractor." in fault_of(weights)
+
+
 def test_weights_of_data_parallel_training_are_the_same_weights():
     weights = draw_checkpoint()
     one, other = from_torch(weights), from_torch({f"module.{name}": value for name, value in weights.items()})

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -170,7 +172,7 @@ def test_a_file_cannot_change_what_reads_it(tmp_path):
             body = pickled(Named(*name.split()))[:-1] + pickled(state)[2:-1] + b"b."
             assert "change what reads it" in fault_of(write_zip(tmp_path / "net.pth", body, {}))
     body = b"ccollections\nOrderedDict\n" + pickled((None, {"items": 1}))[2:-1] + b"b."
-    assert "damaged" in fault_of(write_zip(tmp_path / "net.pth", body, {}))
+    assert "change what reads it" in fault_of(write_zip(tmp_path / "net.pth", body, {}))
     assert read_pth(write_zip(tmp_path / "net.pth", {"w": tensor("0")}, {"0": SIX}))["w"].shape == (2, 3)
 
 
@@ -237,6 +239,34 @@ def test_parts_larger_than_the_file_are_refused(tmp_path):
 )
 def test_other_contents_are_refused_in_one_line(content, word, tmp_path):
     assert word in fault_of(write_zip(tmp_path / "net.pth", content, {"0": SIX}))
+
+
+LIST = b"(" + b"N" * 100_000 + b"lq\x00"  # a hundred thousand times None, remembered as 0
+KEYS = [b"J" + struct.pack("<i", key) for key in range(30_000)]
+PAIRS = b"(" + b"".join(key + b"N\x86" for key in KEYS) + b"lq\x00"
+DICTIONARY = b"(" + b"".join(key + b"N" for key in KEYS) + b"dq\x00"
+DOUBLED = b"K\x01" + b"2\x86" * 22  # (1, 1), a pair of that, and so on: as a text some forty megabytes
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x05\x96" + struct.pack("<Q", 300_000_000) + b".",
+        b"\x80\x02" + LIST + b"(" + b"ctorch\nSize\nh\x00\x85R" * 300 + b"l.",
+        b"\x80\x02" + PAIRS + b"(" + b"ccollections\nOrderedDict\nh\x00\x85R" * 300 + b"l.",
+        b"\x80\x02c__torch__\nA\nq\x01" + DICTIONARY + b"(" + b"h\x01)\x81h\x00b" * 300 + b"l.",
+        b"\x80\x02ctorch\ndevice\n" + DOUBLED + b"\x85R.",
+        b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" + DOUBLED + b"X\x03\x00\x00\x00cpuK\x01tQ.",
+    ],
+    ids=["bytearray", "size", "dictionaries", "modules", "device", "storage"],
+)
+def test_a_small_file_fills_no_memory(content, tmp_path):
+    path = write_zip(tmp_path / "net.pth", content, {})
+    tracemalloc.start()
+    fault_of(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 28 and path.stat().st_size < 1 << 20
 
 
 def test_files_that_are_something_else(tmp_path):

@@ -41,6 +41,12 @@ def test_what_is_no_list_of_groups_is_refused(text):
         parse_groups(text)
 
 
+def test_what_is_wrong_with_a_group_is_said():
+    for text, fault in (("5-1", "5-1 does not end after it begins"), ("0-5,3-9", "3-9 does not begin after year 5")):
+        with pytest.raises(UsageError, match=fault):
+            parse_groups(text)
+
+
 def test_a_label_is_in_a_group_when_all_of_it_is():
     labels = labels_of(0, 5, 5.5, 6, (20, 29), (25, 35), (3, 9), (-1, -1), (66, 120), 116)
     assert find_true_groups(labels, BANDS).tolist() == [0, 0, 0, 1, 2, -1, -1, -1, 5, 5]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import mxnet as mx
 import numpy as np
 import pytest
@@ -12,11 +13,18 @@ from toy_runs import SIZE, SMALL, run, write_toys
 import symbols
 from agedge.cli import run_door
 from agedge.errors import AgedgeError, UsageError
+from agedge.labels import Label
+from agedge.records import RecordWriter, encode, read_records
+from agedge.runtime import save_model
+from agedge.runtime.card import Card
 from agedge.training.checkpoint import load_checkpoint
 from agedge.training.finish import finish
 from agedge.training.log import read_log
+from agedge.training.loop import train
 from agedge.training.parameters import freeze, match_names, set_rates
 from agedge.training.pretrained import load_pretrained
+from agedge.training.recipe import load_recipe
+from agedge.training.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,6 +138,23 @@ def test_a_file_of_a_backbone_alone_is_enough(begun, tmp_path):
         load_pretrained(network, str(file), mx.cpu())
 
 
+def test_a_finished_model_need_not_have_what_only_the_loss_needs(tmp_path):
+    def build_mixer():
+        body = {"patch": 16, "width": 32, "layers": 1, "heads": 2, "features": 16}
+        network = symbols.create("agmixer", size=SIZE, **body)
+        network.initialize_for_training(mx.cpu())
+        network(mx.nd.zeros((1, 3, SIZE, SIZE)))
+        return network
+
+    network, other = build_mixer(), build_mixer()
+    card = Card(name="mixer", network={}, input={"size": SIZE}, outputs=dict(network.answers))
+    params = save_model(network.slim(), card, tmp_path, halve=False).path("mxnet", "params")
+    assert load_weights(other, params, mx.cpu()) == ["age1.head.dense.weight", "age1.head.dense.bias"]
+    faces = mx.nd.random.uniform(0, 255, (2, 3, SIZE, SIZE))
+    for mine, theirs in zip(other.decode(mx.nd, other(faces)), network.decode(mx.nd, network(faces))):
+        np.testing.assert_array_equal(mine.asnumpy(), theirs.asnumpy())
+
+
 def test_patience_ends_a_run_that_gets_no_better(tmp_path, toys, caplog):
     caplog.set_level("INFO")
     folder, _ = run(tmp_path / "run", toys, "train.epochs=9", "train.patience=2", "optimizer.lr=1e-9")
@@ -137,8 +162,43 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path, toys, caplog):
     assert 3 <= epochs < 9 and f"no better than epoch {epochs - 2} for 2 epochs" in caplog.text
 
 
+def test_a_network_of_ages_wants_known_ages(tmp_path):
+    with RecordWriter(tmp_path / "genders.rec") as writer:
+        for _ in range(20):
+            writer.write(Label(1), cv2.imencode(".jpg", np.zeros((SIZE, SIZE, 3), np.uint8))[1].tobytes())
+    data = [f"data.{part}={tmp_path / 'genders.rec'}" for part in ("train", "val")]
+    recipe = load_recipe(None, ["network.name=ssrnet", "train.batch_size=16", *data, f"run.dir={tmp_path / 'run'}"])
+    with pytest.raises(AgedgeError, match="genders.rec: no record with a known age$"):
+        train(symbols.create(**recipe.network), recipe, [mx.cpu()], progress=False)
+    gender = load_recipe(None, ["train.batch_size=16", "train.epochs=1", *data, f"run.dir={tmp_path / 'run2'}"])
+    gender.network = {"name": "ssrnet_gender"}
+    train(symbols.create(**gender.network), gender, [mx.cpu()], progress=False)
+    assert "genders.rec" in finish(symbols.create(**gender.network), gender, tmp_path / "run2")
+    assert not (tmp_path / "run2" / "errors.png").exists()
+
+
+def test_a_misspelt_fresh_pattern_is_told_without_weights_too(tmp_path, toys):
+    with pytest.raises(UsageError, match=r"fresh: 'agee.\*' matches no parameter"):
+        run(tmp_path / "run", toys, "fresh=[agee.*]")
+
+
 def call(*words):
     return subprocess.run([sys.executable, "train.py", "--quiet", *words], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_without_ages_there_is_no_picture_of_their_errors(tmp_path, caplog, capsys):
+    from evaluate import evaluate
+
+    toys = write_toys(tmp_path / "faces.rec", 16, 3)
+    with RecordWriter(tmp_path / "ageless.rec") as writer:
+        for record in read_records(toys):
+            writer.write(Label(1), encode(record.image))
+    words = [f"data.train={tmp_path / 'ageless.rec'}", f"data.val={tmp_path / 'ageless.rec'}", "train.epochs=1"]
+    folder, recipe = run(tmp_path / "run", words)
+    finish(symbols.create(**recipe.network), recipe, folder)
+    assert not (folder / "errors.png").exists() and (folder / "report.json").is_file()
+    evaluate(str(folder), [tmp_path / "ageless.rec"], "mxnet", "", "auto", None, tmp_path / "report")
+    assert "no errors.png" in caplog.text and not (tmp_path / "report").exists()
 
 
 def test_the_doors_test_and_fin(tmp_path, toys, begun):
@@ -167,6 +227,8 @@ def test_the_doors_test_and_fin(tmp_path, toys, begun):
         (["fresh=age"], 2, "fresh=age: a list of patterns"),
         (["optimizer.schedule=linear"], 2, "choose one of cosine, steps, inverse"),
         (["train.patience=-1"], 2, "train.patience=-1: "),
+        (["network.name=lenet"], 2, "error: network: unknown 'lenet'; choose one of"),
+        (["network.name=ssrnet", "network.depth=3"], 2, "error: network: ssrnet got an unexpected"),
     ],
 )
 def test_wrong_usage_is_one_line(words, status, says, capsys):

@@ -27,8 +27,12 @@ def parse_groups(text: str) -> Groups:
         first = int(found[1])
         last = MAX_AGE if found[3] else int(found[2] or first)
         after = groups[-1][1] if groups else -1
-        if not after < first <= last <= MAX_AGE:
-            raise UsageError(f"--groups: {word.strip()} does not come after year {after}, or passes {MAX_AGE}")
+        if not first <= last <= MAX_AGE:
+            raise UsageError(f"--groups: {word.strip()} does not end after it begins, or passes {MAX_AGE} years")
+        if first <= after:
+            raise UsageError(
+                f"--groups: {word.strip()} does not begin after year {after}, the last of the group before"
+            )
         groups.append((first, last))
     return groups
 

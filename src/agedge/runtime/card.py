@@ -66,9 +66,9 @@ class Card:
     def path(self, runtime: str, part: str) -> Path:
         """A file of this model, its checksum verified. Raises `AgedgeError` where it is absent or was changed."""
         if runtime not in self.files:
-            raise AgedgeError(
-                f"{self.folder / 'card.json'}: no {runtime} files; it has {', '.join(self.files) or 'none'}"
-            )
+            file = self.folder / "card.json"
+            file = file if file.is_file() else self.folder / self.name  # a bare checkpoint
+            raise AgedgeError(f"{file}: no {runtime} files; it has {', '.join(self.files) or 'none'}")
         path = self.folder / self.files[runtime][part]
         if not path.is_file():
             raise AgedgeError(f"{path}: missing, though card.json names it")

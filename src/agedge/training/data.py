@@ -9,6 +9,8 @@ from agedge.errors import AgedgeError
 from agedge.faces.crop import Crop
 from agedge.records import read_crop, read_raw
 
+LABELS = (("age", "age", 1), ("p_male", "gender", 0))  # an answer, what it is of, its column in the labels
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -23,13 +25,15 @@ class TrainingData:
     crop: Optional[Crop]
 
 
-def open_data(recipe, cache: Path) -> TrainingData:
-    """Check the data that a recipe names. Raises `AgedgeError` where a file cannot be used, or holds no known label or
-    too few faces."""
+def open_data(recipe, cache: Path, answers: dict) -> TrainingData:
+    """Check the data that a recipe names for a network with these `answers`. Raises `AgedgeError` where a file cannot
+    be used, holds too few faces, or no known label of what the network answers."""
+    known = {what: column for answer, what, column in LABELS if answer in answers}
+    columns = list(known.values())
     paths, val = find_files(recipe, "train"), find_files(recipe, "val")
     for path in (*paths, *val, *find_files(recipe, "test")):
-        if not any(label[0] >= 0 or label[1] >= 0 for label, _ in read_raw(path, recipe.data.labels)):
-            raise AgedgeError(f"{path}: no record with a known age or gender")
+        if not any(label[columns].max() >= 0 for label, _ in read_raw(path, recipe.data.labels)):
+            raise AgedgeError(f"{path}: no record with a known {' or '.join(known)}")
     file, count, layout = prepare_training_file(paths, cache, recipe.data.labels)
     if recipe.train.batch_size > count:
         raise AgedgeError(f"{file}: {count} faces, too few for train.batch_size={recipe.train.batch_size}")

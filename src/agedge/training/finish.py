@@ -48,7 +48,7 @@ def finish(network, recipe, folder: Path) -> str:
     card.interval = calibrate(answers.labels, answers.ages)
     card.save(folder / "model")
     write_json(folder / "report.json", card.error)
-    if "age" in network.answers:
+    if card.error["age_mae"] is not None:
         plot_errors(answers.labels, answers.ages, folder / "errors.png")
     tables = [say("validation", val), format_table(card.error)]
     if test:

@@ -3,6 +3,7 @@
 import logging
 import random
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from agedge.evaluation.metrics import measure
 from agedge.training.checkpoint import load_checkpoint, save_checkpoint
 from agedge.training.data import open_data
 from agedge.training.log import RunLog
-from agedge.training.parameters import freeze, set_rates
+from agedge.training.parameters import freeze, match_names, set_rates
 from agedge.training.pretrained import load_pretrained
 from agedge.training.recipe import as_plain
 from agedge.training.schedule import learning_rate
@@ -36,7 +37,7 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
     from agedge.training.objective import Objective, Tallies
 
     folder = open_folder(Path(recipe.run.dir), resume)
-    faces = open_data(recipe, folder / "cache" / "train.rec")
+    faces = open_data(recipe, folder / "cache" / "train.rec", network.answers)
     size, batch_size = network.size, recipe.train.batch_size
     steps_an_epoch = -(-faces.count // batch_size)
     total_steps = steps_an_epoch * recipe.train.epochs
@@ -46,6 +47,7 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
     mx.random.seed(recipe.train.seed)
     network.initialize_for_training(contexts)
     network(mx.nd.zeros((1, 3, size, size), ctx=contexts[0]))  # MXNet learns the shapes
+    match_names(recipe.fresh, network._collect_params_with_prefix(), "fresh")  # a misspelt one is told in any case
     if recipe.pretrained and not resume:
         log.info("starting from %s", load_pretrained(network, recipe.pretrained, contexts, recipe.fresh).describe())
     if recipe.optimizer.freeze:
@@ -216,7 +218,9 @@ def predictor(network, context):
     inference.hybridize(static_alloc=True)
 
     def predict(images: np.ndarray):
-        said = inference(nd.array(to_network_input(images), ctx=context))
+        with warnings.catch_warnings():  # MXNet's, of parameters that only the loss needs
+            warnings.filterwarnings("ignore", "Parameter .* not used by any computation")
+            said = inference(nd.array(to_network_input(images), ctx=context))
         return decode({name: value.asnumpy() for name, value in zip(network.answers, said)}, network.answers)
 
     return predict

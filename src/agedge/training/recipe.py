@@ -61,6 +61,7 @@ AT_LEAST = (
     ("train", "patience", 0),
     ("train", "seed", 0),
     ("optimizer", "lr", 0),
+    ("optimizer", "decay", 0),
     ("optimizer", "warmup", 0),
 )
 
@@ -121,6 +122,8 @@ def lay_over(recipe: dict, given: dict, source: str, section: str = "") -> None:
     """Replace the values of a recipe, in place."""
     for key, value in given.items():
         name = f"{section}.{key}" if section else key
+        if not isinstance(key, str):
+            raise UsageError(f"{source}: the key '{name}' is no text")
         is_open = section.startswith(OPEN_SECTIONS) and section
         if key not in recipe and not is_open:
             nearest = difflib.get_close_matches(str(key), recipe, 1, cutoff=0.5)
@@ -144,6 +147,8 @@ def check_values(recipe: dict) -> None:
         check_type(key, recipe[key], DEFAULTS[key])
     for pattern, rate in recipe["optimizer"]["lr_of"].items():
         check_type(f"optimizer.lr_of.{pattern}", rate, 0.0)
+        if not rate >= 0:
+            raise UsageError(f"optimizer.lr_of.{pattern}={rate}: a number of at least 0 is wanted")
     for section, key, least in AT_LEAST:
         if not recipe[section][key] >= least:
             raise UsageError(f"{section}.{key}={recipe[section][key]}: a number of at least {least} is wanted")

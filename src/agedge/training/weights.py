@@ -13,7 +13,8 @@ def load_weights(network, file: Path, ctx, shown_as=None, fresh: Sequence[str] =
     """Parameters from a file of Gluon's (structural names) or of a Module (`arg:`, `aux:` and parameter names).
 
     What `fresh` matches is left as it is, and the file may then hold more than the network. Where the file has a whole
-    backbone and nothing else, all other blocks are left. Returns the structural names of what was left. Raises
+    backbone and nothing else, all other blocks are left; and so is what only the loss needs, where a Module's file, as
+    finished models are, does not have it. Returns the structural names of what was left. Raises
     `AgedgeError` that lists, on at most ten names, what differs where the file is of another network.
     """
     import mxnet as mx
@@ -28,6 +29,9 @@ def load_weights(network, file: Path, ctx, shown_as=None, fresh: Sequence[str] =
     if by_structure and not set(values) - set(wanted):
         blocks = {name.split(".")[0] for name in values}
         left |= {name for name in wanted if name.split(".")[0] not in blocks}
+    if not by_structure:
+        answering = find_answering(network)
+        left |= {name for name, p in wanted.items() if p.name not in answering and p.name not in values}
     key = {name: name if by_structure else p.name for name, p in structure.items()}
     differ = [f"{key[name]} is not in it" for name in wanted if key[name] not in values and name not in left]
     if not fresh:  # else the file may hold what stands there in its own network
@@ -44,6 +48,15 @@ def load_weights(network, file: Path, ctx, shown_as=None, fresh: Sequence[str] =
         if name not in left:
             parameter._load_init(values[key[name]], ctx)
     return [name for name in wanted if name in left]
+
+
+def find_answering(network) -> set:
+    """The parameters, by name, on which a network's answers depend: those of its slim graph."""
+    import mxnet as mx
+
+    with mx.name.NameManager():
+        answers = network.decode(mx.sym, network(mx.sym.var("data")))
+    return set(mx.sym.Group(list(answers)).list_inputs())
 
 
 def read_params(file: Path, shown_as) -> dict:

@@ -1,0 +1,71 @@
+"""Options of networks and heads that make no sense: refused when the network is created, in a line that names them."""
+
+import inspect
+import math
+
+import pytest
+from network_forms import FORMS
+
+import symbols
+from symbols.heads import AGE_HEADS, create_age_head
+
+NONSENSE = ("x", "", None, [], {}, math.nan, math.inf, -1)
+
+
+def options_of_networks():
+    return [(form, option) for form in FORMS for option in symbols.create(**FORMS[form]).arguments if option != "name"]
+
+
+def options_of_heads():
+    return [(name, option) for name in AGE_HEADS for option in inspect.signature(AGE_HEADS[name]).parameters]
+
+
+@pytest.mark.parametrize("form, option", options_of_networks())
+def test_no_network_takes_nonsense(form, option):
+    for value in NONSENSE:
+        with pytest.raises(ValueError, match=option) as caught:
+            symbols.create(**{**FORMS[form], option: value})
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name, option", [pair for pair in options_of_heads() if pair[1] != "prefix"])
+def test_no_age_head_takes_nonsense(name, option):
+    for value in NONSENSE:
+        with pytest.raises(ValueError, match=f"age_head: {option}="):
+            symbols.create("mobilenet025", age_head={"name": name, option: value})
+
+
+@pytest.mark.parametrize("network", ["mobilenet025", "agmixer_mobile"])
+def test_true_is_no_stride(network):
+    with pytest.raises(ValueError, match="stem_stride=True: 1 or 2 is wanted"):
+        symbols.create(network, stem_stride=True)
+
+
+@pytest.mark.parametrize(
+    "age_head, reason",
+    [
+        ({}, "age_head: unknown 'None'; choose one of distribution, dex"),
+        ({"name": ["dex"]}, r"age_head: unknown '\['dex'\]'; choose one of"),
+        ({"name": "dex", "sgma": 1}, "age_head: dex has no option 'sgma'; choose one of sigma, l1$"),
+        ({"name": "dex", "prefix": "mine_"}, "age_head: dex has no option 'prefix'"),
+    ],
+)
+@pytest.mark.parametrize("network", ["mobilenet025", "c3ae"])
+def test_an_age_head_that_is_none_is_answered_with_the_choices(network, age_head, reason):
+    with pytest.raises(ValueError, match=reason):
+        symbols.create(network, age_head=age_head)
+
+
+def test_a_head_may_be_given_with_its_options():
+    assert create_age_head({"name": "dex", "l1": 0.5}).l1 == create_age_head("dex", l1=0.5).l1 == 0.5
+
+
+@pytest.mark.parametrize("name", [[], None, 5])
+def test_a_name_that_is_no_text_is_unknown(name):
+    with pytest.raises(ValueError, match="network: unknown"):
+        symbols.create(name)
+
+
+def test_the_least_size_is_no_option():
+    with pytest.raises(TypeError, match="smallest"):
+        symbols.create("mobilenet025", smallest=2)

@@ -1,0 +1,34 @@
+"""What recipes say to the networks: which weights train, and how large train.sh packs their faces."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import symbols
+from agedge.training.parameters import match_names
+from agedge.training.recipe import load_recipe
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted(path.stem for path in ROOT.glob("recipes/*.yaml"))
+
+
+def test_of_agmixers_body_only_the_last_six_layers_and_the_last_norm_train():
+    recipe = load_recipe(ROOT / "recipes/agmixer.yaml")
+    names = symbols.create(**recipe.network)._collect_params_with_prefix()
+    frozen = match_names(recipe.optimizer.freeze, names, "optimizer.freeze")
+    assert all(name.startswith("body.") for name in frozen)
+    trained = {name for name in names if name.startswith("body.") and name not in frozen}
+    layers = {f"layers.{index}" for index in range(6, 12)}
+    assert {name.rpartition(".")[0].split(".", 1)[1] for name in trained if "ln_post" in name} == {"ln_post"}
+    assert {".".join(name.split(".")[1:3]) for name in trained if "ln_post" not in name} == layers
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_train_sh_packs_faces_no_smaller_than_the_network_wants(name, tmp_path):
+    given = {"PYTHON": shutil.which("echo"), "DEMO": "1", "DATA_DIR": str(tmp_path), "RECIPE": name}
+    done = subprocess.run(["sh", "train.sh"], cwd=ROOT, env={**os.environ, **given}, capture_output=True, text=True)
+    size = load_recipe(ROOT / f"recipes/{name}.yaml").network.size
+    assert f"--out {tmp_path}/packed{f'-{size}' if size > 112 else ''}/imdb" in done.stdout
