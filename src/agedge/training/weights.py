@@ -14,8 +14,9 @@ def load_weights(network, file: Path, ctx, shown_as=None, fresh: Sequence[str] =
 
     What `fresh` matches is left as it is, and the file may then hold more than the network. Where the file has a whole
     backbone and nothing else, all other blocks are left; and so is what only the loss needs, where a Module's file, as
-    finished models are, does not have it. Returns the structural names of what was left. Raises
-    `AgedgeError` that lists, on at most ten names, what differs where the file is of another network.
+    finished models are, does not have it. Returns the structural names of what was left.
+
+    Raises `AgedgeError` that lists, on at most ten names, what differs where the file is of another network.
     """
     import mxnet as mx
 
