@@ -1,17 +1,5 @@
-"""AEC from its Keras original.
-
-Which crop and which order of colours its weights want was measured: age MAE in years of the published ones on 2,000 of
-UTKFace's faces aged 21 to 60 (always guessing the median: 8.9), faces cut from the chips with replicated borders.
-
-| crop | BGR | RGB |    | crop | BGR | RGB |
-|---|---|---|---|---|---|---|
-| whole chip | 5.76 | 6.15 |    | arcface, margin -0.2 | 5.91 | 6.88 |
-| utkface | 5.75 | 6.17 |    | arcface, margin -0.1 | 5.85 | 6.55 |
-| utkface, margin 0.1 | 5.81 | 6.22 |    | arcface | 6.52 | 7.39 |
-| utkface, margin 0.2 | 6.29 | 6.91 |    | arcface, margin 0.2 | 9.64 | 11.76 |
-| utkface, margin 0.4 | 9.30 | 10.48 |    | arcface, margin 0.4 | 12.27 | 14.56 |
-
-So they want BGR, which is folded into the first convolution here, and the "utkface" crop.
+"""AEC from its Keras original. Its weights want BGR, which is folded into the first convolution here, and the "utkface"
+crop: both were measured, see docs/networks.md.
 """
 
 import re

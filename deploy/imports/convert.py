@@ -1,22 +1,9 @@
 """python -m deploy import: weights of an earlier system -> a model folder of ours, or a backbone to train from.
 
 The kind of file is told by how it begins, whatever its name. What a face looks like to a model is not in its weights:
-each has the crop that measured best, and --crop and --margin give another. Measured on 1,500 UTKFace chips of ages 21
-to 60, cut by `agedge.faces.align`: age MAE in years, gender accuracy in %, in parentheses where the model is given red
-for blue:
-
-    crop, margin     SSR-Net, Keras   SSR-Net age, MXNet   gender, MXNet
-    utkface 0          8.15 (8.94)       6.31 (7.02)        93.3 (84.1)
-    utkface 0.2        7.20 (8.49)       5.98 (6.70)        94.7 (87.9)
-    utkface 0.4        6.37 (8.02)       5.96 (6.98)        93.0 (85.5)
-    utkface 0.6        6.04 (7.70)       6.67 (7.67)        91.5 (79.8)
-    utkface 0.8        6.01 (7.31)       7.62 (8.24)        87.5 (72.8)
-    arcface 0          7.26 (8.21)       5.65 (6.04)        94.6 (89.6)
-    arcface 0.2        6.36 (7.80)       5.87 (6.78)        93.6 (87.1)
-    arcface 0.4        6.21 (7.53)       7.12 (7.94)        89.6 (76.3)
-
-So the Keras weights want BGR, which the importer turns into our RGB, and a wide crop: its authors' has a margin of 0.4
-about a detector's box. Whole chips, which are utkface 0: 8.25, 6.39 and 93.2.
+SSR-Net and AEC have the crop that measured best (`python -m benchmarks.import_crops`; its table is in docs/networks.md),
+the others the template of face recognition, to which MobileNet's trainer aligns; --crop and --margin give another. Keras
+weights want BGR, which the importer turns into our RGB.
 """
 
 from importlib import import_module
@@ -39,24 +26,24 @@ class Source(NamedTuple):
     note: str = ""
 
 
-FACES = "on 1,500 UTKFace faces of ages 21 to 60"
+FACES = "on 1,302 UTKFace faces of ages 21 to 60"  # data/utk/val.rec
 # {network: {kind of file: source}}
 SOURCES: Dict[str, Dict[str, Source]] = {
     "ssrnet": {
         "mxnet": Source(
-            "ssrnet", "from_mxnet", ("arcface", 0.0), f"age MAE 5.65 years with arcface, 6.31 with utkface, {FACES}"
+            "ssrnet", "from_mxnet", ("arcface", 0.0), f"age MAE 5.64 years with arcface, 6.32 with utkface, {FACES}"
         ),
         "keras": Source(
             "ssrnet",
             "from_keras",
             ("utkface", 0.6),
             "first convolutions turned from BGR to RGB; "
-            f"age MAE 6.04 years with utkface, margin 0.6, 8.15 without a margin, {FACES}",
+            f"age MAE 6.03 years with utkface, margin 0.6, 8.43 without a margin, {FACES}",
         ),
     },
     "ssrnet_gender": {
         "mxnet": Source(
-            "ssrnet", "gender_from_mxnet", ("arcface", 0.0), f"gender 94.6% with arcface, 93.3% with utkface, {FACES}"
+            "ssrnet", "gender_from_mxnet", ("arcface", 0.0), f"gender 94.8% with arcface, 93.2% with utkface, {FACES}"
         )
     },
     "mobilenet025": {"mxnet": Source("mobilenet", "from_mxnet", ("arcface", 0.0))},
@@ -65,8 +52,7 @@ SOURCES: Dict[str, Dict[str, Source]] = {
             "aec",
             "from_keras",
             ("utkface", 0.0),
-            "first convolution turned from BGR to RGB; "
-            "age MAE 5.75 years with utkface, 6.52 with arcface, on 2,000 UTKFace faces of ages 21 to 60",
+            f"first convolution turned from BGR to RGB; age MAE 5.58 years with utkface, 6.05 with arcface, {FACES}",
         )
     },
     "agmixer": {"torch": Source("agmixer", "from_torch", ("arcface", 0.0))},
