@@ -2,9 +2,9 @@
 
 20,014 parameters, running statistics of BatchNorm counted. It has no paper that we know of; this is the structure of
 its published Keras weights, whose list of layers says two convolutions before every pooling. The source's present code
-says 3, 1, 2, 2, with the same shapes and so the same count: `blocks` builds either. Measured once, by
-hand: on 2,000 of UTKFace's faces of 21 to 60 years the published weights err by 5.8 years in the first form, in the
-second, over the five crops tried, by at least 6.7.
+says 3, 1, 2, 2, with the same shapes and so the same count: `blocks` builds either. Measured once, by hand: on
+2,000 of UTKFace's faces of 21 to 60 years the published weights err by 5.8 years in the first form, in the second, over
+the five crops tried, by at least 6.7.
 """
 
 import numpy as np

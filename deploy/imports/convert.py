@@ -1,8 +1,8 @@
 """python -m deploy import: weights of an earlier system -> a model folder of ours, or a backbone to train from.
 
 The kind of file is told by how it begins, whatever its name. What a face looks like to a model is not in its weights:
-SSR-Net and AEC have the crop that measured best (`python -m benchmarks.import_crops`; its table is in docs/networks.md),
-the others the template of face recognition, to which MobileNet's trainer aligns; --crop and --margin give another. Keras
+SSR-Net and AEC have the crop that measured best (`python -m benchmarks.import_crops`, tables in docs/networks.md), the
+others the template of face recognition, to which MobileNet's trainer aligns; --crop and --margin give another. Keras
 weights want BGR, which the importer turns into our RGB.
 """
 
