@@ -6,7 +6,7 @@ from typing import List, Optional, Tuple, Union
 
 import numpy as np
 
-from agedge.faces.align import align
+from agedge.faces.align import align_faces
 from agedge.faces.crop import Crop
 from agedge.faces.detection import Detector, create_detector
 from agedge.runtime.outputs import group_bounds
@@ -91,8 +91,7 @@ class Predictor:
         faces = self.detector.detect(image)
         if not len(faces):
             return []
-        crops = np.stack([align(image, landmarks, self.crop) for landmarks in faces.landmarks])
-        answer = self.model.predict(crops)
+        answer = self.model.predict(align_faces(image, faces.landmarks, self.crop))
         low, high = age_interval(answer, self.model.card)
         columns = zip(faces.boxes, faces.scores, faces.landmarks, answer.age, low, high, answer.p_male)
         return [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from agedge.errors import AgedgeError
-from agedge.faces.align import align, estimate_similarity
+from agedge.faces.align import align, align_faces, estimate_similarities, estimate_similarity
 from agedge.faces.crop import Crop
 
 
@@ -96,3 +96,76 @@ def test_the_border_is_replicated():
     for scale in (0.5, 4.0):
         face = align(image, turn(crop.points, 10, scale, (-20, -20)), crop)
         assert (face == image[0, 0]).all()
+
+
+def make_landmarks(count: int, crop: Crop, low: float, high: float) -> np.ndarray:
+    scales = np.exp(np.random.uniform(np.log(low), np.log(high), count))
+    turned = [turn(crop.points, np.random.uniform(-60, 60), scale, np.random.uniform(-50, 300, 2)) for scale in scales]
+    return np.stack(turned) + np.random.normal(0, 1, (count, 5, 2))
+
+
+def test_many_similarities_are_those_of_one_face_each():
+    crop = Crop.named("arcface", 112)
+    landmarks = make_landmarks(30, crop, 0.1, 10)
+    many = estimate_similarities(landmarks, crop.points)
+    np.testing.assert_array_equal(many, [estimate_similarity(each, crop.points) for each in landmarks])
+    assert estimate_similarities(np.empty((0, 5, 2)), crop.points).shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize("size", [64, 112])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_faces_of_an_image_are_aligned_as_each_alone(count, size):
+    crop = Crop.named("utkface", size)
+    image = smooth_image(400, 500)
+    landmarks = make_landmarks(count, crop, 0.3, 6) if count else np.empty((0, 5, 2), np.float32)
+    faces = align_faces(image, landmarks, crop)
+    assert faces.shape == (count, size, size, 3) and faces.dtype == np.uint8
+    for face, its in zip(faces, landmarks):
+        np.testing.assert_array_equal(face, align(image, its, crop))
+        matrix = estimate_similarity(its, crop.points)
+        if np.hypot(*matrix[0, :2]) >= 0.5:
+            plain = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
+            np.testing.assert_array_equal(face, plain)
+
+
+def test_the_face_that_cannot_be_aligned_is_named():
+    crop = Crop.named("arcface", 112)
+    landmarks = make_landmarks(3, crop, 1, 2)
+    for bad in (np.nan, np.inf, -np.inf, 1e200, 7.0):
+        landmarks[1] = bad
+        with pytest.raises(AgedgeError, match="^landmarks of face 2 of 3: .*$"):
+            align_faces(np.zeros((50, 50, 3), np.uint8), landmarks, crop)
+    mirrored = np.array([(1, 0), (0, 1), (-1, 0), (0, -1), (0, 0)], float)  # of a square, and its mirror image
+    with pytest.raises(AgedgeError, match="no face at all"):
+        estimate_similarity(mirrored * (1, -1), mirrored)
+    landmarks[1] = 7 + 1e-9 * crop.points
+    with pytest.raises(AgedgeError, match="one single point"):
+        align(np.zeros((50, 50, 3), np.uint8), landmarks[1], crop)
+
+
+@pytest.mark.parametrize("scale", [0.7, 5])
+@pytest.mark.parametrize("distance", [1e3, 1e6, 1e10])
+def test_a_face_far_off_the_image_shows_the_nearest_border(distance, scale):
+    crop = Crop.named("arcface", 112)
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[:30, :40], image[:30, 40:], image[30:, :40], image[30:, 40:] = 10, 20, 30, 40
+    for x, y, shade in ((-1, -1, 10), (1, -1, 20), (-1, 1, 30), (1, 1, 40)):
+        face = align(image, turn(crop.points, 10, scale, (x * distance, y * distance)), crop)
+        assert (face == shade).all()
+
+
+def test_a_face_of_any_size_gives_a_crop():
+    crop = Crop.named("arcface", 64)
+    image = smooth_image(100, 120)
+    for scale in (1e-4, 1e4, 1e9, 1e30):
+        assert align(image, turn(crop.points, 10, scale, (20, 20)), crop).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("scale", [0.8, 3])
+def test_an_image_longer_than_opencv_warps_is_no_obstacle(scale):
+    crop = Crop.named("arcface", 64)
+    image = np.zeros((250, 40_000, 3), np.uint8)
+    image[:, -300:] = part = smooth_image(250, 300)
+    landmarks = turn(crop.points, 5, scale, (20, 10))
+    face = align(image, landmarks + (image.shape[1] - 300, 0), crop).astype(int)
+    assert np.abs(face - align(part, landmarks, crop)).max() <= 1

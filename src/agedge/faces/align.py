@@ -7,22 +7,48 @@ from agedge.errors import AgedgeError
 from agedge.faces.crop import Crop
 
 SHARPEST = 0.5  # bilinear sampling does not alias down to half the size; smaller faces come from a shrunk image
+SINGLE = 1e-12  # squared pixels: landmarks that spread no more than that are one point
+UNLIKE = 1e-6  # correlation with the crop's points below which no turn brings landmarks nearer to them
+LONGEST = 32000  # sides of images that OpenCV warps: its coordinates have 16 bits
 
 
 def estimate_similarity(landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The (2, 3) matrix of rotation, scale and shift that takes landmarks (n, 2) closest to points (n, 2).
+    """The (2, 3) matrix of rotation, scale and shift that takes landmarks (k, 2) closest to points (k, 2).
 
     Least squares in closed form: Umeyama's solution (PAMI 1991) without reflection, which in the plane is one division
-    of complex numbers. Raises `AgedgeError` where the landmarks are one single point or not finite.
+    of complex numbers. Raises `AgedgeError` where the landmarks are one single point, not finite or so unlike the
+    points (some mirrored shapes) that the best scale is none at all.
     """
-    source, target = (np.asarray(array, np.float64) @ (1, 1j) for array in (landmarks, points))
-    centred = source - source.mean()
-    spread = np.vdot(centred, centred).real
-    if not spread > 0 or not np.isfinite(spread):
-        raise AgedgeError("landmarks: one single point or not finite: no face can be aligned by them")
-    turn = np.vdot(centred, target - target.mean()) / spread
-    shift = target.mean() - turn * source.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+    return estimate_similarities(np.asarray(landmarks)[None], points)[0]
+
+
+def estimate_similarities(landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """As `estimate_similarity`, of the landmarks (n, k, 2) of n faces: (n, 2, 3)."""
+    return _to_matrices(*_estimate(landmarks, points))
+
+
+def _estimate(landmarks: np.ndarray, points: np.ndarray) -> tuple:
+    """Turns and shifts (n,), complex: a place z of the image comes to turn * z + shift."""
+    source, target = (
+        np.ascontiguousarray(array, np.float64).view(np.complex128)[..., 0] for array in (landmarks, points)
+    )
+    middle_of_target = target.mean()
+    aim = target - middle_of_target
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        middle = source.mean(axis=1)
+        centred = source - middle[:, None]
+        spread = (centred.real**2 + centred.imag**2).sum(axis=1)
+        turn = (centred.conj() * aim).sum(axis=1) / spread
+        likeness = np.abs(turn) * np.sqrt(spread) / np.linalg.norm(aim)
+    sound = (spread > SINGLE) & (likeness > UNLIKE) & np.isfinite(spread)
+    if not sound.all():
+        which = "landmarks" if len(sound) == 1 else f"landmarks of face {sound.argmin() + 1} of {len(sound)}"
+        raise AgedgeError(f"{which}: one single point, not finite or no face at all: nothing can be aligned by them")
+    return turn, middle_of_target - turn * middle
+
+
+def _to_matrices(turn: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    return np.stack([turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag], axis=1).reshape(-1, 2, 3)
 
 
 def align(image: np.ndarray, landmarks: np.ndarray, crop: Crop) -> np.ndarray:
@@ -30,21 +56,46 @@ def align(image: np.ndarray, landmarks: np.ndarray, crop: Crop) -> np.ndarray:
 
     Borders are replicated. A face more than twice as large as the crop is shrunk by area first, so it does not alias.
     """
-    matrix = estimate_similarity(landmarks, crop.points)
-    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale < SHARPEST:
-        image, matrix = _shrink(image, matrix, crop.size, scale / SHARPEST)
-    return cv2.warpAffine(image, matrix, (crop.size,) * 2, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return align_faces(image, np.asarray(landmarks)[None], crop)[0]
 
 
-def _shrink(image: np.ndarray, matrix: np.ndarray, size: int, factor: float) -> tuple:
-    """What the crop shows of the image, shrunk by `factor`, and the matrix that takes it to the crop."""
-    corners = np.array([(-1, -1, 1), (size, -1, 1), (-1, size, 1), (size, size, 1)], np.float64)
-    seen = corners @ np.linalg.inv(np.vstack([matrix, (0, 0, 1)])).T[:, :2]
+def align_faces(image: np.ndarray, landmarks: np.ndarray, crop: Crop) -> np.ndarray:
+    """As `align`, the faces with the landmarks (n, 5, 2) in one image: (n, size, size, 3)."""
+    faces = np.empty((len(landmarks), crop.size, crop.size, *image.shape[2:]), image.dtype)
+    if not len(faces):
+        return faces
+    turn, shift = _estimate(landmarks, crop.points)
+    views, shift = _bring_near(turn, shift, crop.size, image.shape)
+    factors = np.abs(turn) / SHARPEST
+    is_long = max(image.shape[:2]) > LONGEST
+    for face, matrix, view, factor in zip(faces, _to_matrices(turn, shift), views, factors):
+        source = image
+        if factor < 1 or is_long:
+            source, matrix = _cut(image, matrix, view, min(factor, 1))
+        cv2.warpAffine(source, matrix, (crop.size,) * 2, face, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    return faces
+
+
+def _bring_near(turn: np.ndarray, shift: np.ndarray, size: int, shape: tuple) -> tuple:
+    """What each crop sees of the image, (n, 2, 2), the low and the high x, y; and the shifts for it.
+
+    A crop that lies off the image altogether is moved until it lies just beside it: it sees the same there, for borders
+    are replicated, and OpenCV, which counts in 32 bits, does not lose its way.
+    """
+    corners = np.array([-1 - 1j, size - 1j, -1 + size * 1j, size + size * 1j])
+    seen = ((corners - shift[:, None]) / turn[:, None])[..., None].view(np.float64)
+    views = np.stack([seen.min(axis=1), seen.max(axis=1)], axis=1)
+    limit = np.array(shape[1::-1])
+    away = np.minimum(views[:, 1] + 2, 0) + np.maximum(views[:, 0] - limit - 2, 0)
+    return views - away[:, None], shift + turn * (away @ (1, 1j))
+
+
+def _cut(image: np.ndarray, matrix: np.ndarray, view: np.ndarray, factor: float) -> tuple:
+    """The `view` (2, 2) of the image, shrunk by `factor`, and the matrix that takes it to the crop."""
     limit = np.array(image.shape[1::-1])
     pad = 2 / factor  # two pixels of the shrunk image
-    x1, y1 = np.clip(np.floor(seen.min(axis=0) - pad), 0, limit - 1).astype(int)
-    x2, y2 = np.clip(np.ceil(seen.max(axis=0) + pad), (x1 + 1, y1 + 1), limit).astype(int)
+    x1, y1 = np.clip(np.floor(view[0] - pad), 0, limit - 1).astype(int)
+    x2, y2 = np.clip(np.ceil(view[1] + pad), (x1 + 1, y1 + 1), limit).astype(int)
     width, height = (max(1, round((high - low) * factor)) for low, high in ((x1, x2), (y1, y2)))
     small = cv2.resize(image[y1:y2, x1:x2], (width, height), interpolation=cv2.INTER_AREA)
     # A pixel's centre lies at its integer coordinates: x of the image is (x - x1 + 0.5) * zoom - 0.5 of the small one.

@@ -1,70 +1,129 @@
 """Boxes (n, 4) x1, y1, x2, y2 in pixels: how much they overlap, and which of them to keep.
 
+A box is x2 - x1 wide; with `border=1` its corners are inclusive and it is x2 - x1 + 1 wide. One whose corners are the
+wrong way round is empty. One whose area is not a finite number (NaN, infinite or absurdly large corners) overlaps none
+and is never kept.
+
 The Cython twins of `_boxes.pyx` serve where they were built, these NumPy ones elsewhere; both give the same numbers.
 """
 
 import logging
+from typing import Tuple
 
 import numpy as np
 
-from agedge.errors import choices
+from agedge.errors import UsageError, choices
 
 METHODS = ("union", "min")
 
 
-def overlaps_numpy(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union (n, m) float64 of boxes (n, 4) with others (m, 4); a box is x2 - x1 wide."""
-    a, b = _as_boxes(boxes)[:, None], _as_boxes(others)[None]
-    width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
-    height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
-    shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-    area_a, area_b = ((box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (a, b))
-    union = area_a + area_b - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+def overlaps_numpy(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> np.ndarray:
+    """Intersection over union (n, m) float64 of boxes (n, 4) with others (m, 4)."""
+    return _overlap(_by_side(boxes, border), _by_side(others, border))
 
 
-def nms_numpy(boxes: np.ndarray, scores: np.ndarray, threshold: float, method: str = "union") -> np.ndarray:
+def match_numpy(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tuple[np.ndarray, ...]:
+    """Who overlaps whom most: for each of the boxes (n, 4) the number of the other (n,) and their overlap (n,), for
+    each of the others (m, 4) the number of the box (m,) and their overlap (m,). The first of equals; 0, 0.0 where none
+    overlaps.
+    """
+    shared = overlaps_numpy(boxes, others, border)
+    if not shared.size:
+        return _nothing(shared.shape[0]) + _nothing(shared.shape[1])
+    return shared.argmax(axis=1), shared.max(axis=1), shared.argmax(axis=0), shared.max(axis=0)
+
+
+def nms_numpy(
+    boxes: np.ndarray, scores: np.ndarray, threshold: float, method: str = "union", border: float = 0
+) -> np.ndarray:
     """Greedy non-maximum suppression: indices (k,) of the boxes kept, the best score first, ties in the given order.
 
-    A box goes where its intersection with a better one exceeds `threshold` of their union, or ("min") of the smaller.
+    A box goes where its intersection with a better one exceeds `threshold`, 0 to 1, of their union, or ("min") of the
+    smaller. A box whose score is NaN is never kept. Memory grows as the boxes do, not as their pairs. Raises
+    `UsageError` on another method or threshold and where there are not as many scores as boxes.
     """
-    boxes, order = _as_boxes(boxes), _by_score(scores, method)
-    x1, y1, x2, y2 = boxes.T
-    areas = (x2 - x1) * (y2 - y1)
-    kept = []
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
-        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
-        shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-        whole = np.minimum(areas[best], areas[rest]) if method == "min" else areas[best] + areas[rest] - shared
-        order = rest[shared <= threshold * whole]
-    return np.array(kept, np.int64)
+    order, sides = _by_score(boxes, scores, threshold, method, border)
+    x1, y1, x2, y2, areas = sides
+    rest, kept = np.arange(len(order)), []
+    with np.errstate(over="ignore", invalid="ignore"):
+        while len(rest):
+            best, rest = rest[0], rest[1:]
+            kept.append(best)
+            width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
+            height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
+            shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+            whole = np.minimum(areas[best], areas[rest]) if method == "min" else areas[best] + areas[rest] - shared
+            rest = rest[~(shared > threshold * whole)]
+    return order[np.array(kept, np.int64)]
 
 
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+def overlaps(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> np.ndarray:
     """As `overlaps_numpy`, by the faster twin that this installation has."""
     if _boxes is None:
-        return overlaps_numpy(boxes, others)
-    return _boxes.overlaps(_as_boxes(boxes), _as_boxes(others))
+        return overlaps_numpy(boxes, others, border)
+    return _boxes.overlaps(_by_side(boxes, border), _by_side(others, border))
 
 
-def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float, method: str = "union") -> np.ndarray:
+def match(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tuple[np.ndarray, ...]:
+    """As `match_numpy`, by the faster twin that this installation has; it needs no memory for the pairs."""
+    if _boxes is None:
+        return match_numpy(boxes, others, border)
+    return _boxes.match(_by_side(boxes, border), _by_side(others, border))
+
+
+def nms(
+    boxes: np.ndarray, scores: np.ndarray, threshold: float, method: str = "union", border: float = 0
+) -> np.ndarray:
     """As `nms_numpy`, by the faster twin that this installation has."""
     if _boxes is None:
-        return nms_numpy(boxes, scores, threshold, method)
-    return _boxes.nms(_as_boxes(boxes), _by_score(scores, method), threshold, method == "min")
+        return nms_numpy(boxes, scores, threshold, method, border)
+    order, sides = _by_score(boxes, scores, threshold, method, border)
+    return order[_boxes.nms(sides, threshold, method == "min")]
 
 
-def _as_boxes(boxes) -> np.ndarray:
-    return np.ascontiguousarray(boxes, np.float64).reshape(-1, 4)
+def _by_side(boxes, border: float) -> np.ndarray:
+    """(5, n) x1, y1, x2, y2, area of boxes (n, 4); NaN areas, and corners that meet none, where it is not finite."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    sides = np.empty((5, len(boxes)))
+    sides[:4] = boxes.T
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides[2:4] += border
+        np.multiply(*np.maximum(sides[2:4] - sides[:2], 0), out=sides[4])
+    sound = np.isfinite(sides[4])
+    if not sound.all():
+        sides[:, ~sound] = [[np.inf], [np.inf], [-np.inf], [-np.inf], [np.nan]]
+    return sides
 
 
-def _by_score(scores, method: str) -> np.ndarray:
+def _by_score(boxes, scores, threshold: float, method: str, border: float) -> tuple:
+    """Indices (k,) of the boxes that may be kept, the best first, and `_by_side` (5, k) of them."""
     if method not in METHODS:
         raise choices("nms method", method, METHODS)
-    return np.argsort(-np.asarray(scores, np.float64).reshape(-1), kind="stable").astype(np.int64)
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"nms threshold {threshold}: a number from 0 to 1 is wanted")
+    sides, scores = _by_side(boxes, border), np.asarray(scores).reshape(-1)
+    if scores.dtype != np.float32:  # which sort faster
+        scores = scores.astype(np.float64)
+    if len(scores) != sides.shape[1]:
+        raise UsageError(f"nms: {sides.shape[1]} boxes, {len(scores)} scores")
+    order = np.argsort(-scores, kind="stable")
+    sound = np.isfinite(sides[4]) & (scores == scores)
+    if not sound.all():
+        order = order[sound[order]]
+    return order, np.take(sides, order, axis=1)
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union (n, m) of boxes by their sides, (5, n) and (5, m)."""
+    a = a[:, :, None]
+    with np.errstate(over="ignore"):
+        width, height = (np.minimum(a[i + 2], b[i + 2]) - np.maximum(a[i], b[i]) for i in (0, 1))
+        shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+        return np.divide(shared, a[4] + b[4] - shared, out=np.zeros_like(shared), where=shared > 0)
+
+
+def _nothing(count: int) -> tuple:
+    return np.zeros(count, np.int64), np.zeros(count)
 
 
 try:

@@ -1,15 +1,15 @@
 """What every face detector says, and how one is made: `--det 0` MTCNN, `--det 1` ESSH."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Optional, Protocol
 
 import cv2
 import numpy as np
 
-from agedge.errors import AgedgeError, choices
+from agedge.errors import UsageError, choices
 
 DETECTORS = ("mtcnn", "essh")
+WANTED = "an array of uint8 or uint16, (h, w, 3) BGR, (h, w) grey or (h, w, 4) BGRA,"  # as images
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,27 @@ class Detector(Protocol):
         """The faces of a BGR uint8 image (h, w, 3); `Faces.empty()` where there is none."""
 
 
+def check_image(image: np.ndarray) -> np.ndarray:
+    """An image as every detector sees it, BGR uint8 (h, w, 3); one that is so already comes back itself, uncopied.
+
+    Grey, (h, w) or (h, w, 1), becomes three equal channels; the alpha of (h, w, 4) is dropped; of uint16 the upper
+    eight bits stay, as of a file of 16 bits. An array without elements is an image without pixels, (0, 0, 3). Raises
+    `UsageError` on anything else.
+    """
+    if not isinstance(image, np.ndarray):
+        raise UsageError(f"image: {WANTED} is wanted; this is of type {type(image).__name__}")
+    if not image.size:
+        return np.empty((0, 0, 3), np.uint8)
+    channels = {2: 1, 3: image.shape[-1]}.get(image.ndim)
+    if channels not in (1, 3, 4) or image.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"image: {WANTED} is wanted; this is {image.dtype} {image.shape}")
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if channels == 3:
+        return image
+    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
+
+
 def create_detector(kind, **options) -> Detector:
     """The detector of a name or of a number: 0 "mtcnn", 1 "essh"; `options` are the arguments of its class.
 
@@ -66,14 +87,10 @@ def create_detector(kind, **options) -> Detector:
 
         return MTCNN(**options)
     if name == "essh":
-        raise AgedgeError(_why_no_essh(**options))
+        from agedge.faces.essh import ESSH
+
+        return ESSH(**options)
     raise choices("det", kind, [f"{number} ({name})" for number, name in enumerate(DETECTORS)])
-
-
-def _why_no_essh(folder="ssh_model", **_) -> str:
-    symbol = Path(folder) / "essh-symbol.json"
-    found = "found, but nothing here can run it yet" if symbol.is_file() else "missing"
-    return f"{symbol}: {found}: the ESSH detector is not shipped yet; use --det 0 (in pack: --align mtcnn)"
 
 
 def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> Faces:
@@ -81,6 +98,9 @@ def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> 
 
     For crops so tight that a detector sees no face in them. Coordinates are the image's own.
     """
+    image = check_image(image)
+    if not image.size:
+        return Faces.empty()
     pad = int(round(share * min(image.shape[:2])))
     wide = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
     return detector.detect(wide).shifted(-pad, -pad)

@@ -1,197 +1,173 @@
 """MTCNN: faces and five landmarks by a cascade of three small networks (Zhang et al., IEEE SPL 2016), run by MXNet.
 
-P-net looks at every place of an image pyramid, R-net at what P-net proposes, O-net at what R-net leaves.
+P-net looks at every place of an image pyramid, R-net at what P-net proposes, O-net at what R-net leaves. All images
+of a call share the networks' batches.
 """
 
-from typing import Iterator, Optional, Sequence
+import math
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import List, Optional, Sequence
 
-import cv2
 import numpy as np
 
 from agedge.errors import UsageError
 from agedge.faces.boxes import nms
-from agedge.faces.detection import Faces
+from agedge.faces.detection import Faces, check_image
+from agedge.faces.patches import cut_patches
+from agedge.faces.pyramid import CANVAS, CELL, STRIDE, pack, shrink_levels
 
-CELL, STRIDE = 12, 2  # P-net sees 12x12 pixels at every second place
-FACTOR = 0.709  # from one level of the pyramid to the next: half the area
 SAME_LEVEL, ACROSS_LEVELS, LAST = 0.5, 0.7, 0.7  # NMS thresholds, of the paper's authors' code
-# P-net runs on canvases with these sides, and R- and O-net on batches of these sizes, so that MXNet, which keeps an
-# executor a shape, stays small whatever photographs come. A level larger than a canvas is cut into overlapping tiles.
-SIDES = (24, 32, 48, 64, 96, 128, 192, 256)
-BATCHES = (1, 2, 4, 8, 16, 32, 64)
+# Batch sizes and input sides of the networks. MXNet keeps an executor for each size; larger ones are no faster a face.
+NETS = {"pnet": ((1,), CANVAS), "rnet": ((4, 16, 32), 24), "onet": ((1, 2, 4, 8), 48)}
+
+
+@dataclass
+class _Nets:
+    """What one process has loaded, and whose turn it is."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    loaded: dict = field(default_factory=dict)
 
 
 class MTCNN:
-    """The detector of `--det 0`. `min_face`: the side, in pixels, of the smallest face to look for.
+    """The detector of `--det 0`.
 
-    Networks are loaded at the first `detect`, in the process that calls it. Raises `AgedgeError` where the weights are
-    missing or are not the known ones.
+    `min_face`: the side, in pixels, of the smallest face to look for. `thresholds`: the least probability of a face for
+    P-, R- and O-net. `max_faces`: how many faces of an image at most, the largest of them.
+
+    Networks are loaded at the first call, once in each process, also in a forked one. Threads take turns. Raises
+    `UsageError` on other options, and `AgedgeError` where the weights are missing or are not the known ones.
     """
 
-    def __init__(self, min_face: float = 40, thresholds=(0.6, 0.7, 0.8), weights=None):
-        if min_face < CELL:
-            raise UsageError(f"min_face {min_face}: MTCNN sees faces from {CELL} pixels on")
-        self.min_face, self.thresholds, self.weights = min_face, tuple(thresholds), weights
-        self._nets = None
+    def __init__(self, min_face: float = 40, thresholds=(0.6, 0.7, 0.8), max_faces: Optional[int] = None, weights=None):
+        self.min_face, self.thresholds = _check_min_face(min_face), _check_thresholds(thresholds)
+        if max_faces is not None and not (isinstance(max_faces, (int, np.integer)) and max_faces >= 1):
+            raise UsageError(f"max_faces {max_faces}: a whole number from 1 on, or none")
+        self.max_faces, self.weights = max_faces, weights
+        self._processes = {}
 
     def __getstate__(self):
-        return {**self.__dict__, "_nets": None}
-
-    def load(self) -> dict:
-        """The three networks, read once a process."""
-        if self._nets is None:
-            from agedge.faces.mtcnn_nets import Net
-
-            self._nets = {
-                "pnet": Net("pnet", (1, 3, SIDES[-1], SIDES[-1]), self.weights),
-                "rnet": Net("rnet", (BATCHES[-1], 3, 24, 24), self.weights),
-                "onet": Net("onet", (BATCHES[-1], 3, 48, 48), self.weights),
-            }
-        return self._nets
+        return {**self.__dict__, "_processes": {}}
 
     def detect(self, image: np.ndarray) -> Faces:
-        """The faces of a BGR uint8 image (h, w, 3), best score first."""
+        """The faces of an image, best score first: BGR uint8 (h, w, 3), or what `check_image` makes that of."""
         return self.detect_batch([image])[0]
 
-    def detect_batch(self, images: Sequence[np.ndarray], min_face: Optional[float] = None) -> list:
-        """`Faces` for each of several images, of any sizes: their tiles and boxes share the networks' batches, which is
-        several times as fast for small images. `min_face`: another smallest side for this call."""
-        if not images:
-            return []
-        return self.detect_at(images, self._propose(images, max(CELL, min_face or self.min_face)))
+    def detect_batch(self, images: Sequence[np.ndarray], min_face: Optional[float] = None) -> List[Faces]:
+        """`Faces` for each of several images, of any sizes, which is several times as fast for small ones.
+        `min_face`: another smallest side for this call."""
+        min_face = self.min_face if min_face is None else _check_min_face(min_face)
+        images = list(map(check_image, images))
+        with self._own().lock:
+            return self._finish(images, self._refine(images, self._propose(images, min_face)))
 
-    def detect_at(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list:
+    def detect_at(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> List[Faces]:
         """`Faces` for each image where its boxes (n, 4) say that faces may be, without a search of the image.
 
         For images whose face is known to lie near a place: ten times as fast, and found as often; how exactly, says
-        benchmarks/first_look.py.
+        benchmarks/first_look.py. Raises `UsageError` where the boxes are not finite.
         """
-        return self._finish(images, self._refine(images, list(map(make_square, boxes))))
+        images = list(map(check_image, images))
+        boxes = [_check_boxes(its, image) for its, image in zip(boxes, images)]
+        with self._own().lock:
+            return self._finish(images, self._refine(images, list(map(make_square, boxes))))
+
+    def _own(self) -> _Nets:
+        """This process's own networks: those of another, from which it was forked, are left alone."""
+        return self._processes.setdefault(os.getpid(), _Nets())
+
+    def load(self) -> dict:
+        """The three networks of this process."""
+        nets = self._own().loaded
+        if not nets:
+            from agedge.faces.mtcnn_graphs import Net
+
+            nets.update({name: Net(name, sizes, side, self.weights) for name, (sizes, side) in NETS.items()})
+        return nets
 
     def _propose(self, images: Sequence[np.ndarray], min_face: float) -> list:
         """P-net: square boxes (n, 4) worth a closer look, for each image."""
-        levels, scales = [], []
-        for owner, image in enumerate(images):
-            scale = CELL / min_face
-            while min(image.shape[:2]) * scale >= CELL:
-                levels.append((owner, resize(image, scale)))
-                scales.append(scale)
-                scale *= FACTOR
-        found = [[] for _ in images]
-        for (owner, _), scale, (cells, score, offset) in zip(
-            levels, scales, self._scan([level for _, level in levels])
-        ):
-            kept = nms(cells, score, SAME_LEVEL)
-            found[owner].append((cells[kept] / scale, score[kept], offset[kept]))
-        return [self._join(levels) for levels in found]
+        pyramids = [shrink_levels(image, min_face) for image in images]
+        found = iter(self._scan([level for pyramid in pyramids for _, level in pyramid]))
+        proposals = []
+        for pyramid in pyramids:
+            boxes, scores, offsets = [np.empty((0, 4))], [np.empty(0)], [np.empty((0, 4))]
+            for (scale, _), (cells, score, offset) in zip(pyramid, found):
+                kept = nms(cells, score, SAME_LEVEL)
+                boxes.append(cells[kept] / scale)
+                scores.append(score[kept])
+                offsets.append(offset[kept])
+            boxes, scores, offsets = map(np.concatenate, (boxes, scores, offsets))
+            kept = nms(boxes, scores, ACROSS_LEVELS)
+            proposals.append(make_square(move(boxes[kept], offsets[kept])))
+        return proposals
 
-    def _join(self, levels: list) -> np.ndarray:
-        """One image's proposals, from those of its levels."""
-        if not levels:
-            return np.empty((0, 4))
-        boxes, scores, offsets = map(np.concatenate, zip(*levels))
-        kept = nms(boxes, scores, ACROSS_LEVELS)
-        return make_square(move(boxes[kept], offsets[kept]))
-
-    def _scan(self, levels: list) -> list:
+    def _scan(self, levels: List[np.ndarray]) -> list:
         """P-net over pyramid levels: for each, cells (n, 4) in the level's pixels, scores (n,), offsets (n, 4)."""
-        tiles = {}  # by the canvas they fit on
-        for number, level in enumerate(levels):
-            for top, height in cut(level.shape[0]):
-                for left, width in cut(level.shape[1]):
-                    canvas = (round_up(height, SIDES), round_up(width, SIDES))
-                    tiles.setdefault(canvas, []).append(
-                        (number, left, top, level[top : top + height, left : left + width])
-                    )
+        net, least = self.load()["pnet"], logit(self.thresholds[0])
         found = [[(np.empty((0, 4)), np.empty(0), np.empty((0, 4)))] for _ in levels]
-        for (height, width), places in tiles.items():
-            # No batch is larger than the largest canvas, whose memory it shares.
-            at_once = max(size for size in BATCHES if size * height * width <= SIDES[-1] ** 2)
-            for chunk in chunks_of(places, at_once):
-                batch = np.zeros((round_up(len(chunk), BATCHES), 3, height, width), np.float32)
-                for canvas, (*_, tile) in zip(batch, chunk):
-                    canvas[:, : tile.shape[0], : tile.shape[1]] = normalise(tile)
-                offsets, scores = self.load()["pnet"].run(batch)
-                for (number, left, top, tile), offset, score in zip(chunk, offsets, scores[:, 1]):
-                    rows, columns = ((side - CELL) // STRIDE + 1 for side in tile.shape[:2])
-                    y, x = np.nonzero(score[:rows, :columns] > self.thresholds[0])
-                    corner = np.stack([left + STRIDE * x, top + STRIDE * y], axis=1)
-                    cells = np.concatenate([corner, corner + CELL], axis=1).astype(np.float64)
-                    found[number].append((cells, score[y, x], offset[:, y, x].T))
-        return [tuple(map(np.concatenate, zip(*places))) for places in found]
+        for pieces in pack([level.shape[1:] for level in levels]):
+            for level, top, left, height, width, y, x in pieces:
+                piece = levels[level][:, top : top + height, left : left + width]
+                net.data[0, :, y : y + height, x : x + width] = piece
+            outputs = net.run(1)[0]
+            for level, top, left, height, width, y, x in pieces:
+                rows = slice(y // STRIDE, (y + height - CELL) // STRIDE + 1)
+                columns = slice(x // STRIDE, (x + width - CELL) // STRIDE + 1)
+                down, across = np.nonzero(outputs[-1, rows, columns] > least)
+                offsets = outputs[:, rows, columns][:, down, across]
+                corner = np.stack([left + STRIDE * across, top + STRIDE * down], axis=1)
+                cells = np.concatenate([corner, corner + CELL], axis=1).astype(np.float64)
+                found[level].append((cells, sigmoid(offsets[-1]), offsets[:-1].T))
+        return [tuple(map(np.concatenate, zip(*parts))) for parts in found]
 
     def _refine(self, images: Sequence[np.ndarray], proposals: list) -> list:
         """R-net: of each image's proposals the square boxes (n, 4) in which it sees a face."""
         refined = []
-        for boxes, (offsets, scores) in zip(proposals, self._look("rnet", images, proposals, 24)):
-            face = scores[:, 1] > self.thresholds[1]
-            boxes, offsets, scores = boxes[face], offsets[face], scores[face, 1]
+        for boxes, outputs in zip(proposals, self._look("rnet", images, proposals)):
+            scores = sigmoid(outputs[:, -1])
+            face = scores > self.thresholds[1]
+            boxes, offsets, scores = boxes[face], outputs[face, :4], scores[face]
             kept = nms(boxes, scores, ACROSS_LEVELS)
             refined.append(make_square(move(boxes[kept], offsets[kept])))
         return refined
 
-    def _finish(self, images: Sequence[np.ndarray], refined: list) -> list:
+    def _finish(self, images: Sequence[np.ndarray], refined: list) -> List[Faces]:
         """O-net: the faces among each image's boxes, with landmarks."""
-        faces = []
-        for image, boxes, (offsets, points, scores) in zip(images, refined, self._look("onet", images, refined, 48)):
-            face = scores[:, 1] > self.thresholds[2]
-            boxes, offsets, scores, points = boxes[face], offsets[face], scores[face, 1], points[face]
+        found = []
+        for image, boxes, outputs in zip(images, refined, self._look("onet", images, refined)):
+            scores = sigmoid(outputs[:, -1])
+            face = scores > self.thresholds[2]
+            boxes, scores, offsets, points = boxes[face], scores[face], outputs[face, :4], outputs[face, 4:14]
             corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
             landmarks = corner + size * points.reshape(-1, 2, 5).transpose(0, 2, 1)
             boxes = move(boxes, offsets).clip(0, np.tile(image.shape[1::-1], 2))
-            faces.append(Faces(boxes, scores, landmarks).take(nms(boxes, scores, LAST, "min")))
-        return faces
+            faces = Faces(boxes, scores, landmarks).take(nms(boxes, scores, LAST, "min"))
+            found.append(faces.take(choose_largest(faces.boxes, self.max_faces)))
+        return found
 
-    def _look(self, name: str, images: Sequence[np.ndarray], boxes: list, side: int) -> Iterator[list]:
-        """The outputs of R- or O-net for each image's boxes (n, 4)."""
-        from agedge.faces.mtcnn_nets import HEADS
-
-        places = [(image, box) for image, its in zip(images, boxes) for box in its]
-        outputs = [[np.empty((0, width), np.float32)] for width in HEADS[name].values()]
-        for chunk in chunks_of(places, BATCHES[-1]):
-            batch = np.zeros((round_up(len(chunk), BATCHES), 3, side, side), np.float32)
-            for patch, (image, box) in zip(batch, chunk):
-                patch[:] = normalise(cut_out(image, box, side))
-            for output, values in zip(outputs, self.load()[name].run(batch)):
-                output.append(values[: len(chunk)])
-        outputs, end = list(map(np.concatenate, outputs)), 0
-        for its in boxes:
-            start, end = end, end + len(its)
-            yield [output[start:end] for output in outputs]
-
-
-def chunks_of(things: list, length: int) -> Iterator[list]:
-    return (things[start : start + length] for start in range(0, len(things), length))
-
-
-def normalise(image: np.ndarray) -> np.ndarray:
-    """A BGR uint8 image as (3, h, w) float32, RGB: of the 62 faces of the development photographs these weights find
-    94% in RGB and 60% in BGR."""
-    return (image[..., ::-1].transpose(2, 0, 1).astype(np.float32) - 127.5) / 128
-
-
-def resize(image: np.ndarray, scale: float) -> np.ndarray:
-    height, width = (max(CELL, int(np.ceil(side * scale))) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-
-
-def cut(length: int) -> list:
-    """(start, length) of tiles no longer than the largest canvas that together show every cell of `length` pixels."""
-    overlap = CELL - STRIDE
-    tiles = max(1, -(-(length - overlap) // (SIDES[-1] - overlap)))
-    step = -(-(length - overlap) // tiles)
-    step += step % STRIDE
-    return [(start, min(step + overlap, length - start)) for start in range(0, length - overlap, step)]
-
-
-def round_up(length: int, ladder: tuple) -> int:
-    return next(step for step in ladder if step >= length)
+    def _look(self, name: str, images: Sequence[np.ndarray], boxes: list) -> list:
+        """The outputs (n, outputs) of R- or O-net for each image's boxes (n, 4)."""
+        net = self.load()[name]
+        outputs, waiting = [np.empty((0, net.outputs), np.float32)], 0
+        for image, its in zip(images, boxes):
+            while len(its):
+                some, its = np.split(its, [len(net.data) - waiting])
+                cut_patches(image, some, net.data[waiting : waiting + len(some)])
+                waiting += len(some)
+                if waiting == len(net.data):
+                    outputs.append(net.run(waiting))
+                    waiting = 0
+        if waiting:
+            outputs.append(net.run(waiting))
+        return np.split(np.concatenate(outputs), np.cumsum(list(map(len, boxes)))[:-1])
 
 
 def move(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Boxes (n, 4) with their corners moved by offsets (n, 4), in units of each box's width and height."""
-    size = boxes[:, 2:] - boxes[:, :2]
-    return boxes + offsets * np.tile(size, 2)
+    return boxes + offsets * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
 
 
 def make_square(boxes: np.ndarray) -> np.ndarray:
@@ -201,16 +177,38 @@ def make_square(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
-def cut_out(image: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
-    """The box of the image at (side, side, 3), the border replicated where it leaves the image."""
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = np.round(box).astype(int)
-    x2, y2 = max(x2, x1 + 1), max(y2, y1 + 1)
-    inside = image[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
-    if not inside.size:
-        return np.zeros((side, side, 3), np.uint8)
-    if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-        sides = (max(-y1, 0), max(y2 - height, 0), max(-x1, 0), max(x2 - width, 0))
-        inside = cv2.copyMakeBorder(inside, *sides, cv2.BORDER_REPLICATE)
-    shrinks = inside.shape[0] > side
-    return cv2.resize(inside, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+def choose_largest(boxes: np.ndarray, count: Optional[int]) -> np.ndarray:
+    """The indices, in the given order, of the `count` largest of boxes (n, 4); all for none."""
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return np.sort(np.argsort(-area, kind="stable")[:count])
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+def logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def _check_min_face(min_face) -> float:
+    if not isinstance(min_face, (int, float, np.number)) or not CELL <= min_face < math.inf:
+        raise UsageError(f"min_face {min_face}: MTCNN sees faces from {CELL} pixels on")
+    return float(min_face)
+
+
+def _check_thresholds(thresholds) -> tuple:
+    try:
+        numbers = tuple(map(float, thresholds))
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3 or not all(0 < number < 1 for number in numbers):
+        raise UsageError(f"thresholds {thresholds}: three numbers between 0 and 1, for P-, R- and O-net")
+    return numbers
+
+
+def _check_boxes(boxes, image: np.ndarray) -> np.ndarray:
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    if not np.isfinite(boxes).all():
+        raise UsageError("boxes: not finite: a place to look at has four numbers")
+    return boxes if image.size else boxes[:0]

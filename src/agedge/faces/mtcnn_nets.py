@@ -1,4 +1,4 @@
-"""MTCNN's three fixed networks (P, R and O) as MXNet symbols, with the weights of the installed `mtcnn` 1.0.0 wheel.
+"""MTCNN's three fixed networks (P, R and O): their layers, and their weights from the installed `mtcnn` 1.0.0 wheel.
 
 The wheel's code needs TensorFlow and is never imported: only its three weight files are read. They are joblib pickles,
 so each must have the SHA-256 pinned here before it is opened.
@@ -6,7 +6,6 @@ so each must have the SHA-256 pinned here before it is opened.
 
 import hashlib
 import io
-import os
 from importlib import metadata
 from pathlib import Path
 
@@ -59,34 +58,10 @@ def load_weights(name: str, folder=None) -> list:
     return joblib.load(io.BytesIO(content))
 
 
-def build_symbol(name: str):
-    """The network over `data` (n, 3, h, w), RGB, (x - 127.5) / 128, with the outputs of `HEADS`; score is a softmax."""
-    import mxnet as mx
-
-    x = mx.sym.Variable("data")
-    for number, (kind, *arguments) in enumerate(LAYERS[name], 1):
-        if kind == "pool":
-            kernel, rounding = arguments
-            x = mx.sym.Pooling(x, kernel=(kernel,) * 2, stride=(2, 2), pool_type="max", pooling_convention=rounding)
-            continue
-        if kind == "conv":
-            kernel, channels = arguments
-            x = mx.sym.Convolution(x, kernel=(kernel,) * 2, num_filter=channels, name=f"layer{number}")
-        else:
-            x = mx.sym.FullyConnected(x, num_hidden=arguments[0], name=f"layer{number}")
-        x = mx.sym.LeakyReLU(x, act_type="prelu", name=f"prelu{number}")
-    outputs = []
-    for head, width in HEADS[name].items():
-        if name == "pnet":
-            y = mx.sym.Convolution(x, kernel=(1, 1), num_filter=width, name=head)
-        else:
-            y = mx.sym.FullyConnected(x, num_hidden=width, name=head)
-        outputs.append(mx.sym.softmax(y, axis=1) if head == "score" else y)
-    return mx.sym.Group(outputs)
-
-
 def name_weights(name: str, arrays: list) -> dict:
-    """The wheel's arrays under the symbol's names, in MXNet's layout."""
+    """The wheel's arrays in MXNet's layout: `layerN_weight`, `layerN_bias` and `preluN_gamma`, N counting the layers
+    from 1, pools too, and `HEAD_weight` and `HEAD_bias`. They want RGB, (x - 127.5) / 128: of the 62 faces of the
+    development photographs they find 94% in RGB and 60% in BGR."""
     arrays, named = iter(arrays), {}
     for number, (kind, *_) in enumerate(LAYERS[name], 1):
         if kind == "pool":
@@ -107,35 +82,3 @@ def _to_mxnet(weight: np.ndarray) -> np.ndarray:
     if weight.shape[0] == channels * LAST_MAP**2:  # the first dense layer: (x, y, channel), as Caffe's MATLAB images
         weight = weight.reshape(LAST_MAP, LAST_MAP, channels, -1).transpose(2, 1, 0, 3).reshape(weight.shape)
     return np.ascontiguousarray(weight.T)
-
-
-class Net:
-    """One of the networks, ready to run.
-
-    MXNet keeps an executor an input shape, so callers send few shapes. `largest` is bound first and the others share
-    its memory: what the network needs stays what the largest needs.
-    """
-
-    def __init__(self, name: str, largest: tuple, folder=None):
-        os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # else a line on stderr for each executor
-        import mxnet as mx
-
-        self.symbol = build_symbol(name)
-        self.weights = {
-            key: mx.nd.array(value) for key, value in name_weights(name, load_weights(name, folder)).items()
-        }
-        self.executors = {}
-        self.first = self._bind(largest, None)
-
-    def _bind(self, shape: tuple, shared):
-        import mxnet as mx
-
-        arguments = {**self.weights, "data": mx.nd.zeros(shape)}
-        executor = self.symbol.bind(mx.cpu(), arguments, grad_req="null", shared_exec=shared)
-        self.executors[shape] = executor
-        return executor
-
-    def run(self, batch: np.ndarray) -> list:
-        """The outputs, as NumPy arrays, for a batch (n, 3, h, w) float32, RGB, (x - 127.5) / 128."""
-        executor = self.executors.get(batch.shape) or self._bind(batch.shape, self.first)
-        return [output.asnumpy() for output in executor.forward(is_train=False, data=batch)]

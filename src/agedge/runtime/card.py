@@ -34,7 +34,8 @@ class Card:
     `blobs`: what a format calls input and outputs, where it has names of its own: {"ncnn": {"data": "in0",
     "age": "out0", "p_male": "out1"}, "ncnn-fp16": {...}}.
     `training`: data, records, epochs; `terms`: of its data; `error`: what evaluate.py measured, with bands;
-    `interval`: {"level", "age": [...], "low": [...], "high": [...]}, offsets in years by predicted age.
+    `interval`: {"level", "age": [...], "low": [...], "high": [...]}, offsets in years by predicted age. `task`: what
+    the network is for; other tasks have cards of their own (`agedge.faces.essh_card`).
     """
 
     name: str
@@ -49,7 +50,28 @@ class Card:
     terms: str = ""
     error: dict = field(default_factory=dict)
     interval: dict = field(default_factory=dict)
+    task: str = "age and gender"
     folder: Optional[Path] = None
+
+    def check(self) -> None:
+        """Raises one of Python's own errors where a card is not what a runtime can go by."""
+        if self.task != type(self).task:
+            raise ValueError(f"it is for {self.task}, not for {type(self).task}")
+        self.check_input()
+        for name in ("network", "outputs", "files", "sha256", "blobs", "interval", "error", "training"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name} is no object")
+        for runtime, parts in self.files.items():
+            if set(parts) != set(FILES[runtime]) or not all(isinstance(part, str) for part in parts.values()):
+                raise ValueError(f"files of {runtime}: {', '.join(FILES[runtime])} are wanted")
+        self.age_interval(np.zeros(1))
+
+    def check_input(self) -> None:
+        """`check` of what the network is shown."""
+        size = self.input["size"]
+        if not (isinstance(size, int) and size > 0 and isinstance(self.input["name"], str)):
+            raise ValueError(f"input {self.input}")
+        fixed_inputs(self)
 
     def save(self, folder) -> None:
         """Write `folder/card.json` with the checksums of the files that it names."""
@@ -100,8 +122,8 @@ def find_card(model) -> Path:
     raise AgedgeError(f"{folder}: {'no card.json in this folder' if folder.is_dir() else 'no such model folder'}")
 
 
-def load_card(model) -> Card:
-    """Read the card of a model folder. Raises `AgedgeError` where it is missing or not a card."""
+def load_card(model, kind=Card) -> Card:
+    """Read the card of a model folder; `kind` is its class. Raises `AgedgeError` where it is missing or none of it."""
     path = find_card(model)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -109,25 +131,11 @@ def load_card(model) -> Card:
         if version != FORMAT:
             raise AgedgeError(f"{path}: card format {version}; this version reads {FORMAT}")
         crop = value.pop("crop")
-        card = Card(**value, crop=Crop.from_json(crop, path) if crop else None, folder=path.parent)
-        check_card(card)
+        card = kind(**value, crop=Crop.from_json(crop, path) if crop else None, folder=path.parent)
+        card.check()
         return card
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AgedgeError(f"{path}: not a model card: {error!r}") from error
-
-
-def check_card(card: Card) -> None:
-    """Raises one of Python's own errors where a card is not what a runtime can go by."""
-    if not (isinstance(card.input["size"], int) and card.input["size"] > 0 and isinstance(card.input["name"], str)):
-        raise ValueError(f"input {card.input}")
-    for name in ("network", "outputs", "files", "sha256", "blobs", "interval", "error", "training"):
-        if not isinstance(getattr(card, name), dict):
-            raise ValueError(f"{name} is no object")
-    for runtime, parts in card.files.items():
-        if set(parts) != set(FILES[runtime]) or not all(isinstance(part, str) for part in parts.values()):
-            raise ValueError(f"files of {runtime}: {', '.join(FILES[runtime])} are wanted")
-    fixed_inputs(card)
-    card.age_interval(np.zeros(1))
 
 
 def checksum(path: Path) -> str:

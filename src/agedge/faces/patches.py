@@ -1,0 +1,53 @@
+"""Patches of an image, and whole levels of its pyramid, in the layout of MTCNN's networks' input.
+
+The Cython twin of `_patches.pyx` serves where it was built, the one of OpenCV elsewhere; here and there they round to
+neighbouring grey levels.
+"""
+
+import logging
+
+import cv2
+import numpy as np
+
+
+def cut_patches(image: np.ndarray, boxes: np.ndarray, patches: np.ndarray) -> None:
+    """Fill patches (n, 3, rows, columns) float32, whole grey levels, with the boxes (n, 4) of an image (h, w, 3).
+
+    Corners are rounded to pixels, and a box shows at least one. The image's border is replicated where a box leaves it,
+    for as much as the image's longer side; there the box is cut off.
+    A box larger than the patch is shrunk by area, a smaller one grows by linear interpolation. The order of the
+    channels stays. Raises `ValueError` where the image has no pixels or a box is not finite.
+    """
+    if not image.size or not np.isfinite(boxes).all():
+        raise ValueError("patches: an image with pixels and finite boxes are wanted")
+    reach = max(image.shape[:2])
+    boxes = np.ascontiguousarray(np.round(np.asarray(boxes).clip(-reach, 2 * reach)), np.int64).reshape(-1, 4)
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+    if _patches is None:
+        fill_patches_numpy(image, boxes, patches)
+    else:
+        _patches.cut_patches(np.ascontiguousarray(image), boxes, patches)
+
+
+def fill_patches_numpy(image: np.ndarray, boxes: np.ndarray, patches: np.ndarray) -> None:
+    """As `cut_patches`, of boxes (n, 4) in whole pixels that are at least one pixel wide and high."""
+    rows, columns = patches.shape[2:]
+    for patch, (x1, y1, x2, y2) in zip(patches, boxes):
+        shown = _show(_show(image, y1, y2, axis=0), x1, x2, axis=1)
+        shrinks = shown.shape[0] > rows or shown.shape[1] > columns
+        small = cv2.resize(shown, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        patch[:] = small.transpose(2, 0, 1)
+
+
+def _show(image: np.ndarray, start: int, end: int, axis: int) -> np.ndarray:
+    """Pixels start..end of an axis, the border replicated."""
+    if start >= 0 and end <= image.shape[axis]:
+        return image[start:end] if axis == 0 else image[:, start:end]
+    return image.take(np.arange(start, end).clip(0, image.shape[axis] - 1), axis)
+
+
+try:
+    from agedge.faces import _patches
+except ImportError:
+    logging.getLogger(__name__).info("patches: the compiled twin is not built here; OpenCV does the work, more slowly")
+    _patches = None
