@@ -35,6 +35,24 @@ def plot_curves(log: list, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def plot_detection_curves(log: list, path: Path) -> None:
+    """The losses of a detector, and its recall, precision and average precision by epoch, from the rows of log.csv."""
+    figure, (losses, found) = new_figure(2)
+    epochs = [row["epoch"] for row in log]
+    for key in log[-1]:
+        axes = losses if key.endswith("_loss") else found if key.startswith("val_") else None
+        if axes:
+            label = key.replace("_loss", "").replace("val_", "").replace("_", " ")
+            axes.plot(epochs, [_number(row.get(key)) for row in log], label=label)
+    for axes in (losses, found):
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    losses.set_ylabel("training loss")
+    found.set_ylabel("on data.val")
+    figure.savefig(path, dpi=110)
+
+
 def _number(value) -> float:
     return np.nan if value in (None, "") else value
 

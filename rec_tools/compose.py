@@ -1,0 +1,32 @@
+"""Composed scenes as files: photographs that no camera took, with a label.txt of all their faces, to measure with."""
+
+from pathlib import Path
+from typing import Sequence
+
+import cv2
+import numpy as np
+
+from agedge.errors import AgedgeError
+from agedge.faces.annotations import Photo, read_annotations, write_annotations
+from agedge.training.scenes.stream import Scenes, find_backgrounds
+
+QUALITY = 95
+
+
+def compose(faces: Sequence[Path], backgrounds: Path, out: Path, count: int, size: int, seed: int = 0) -> list:
+    """Write `count` scenes of `size` pixels as OUT/images/NUMBER.jpg, and OUT/label.txt; returns its photographs.
+
+    `faces`: files of annotated pictures of faces. Of `backgrounds` those are used that training leaves out.
+    """
+    scenes = Scenes([read_annotations(file) for file in faces], find_backgrounds(backgrounds, True), [], size, 1.0)
+    if (out / "label.txt").exists():
+        raise AgedgeError(f"{out / 'label.txt'}: there already")
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    photos = []
+    for number in range(count):
+        image, boxes, landmarks, ignored, covers = scenes.make(np.random.default_rng((seed, number)))
+        file = out / "images" / f"{number:05d}.jpg"
+        cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        photos.append(Photo(file, boxes, landmarks, ignored, np.array(covers, np.str_)))
+    write_annotations(out / "label.txt", photos)
+    return photos

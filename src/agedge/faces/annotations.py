@@ -1,0 +1,229 @@
+"""Photographs with annotated faces: label.txt as RetinaFace has it for WIDER FACE, and annotations.json.
+
+label.txt (Deng et al., "RetinaFace", CVPR 2020): `# relative/path.jpg`, then a line a face: `x y w h`, and five times
+`x y flag` for landmarks, flag -1 where one is not known, and one more number, of the quality, which is not used. Lines
+of `x y w h` alone are faces without landmarks. Words may follow here: `ignore`, and what covers the face, as `masked`.
+"""
+
+import json
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, List, Optional
+
+import numpy as np
+
+from agedge.errors import AgedgeError
+
+POINTS = 5
+LENGTHS = (4, 4 + 3 * POINTS, 5 + 3 * POINTS)  # numbers of a face's line
+IGNORE = "ignore"
+WORD = re.compile(r"(?!(?:nan|inf|infinity)$)[a-z][a-z0-9_-]*", re.IGNORECASE)  # what follows the numbers
+NAMED = 10  # faults named one by one; the rest are counted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One image and its `n` annotated faces.
+
+    `boxes` (n, 4) float32 x1, y1, x2, y2 in pixels; `landmarks` (n, 5, 2) float32, NaN where not known, in the order
+    of `Faces`; `ignored` (n,) bool: faces that count neither as found nor as missed; `occlusion` (n,) str: words for
+    what covers a face, such as "masked", "" for nothing. All but the boxes may be left out.
+    """
+
+    file: Path
+    boxes: np.ndarray
+    landmarks: Optional[np.ndarray] = None
+    ignored: Optional[np.ndarray] = None
+    occlusion: Optional[np.ndarray] = None
+
+    def __post_init__(self):
+        boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
+        count = len(boxes)
+        landmarks = np.full((count, POINTS, 2), np.nan) if self.landmarks is None else self.landmarks
+        ignored = np.zeros(count) if self.ignored is None else self.ignored
+        occlusion = [""] * count if self.occlusion is None else self.occlusion
+        arrays = {
+            "boxes": boxes,
+            "landmarks": np.asarray(landmarks, np.float32).reshape(-1, POINTS, 2),
+            "ignored": np.asarray(ignored, bool).reshape(-1),
+            "occlusion": np.asarray(occlusion, np.str_).reshape(-1),
+        }
+        for name, array in arrays.items():
+            if len(array) != count:
+                raise ValueError(f"{self.file}: {count} boxes, {len(array)} {name}")
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "file", Path(self.file))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def read_annotations(path) -> List[Photo]:
+    """The photographs of a label.txt or, by its suffix, of an annotations.json, in the file's order.
+
+    Images lie in `images/` beside the file, or beside it, whichever holds them; whether each is there is not looked at.
+    A face whose numbers make no sense is left out, named in the log and counted. Raises `AgedgeError` that names the
+    line where the file is none of the two, or has no image.
+    """
+    path, faults = Path(path), []
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise AgedgeError(f"{path}: {error.strerror or error}") from None
+    rows = (_read_json if path.suffix.lower() == ".json" else _read_lines)(path, text, faults)
+    if not rows:
+        raise AgedgeError(f"{path}: no image in it; a label.txt names each as '# relative/path.jpg'")
+    if faults and not any(faces for _, faces in rows):
+        raise AgedgeError(f"{faults[0]}; and no other face in the file")
+    for fault in faults[:NAMED]:
+        logger.warning("%s: left out", fault)
+    if len(faults) > NAMED:
+        logger.warning("%s: %d faces left out in all", path, len(faults))
+    root = _find_root(path.parent, [name for name, _ in rows])
+    return [Photo(root / name, *_columns(faces)) for name, faces in rows]
+
+
+def write_annotations(path, photos: Iterable[Photo]) -> None:
+    """Write a label.txt from which `read_annotations` makes the same photographs again.
+
+    Paths are relative to `images/` beside the file where all lie in there, else to the file's folder; absolute for
+    images elsewhere. Raises `AgedgeError` where it cannot be written.
+    """
+    path, photos = Path(path), list(photos)
+    images = path.parent / "images"
+    root = images if images.is_dir() and all(_is_within(photo.file, images) for photo in photos) else path.parent
+    lines = []
+    for photo in photos:
+        name = os.path.relpath(photo.file, root) if _is_within(photo.file, root) else os.path.abspath(photo.file)
+        lines.append(f"# {Path(name).as_posix()}")
+        lines += map(_write_face, photo.boxes, photo.landmarks, photo.ignored, photo.occlusion)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise AgedgeError(f"{path}: {error.strerror or error}") from None
+
+
+def _read_lines(path: Path, text: str, faults: list) -> list:
+    """[(name, [face, ...])] of a label.txt; a face is (box, landmarks, ignored, occlusion)."""
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.startswith("#"):
+            rows.append((line[1:].strip(), []))
+        elif line.strip():
+            if not rows:
+                raise AgedgeError(f"{path}:{number}: a line of a face is wanted after one of an image, '# path.jpg'")
+            try:
+                rows[-1][1].append(_read_face(line))
+            except ValueError as error:
+                faults.append(f"{path}:{number}: {error}")
+    return rows
+
+
+def _read_face(line: str) -> tuple:
+    words = line.split()
+    count = next((index for index, word in enumerate(words) if WORD.fullmatch(word)), len(words))
+    if count not in LENGTHS:
+        raise ValueError(f"{count} numbers, where {', '.join(map(str, LENGTHS))} are known")
+    wrong = [word for word in words[count:] if not WORD.fullmatch(word)]
+    if wrong:
+        raise ValueError(f"'{wrong[0]}' after the numbers")
+    numbers = np.array([_read_number(word) for word in words[:count]])
+    x, y, width, height = numbers[:4]
+    landmarks = numbers[4 : 4 + 3 * POINTS].reshape(-1, 3) if count > 4 else np.full((POINTS, 3), -1.0)
+    landmarks = np.where(landmarks[:, 2:] < 0, np.nan, landmarks[:, :2])
+    tags = words[count:]
+    box = _check_box([x, y, x + width, y + height])
+    return box, landmarks, IGNORE in tags, " ".join(tag for tag in tags if tag != IGNORE)
+
+
+def _read_json(path: Path, text: str, faults: list) -> list:
+    """As `_read_lines`, of an annotations.json: [{"file", "faces": [{"box", "landmarks", "masked", "ignore"}]}]."""
+    try:
+        entries = json.loads(text)
+    except ValueError as error:
+        raise AgedgeError(f"{path}:{getattr(error, 'lineno', 1)}: not JSON ({error})") from None
+    if not isinstance(entries, list):
+        raise AgedgeError(f"{path}:1: a list of images is wanted, not {type(entries).__name__}")
+    rows = []
+    for number, entry in enumerate(entries, 1):
+        if not (isinstance(entry, dict) and isinstance(entry.get("file"), str)):
+            raise AgedgeError(f"{path}: image {number}: an object with a 'file' is wanted")
+        rows.append((entry["file"], []))
+        for place, face in enumerate(entry.get("faces") or (), 1):
+            try:
+                rows[-1][1].append(_read_entry(face))
+            except (ValueError, TypeError, KeyError) as error:
+                faults.append(f"{path}: image {number} ({entry['file']}), face {place}: {error}")
+    return rows
+
+
+def _read_entry(face: dict) -> tuple:
+    box = _check_box([_read_number(side) for side in face["box"]])
+    landmarks = np.full((POINTS, 2), np.nan)
+    if face.get("landmarks"):
+        landmarks = np.array([[_read_number(axis) for axis in point] for point in face["landmarks"]])
+        if landmarks.shape != (POINTS, 2):
+            raise ValueError(f"landmarks of the shape {landmarks.shape}, where five of x, y are wanted")
+    return box, landmarks, bool(face.get("ignore")), "masked" if face.get("masked") else ""
+
+
+def _read_number(word) -> float:
+    try:
+        number = float(word)
+    except (TypeError, ValueError):
+        raise ValueError(f"'{word}' is no number") from None
+    if not np.isfinite(number):
+        raise ValueError(f"{word} is no place in an image")
+    return number
+
+
+def _check_box(box: list) -> list:
+    if len(box) != 4:
+        raise ValueError(f"a box of {len(box)} numbers")
+    width, height = np.float32(box[2]) - np.float32(box[0]), np.float32(box[3]) - np.float32(box[1])
+    if not (width > 0 and height > 0):
+        raise ValueError(f"an empty box, {width:g} wide and {height:g} high")
+    return box
+
+
+def _columns(faces: list) -> tuple:
+    """Boxes, landmarks, ignored and occlusion of faces that `_read_face` read."""
+    return tuple(map(list, zip(*faces))) if faces else (np.empty((0, 4)),)
+
+
+def _find_root(folder: Path, names: list) -> Path:
+    """The folder that image names are relative to."""
+    roots = (folder / "images", folder)
+    for root in roots:
+        if any((root / name).is_file() for name in names):
+            return root
+    return roots[0] if roots[0].is_dir() else folder
+
+
+def _is_within(file: Path, folder: Path) -> bool:
+    return Path(os.path.abspath(folder)) in Path(os.path.abspath(file)).parents
+
+
+def _write_face(box: np.ndarray, landmarks: np.ndarray, ignored: bool, occlusion: str) -> str:
+    starts = [str(side) for side in box[:2]]
+    sides = [_write_side(start, end) for start, end in zip(starts, box[2:])]
+    points = [f"{x!s} {y!s} 0" if np.isfinite([x, y]).all() else "-1 -1 -1" for x, y in landmarks]
+    for word in occlusion.split():
+        if not WORD.fullmatch(word) or word == IGNORE:
+            raise ValueError(f"occlusion '{occlusion}': words of letters, digits, - and _ are wanted, not '{word}'")
+    return " ".join([*starts, *sides, *points, *([IGNORE] if ignored else []), *occlusion.split()])
+
+
+def _write_side(start: str, end: np.float32) -> str:
+    """The length that leads from a written start to exactly `end`, in as few digits as do."""
+    exact = float(end) - float(start)
+    short = str(np.float32(exact))
+    return short if np.float32(float(start) + float(short)) == end else repr(exact)
