@@ -67,6 +67,16 @@ def main(
         said = re.sub(r"^\S+\(\)", str(settings.network.name), str(error))
         raise UsageError(said if said.startswith("network: ") else f"network: {said}") from error
 
+    if settings.network.name in symbols.detectors():
+        if test or fin:
+            raise UsageError(f"--{'test' if test else 'fin'}: for networks of ages and genders, not for a detector")
+        from agedge.training.detection import train_detector
+        from agedge.training.finish_detector import finish_detector
+
+        folder = train_detector(built, settings, find_contexts(gpus), resume, progress=not quiet)
+        print(finish_detector(symbols.create(**settings.network), settings, folder))
+        return
+
     from agedge.training.finish import finish, retest
     from agedge.training.loop import train
 

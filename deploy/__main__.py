@@ -8,7 +8,8 @@ from typing import Optional
 import typer
 
 from agedge.cli import run_door
-from agedge.errors import AgedgeError
+from agedge.errors import AgedgeError, UsageError
+from agedge.faces.essh_card import is_detector
 
 app = typer.Typer(
     add_completion=False,
@@ -28,10 +29,10 @@ def export(
     from deploy.export import export_model
 
     exported = export_model(model, [name.strip() for name in to.split(",") if name.strip()], out)
-    print(f"{'runtime':10} {'KB':>8}  {'differs from MXNet, at most':38} files")
+    print(f"{'runtime':10} {'KB':>8}  {'differs from MXNet, at most':48} files")
     for form in exported:
         off = ", ".join(f"{name} {value.most:.1e}" for name, value in form.differences.items())
-        print(f"{form.runtime:10} {form.size / 1000:8.1f}  {off or '-':38} {' '.join(form.files)}")
+        print(f"{form.runtime:10} {form.size / 1000:8.1f}  {off or '-':48} {' '.join(form.files)}")
     print(f"wrote {out / 'card.json'}")
 
 
@@ -47,6 +48,7 @@ def check(
     """Compare ages and genders of an exported model with MXNet on real faces; fails over the gates."""
     from deploy.check import check_exported
 
+    refuse_detector(model, "this compares ages; `export` compares the forms of a detector")
     verdicts = check_exported(model, exported, data, faces, labels)
     print(f"{'runtime':10} {'faces':>6} {'age max':>9} {'age mean':>9} {'P(male) max':>11} {'flips':>5}  verdict")
     for found in verdicts:
@@ -74,6 +76,7 @@ def bench(
     repeats: int = typer.Option(200, min=1),
 ):
     """Milliseconds a face at batch 1 on one thread, by runtime."""
+    refuse_detector(model, "benchmarks/faces.py times it")
     os.environ["OMP_NUM_THREADS"] = "1"  # before anything loads MXNet
     from deploy.bench import time_runtimes
 
@@ -116,6 +119,12 @@ def import_weights(
         print(f"wrote {path}")
     if out / "card.json" not in written:
         print(f"a backbone only: train with it, pretrained={written[-1]}")
+
+
+def refuse_detector(model: str, instead: str) -> None:
+    """Raises `UsageError` for a model that answers no ages."""
+    if is_detector(model):
+        raise UsageError(f"{model}: a face detector: {instead}")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,34 @@
 """Ask a model in a process of its own: a native library that crashes on a file must not take the job along.
 
-As a program: `apart.py FOLDER RUNTIME FACES.npy OUTPUTS.npz`.
+As a program: `apart.py FOLDER RUNTIME IMAGES.npz OUTPUTS.npz`.
 """
 
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List, Sequence
 
 import numpy as np
 
 from agedge.errors import AgedgeError
+from agedge.faces.essh_card import DetectorCard, is_detector
 from agedge.runtime.card import load_card
-from agedge.runtime.model import open_model
+from agedge.runtime.model import RUNTIMES, open_model, to_network_input
 
 
 def ask_apart(folder, runtime: str, images: np.ndarray) -> Dict[str, np.ndarray]:
     """`Model.raw_outputs` of the model in `folder`. Raises `AgedgeError` with what went wrong over there."""
+    return ask_batches_apart(folder, runtime, [images])[0]
+
+
+def ask_batches_apart(folder, runtime: str, batches: Sequence[np.ndarray]) -> List[Dict[str, np.ndarray]]:
+    """`ask_apart` for batches (n, h, w, 3), which for a detector may be of any sizes: its outputs are (n, k) too."""
     with tempfile.TemporaryDirectory() as scratch:
-        faces, outputs = Path(scratch, "faces.npy"), Path(scratch, "outputs.npz")
-        np.save(faces, images)
-        command = [sys.executable, __file__, str(folder), runtime, str(faces), str(outputs)]
+        images, outputs = Path(scratch, "images.npz"), Path(scratch, "outputs.npz")
+        np.savez(images, *batches)
+        command = [sys.executable, __file__, str(folder), runtime, str(images), str(outputs)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode < 0:
             raise AgedgeError(f"{folder}: {runtime} crashed on its files (signal {-done.returncode})")
@@ -29,13 +36,25 @@ def ask_apart(folder, runtime: str, images: np.ndarray) -> Dict[str, np.ndarray]
             lines = done.stderr.strip().splitlines() or [f"{folder}: {runtime} failed, status {done.returncode}"]
             raise AgedgeError(lines[-1].replace("error: ", "", 1))
         with np.load(outputs) as found:
-            return dict(found)
+            answers: List[Dict[str, np.ndarray]] = [{} for _ in batches]
+            for key, value in found.items():
+                index, name = key.split("/", 1)
+                answers[int(index)][name] = value
+            return answers
 
 
-def answer(folder: str, runtime: str, faces: str, outputs: str) -> None:
-    """The other side of `ask_apart`."""
-    model = open_model(load_card(folder), runtime, threads=1)
-    np.savez(outputs, **model.raw_outputs(np.load(faces)))
+def answer(folder: str, runtime: str, images: str, outputs: str) -> None:
+    """The other side of `ask_batches_apart`."""
+    if is_detector(folder):
+        network = import_module(RUNTIMES[runtime]).open_network(load_card(folder, DetectorCard), runtime, 1, "cpu")
+
+        def ask(batch):
+            return network(to_network_input(batch))
+    else:
+        ask = open_model(load_card(folder), runtime, threads=1).raw_outputs
+    with np.load(images) as batches:
+        answers = [ask(batch) for batch in batches.values()]
+    np.savez(outputs, **{f"{index}/{name}": each[name] for index, each in enumerate(answers) for name in each})
 
 
 if __name__ == "__main__":

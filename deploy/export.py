@@ -1,19 +1,24 @@
-"""Ship a model: its slim MXNet graph, ONNX and ncnn in one folder with one card, each proven to say what MXNet says."""
+"""Ship a model: its slim MXNet graph, ONNX and ncnn in one folder with one card, each proven to say what MXNet says.
+
+A detector goes the same way; what is its own is in `deploy.detector`.
+"""
 
 import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Callable, Dict, List, Sequence
 
 import numpy as np
 
 from agedge.errors import AgedgeError, choices
+from agedge.faces.essh_card import is_detector
 from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import move_model
 from agedge.runtime.model import open_model
+from deploy import detector
 from deploy.apart import ask_apart
-from deploy.gates import GATES, Difference, compare_raw
+from deploy.gates import GATES, Difference, Gate, compare_raw
 from deploy.probes import draw_probes
 from deploy.slim import slim_model
 from deploy.to_ncnn import HALF, write_ncnn
@@ -43,11 +48,12 @@ def export_model(model, formats: Sequence[str], out) -> List[Exported]:
     for name in formats:
         if name not in FORMATS:
             raise choices("to", name, FORMATS)
+    finds_faces = is_detector(model)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
         stage = Path(scratch, "model")
-        card = slim_model(model, stage)
+        card = detector.slim_detector(model, stage) if finds_faces else slim_model(model, stage)
         onnx_file = stage / f"{card.name}.onnx"
         if "onnx" in formats:
             card.files["onnx"] = {"model": onnx_file.name}
@@ -63,15 +69,22 @@ def export_model(model, formats: Sequence[str], out) -> List[Exported]:
                     card, onnx_file, runtime, stage / f"{base}.param", stage / f"{base}.bin"
                 )
         card.save(stage)
-        exported = prove(card)
+        exported = prove(card, detector.ask_detector, detector.GATES) if finds_faces else prove(card)
         move_model(card, out)
     return exported
 
 
-def prove(card: Card) -> List[Exported]:
-    """Ask every form of the model about the same drawn pictures. Raises `AgedgeError` for one that is over its gate."""
+def ask_model(card: Card, runtime: str) -> Dict[str, np.ndarray]:
+    """What a form of the model says of the drawn pictures, (n, k) by output."""
     probes = draw_probes(card.input["size"])
-    ours = open_model(card, "mxnet").raw_outputs(probes)
+    return (
+        open_model(card, runtime).raw_outputs(probes) if runtime == "mxnet" else ask_apart(card.folder, runtime, probes)
+    )
+
+
+def prove(card: Card, ask: Callable = ask_model, gates: Dict[str, Gate] = GATES) -> List[Exported]:
+    """Ask every form of the model about the same drawn pictures. Raises `AgedgeError` for one that is over its gate."""
+    ours = ask(card, "mxnet")
     if all(np.ptp(value, axis=0).max() < DEAD for value in ours.values()):
         log.warning("%s: it says the same of every drawn picture, so equality proves little: run `check`", card.name)
     exported = []
@@ -79,8 +92,8 @@ def prove(card: Card) -> List[Exported]:
         names = list(files.values())
         differences = {}
         if runtime != "mxnet":
-            differences = compare_raw(ours, ask_apart(card.folder, runtime, probes))
-            fault = GATES[runtime].fault(differences)
+            differences = compare_raw(ours, ask(card, runtime))
+            fault = gates[runtime].fault(differences)
             if fault:
                 raise AgedgeError(f"{names[0]}: {runtime} does not say what MXNet says: {fault}")
         size = sum((card.folder / name).stat().st_size for name in names)

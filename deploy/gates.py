@@ -54,9 +54,13 @@ GATES = {
 
 
 def compare_raw(ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarray]) -> Dict[str, Difference]:
-    """Differences by output, from the raw outputs (n, k) of two models for the same faces."""
+    """Differences by output, from the raw outputs (n, k) of two models for the same faces; an output of another shape
+    is infinitely far."""
     differences = {}
     for name, value in ours.items():
+        if theirs[name].shape != value.shape:
+            differences[name] = Difference(np.inf, np.inf, np.inf)
+            continue
         off = np.abs(theirs[name].astype(np.float64) - value)
         beyond = np.maximum(off - ROUNDING * np.abs(value), 0)  # NaN stays NaN
         differences[name] = Difference(float(off.max()), float(off.mean()), float(beyond.max()))

@@ -198,10 +198,10 @@ def strip_weights_from_inputs(model, order: List[str]) -> None:
     model.graph.input.extend(kept)
 
 
-def name_outputs(model, outputs: Dict[str, str], widths: Dict[str, int]) -> None:
+def name_outputs(model, outputs: Dict[str, str], shapes: Dict[str, tuple]) -> None:
     """Outputs come out in an order of the exporter's and under renamed operations: give them, in ours, their names.
 
-    `outputs`: name in the graph -> name to be; `widths`: numbers a face, by the name to be.
+    `outputs`: name in the graph -> name to be; `shapes`: by the name to be, words standing for any size.
     """
     from onnx import TensorProto, helper
 
@@ -211,7 +211,7 @@ def name_outputs(model, outputs: Dict[str, str], widths: Dict[str, int]) -> None
                 names[index] = outputs.get(name, name)
     del model.graph.output[:]
     for name in outputs.values():
-        value = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", widths[name]])
+        value = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shapes[name]))
         model.graph.output.append(value)
 
 

@@ -13,6 +13,8 @@ from typing import Dict
 
 from agedge.errors import AgedgeError
 from agedge.runtime.card import Card, fixed_inputs
+from deploy.ncnn_crops import drop_crops, put_crops
+from deploy.to_onnx import SIDE
 
 HALF = {"ncnn": False, "ncnn-fp16": True}
 
@@ -23,19 +25,24 @@ def write_ncnn(card: Card, onnx_file: Path, runtime: str, param: Path, weights: 
     Returns what ncnn calls the inputs and outputs: {"data": "in0", "age": "out0", ...}. Raises `AgedgeError` where pnnx
     is missing, fails, or drops something. That the numbers are the same is for `deploy.export` to prove.
     """
-    size = card.input["size"]
+    size = card.input.get("size", SIDE)
+    any_side = "size" not in card.input
     constants = fixed_inputs(card)
     shapes = [(1, 3, size, size), *(value.shape for value in constants.values())]
     listed = ",".join("[" + ",".join(map(str, shape)) + "]" for shape in shapes)
     with tempfile.TemporaryDirectory() as scratch:
         # pnnx leaves a dozen files beside its input: they go with the folder.
-        shutil.copyfile(onnx_file, Path(scratch, "net.onnx"))
+        net = shutil.copyfile(onnx_file, Path(scratch, "net.onnx"))
+        if any_side:
+            drop_crops(net)
         words = [str(find_pnnx()), "net.onnx", f"inputshape={listed}", f"fp16={int(HALF[runtime])}"]
         done = subprocess.run(words, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         made = [Path(scratch, "net.ncnn.param"), Path(scratch, "net.ncnn.bin")]
         require_faithful(card.name, done.returncode, done.stdout)
         if not all(file.is_file() for file in made):
             raise AgedgeError(f"{card.name}: pnnx wrote no ncnn files")
+        if any_side:
+            put_crops(made[0])
         for file, target in zip(made, (param, weights)):
             shutil.copyfile(file, target)
     names = [card.input["name"], *constants]

@@ -1,4 +1,7 @@
-"""A slim MXNet model -> ONNX: opset 13, a batch of any size, input `data`, the outputs under the names in the card."""
+"""A slim MXNet model -> ONNX: opset 13, a batch of any size, input `data`, the outputs under the names in the card.
+
+A detector's images are of any height and width, too.
+"""
 
 import tempfile
 from pathlib import Path
@@ -8,6 +11,8 @@ from agedge.runtime.card import Card, fixed_inputs
 from agedge.runtime.checkpoint import INPUT, Checkpoint, output_name, read_checkpoint
 from deploy import onnx_mends as mends
 from deploy.graph import infer_shapes, read_graph, write_graph
+
+SIDE = 320  # of the image that stands for those of any size
 
 
 def write_onnx(card: Card, file: Path) -> None:
@@ -22,9 +27,9 @@ def write_onnx(card: Card, file: Path) -> None:
     constants = fixed_inputs(card)
     symbol_file = card.path("mxnet", "symbol")
     checkpoint = read_checkpoint(symbol_file, card.path("mxnet", "params"), inputs=constants)
-    size = card.input["size"]
-    inputs = {INPUT: (1, 3, size, size), **{name: value.shape for name, value in constants.items()}}
-    model = translate(checkpoint, inputs, card.name)
+    size = card.input.get("size")
+    inputs = {INPUT: (1, 3, size or SIDE, size or SIDE), **{name: value.shape for name, value in constants.items()}}
+    model = translate(checkpoint, inputs, card.name, any_side=size is None)
     try:
         model = onnxslim.slim(model)
         onnx.checker.check_model(model, full_check=True)
@@ -33,8 +38,9 @@ def write_onnx(card: Card, file: Path) -> None:
     file.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def translate(checkpoint: Checkpoint, inputs: dict, name: str):
-    """MXNet's exporter, mended: the ONNX model of a checkpoint for inputs {name: shape}, `data` being of any batch.
+def translate(checkpoint: Checkpoint, inputs: dict, name: str, any_side: bool = False):
+    """MXNet's exporter, mended: the ONNX model of a checkpoint for inputs {name: shape}, `data` being of any batch and,
+    with `any_side`, of any height and width.
 
     `name`: what errors call the model.
     """
@@ -46,7 +52,7 @@ def translate(checkpoint: Checkpoint, inputs: dict, name: str):
     heads = read_graph(checkpoint.symbol)
     known = {**{name: value.shape for name, value in checkpoint.args.items()}, **inputs}
     shapes = infer_shapes(checkpoint.symbol, known)
-    widths = {name: shapes[node.name][index][-1] for name, (node, index) in zip(names, heads)}
+    dims = {name: free(name, shapes[node.name][index], any_side) for name, (node, index) in zip(names, heads)}
 
     args = mends.write_fixed_gammas(heads, checkpoint.args)
     heads, args = mends.write_zero_biases(heads, args)
@@ -59,7 +65,7 @@ def translate(checkpoint: Checkpoint, inputs: dict, name: str):
     ranks = {name: len(found[0]) for name, found in infer_shapes(symbol, known).items()}
 
     fed = [name for name in symbol.list_inputs() if name in inputs]
-    batch_free = [("batch", *inputs[name][1:]) if name == INPUT else inputs[name] for name in fed]
+    free_inputs = [free(name, inputs[name], any_side) if name == INPUT else inputs[name] for name in fed]
     with tempfile.TemporaryDirectory() as scratch, mends.as_the_exporter_knew_it():
         raw = str(Path(scratch, "raw.onnx"))
         try:
@@ -69,7 +75,7 @@ def translate(checkpoint: Checkpoint, inputs: dict, name: str):
                 in_shapes=[inputs[name] for name in fed],
                 onnx_file_path=raw,
                 dynamic=True,
-                dynamic_input_shapes=batch_free,
+                dynamic_input_shapes=free_inputs,
             )
         except Exception as error:  # each translation has its own way of giving up
             raise AgedgeError(f"{name}: no way to ONNX: {error}") from error
@@ -77,5 +83,10 @@ def translate(checkpoint: Checkpoint, inputs: dict, name: str):
     mends.shape_prelu_slopes(model, ranks)
     mends.strip_weights_from_inputs(model, list(inputs))
     mends.require_output_nodes(model, outputs)
-    mends.name_outputs(model, outputs, widths)
+    mends.name_outputs(model, outputs, dims)
     return model
+
+
+def free(name: str, shape: tuple, any_side: bool) -> tuple:
+    """The shape of an input or output, with words for what may be of any size."""
+    return ("batch", shape[1], f"{name}_height", f"{name}_width") if any_side else ("batch", *shape[1:])

@@ -5,7 +5,7 @@
 """
 
 # Importing them registers their networks.
-from symbols import aec, agmixer, c3ae, efficientnetv2, gluoncv_zoo, mobilenet, resnet, ssrnet  # noqa: F401
-from symbols.registry import create, names
+from symbols import aec, agmixer, c3ae, efficientnetv2, essh, gluoncv_zoo, mobilenet, resnet, ssrnet  # noqa: F401
+from symbols.registry import create, detectors, names
 
-__all__ = ["create", "names"]
+__all__ = ["create", "detectors", "names"]

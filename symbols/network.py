@@ -18,6 +18,11 @@ def split_labels(F, labels):
     return [F.slice_axis(labels, axis=1, begin=index, end=index + 1) for index in range(3)]
 
 
+def fuse_norms(network, fused):
+    """Run each BatchNorm and its ReLU as one operator, or as two; see `NormRelu`."""
+    network.apply(lambda block: setattr(block, "fused", fused) if isinstance(block, NormRelu) else None)
+
+
 class FaceNet(HybridBlock):
     """A network from faces to ages, genders or both.
 
@@ -59,7 +64,7 @@ class FaceNet(HybridBlock):
 
     def fuse(self, fused=True):
         """Train with fused BatchNorm-ReLU where every context is a CPU. Call before `hybridize`."""
-        self.apply(lambda block: setattr(block, "fused", fused) if isinstance(block, NormRelu) else None)
+        fuse_norms(self, fused)
 
     def slim(self):
         """The same network, same parameters, for deployment: `decode` inside the graph, outputs named as in `answers`,

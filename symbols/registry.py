@@ -1,12 +1,19 @@
 """Networks by name: each is registered under the name of the function that builds it."""
 
 _BUILDERS = {}
+_DETECTORS = {}
 _FAMILIES = {}
 
 
 def register(build):
     """Decorator: make `build(**arguments)` known under its own name."""
     _BUILDERS[build.__name__] = build
+    return build
+
+
+def register_detector(build):
+    """As `register`, for a network that finds faces: it has other outputs, losses and data."""
+    _DETECTORS[build.__name__] = build
     return build
 
 
@@ -21,8 +28,13 @@ def register_family(family):
 
 
 def names():
-    """The registered networks, in alphabetical order; those of families are not among them."""
+    """The registered networks of ages and genders, in alphabetical order; those of families are not among them."""
     return sorted(_BUILDERS)
+
+
+def detectors():
+    """The registered networks that find faces, in alphabetical order."""
+    return sorted(_DETECTORS)
 
 
 def create(name, **arguments):
@@ -32,7 +44,8 @@ def create(name, **arguments):
     family, colon, member = name.partition(":")
     if colon and family in _FAMILIES:
         return _FAMILIES[family](member, **arguments)
-    if name not in _BUILDERS:
-        choices = [*names(), *(f"{family}:NAME" for family in sorted(_FAMILIES))]
+    build = _BUILDERS.get(name) or _DETECTORS.get(name)
+    if build is None:
+        choices = [*names(), *(f"{family}:NAME" for family in sorted(_FAMILIES)), *detectors()]
         raise ValueError(f"network: unknown '{name}'; choose one of {', '.join(choices)}")
-    return _BUILDERS[name](**arguments)
+    return build(**arguments)

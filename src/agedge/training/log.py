@@ -10,10 +10,10 @@ from agedge.evaluation.plots import plot_curves
 class RunLog:
     """A row an epoch. Resumed, it goes on after the rows up to the epoch it starts from."""
 
-    def __init__(self, folder: Path, first_epoch: int = 0):
+    def __init__(self, folder: Path, first_epoch: int = 0, plot=plot_curves):
         from tensorboardX import SummaryWriter
 
-        self.folder = folder
+        self.folder, self.plot = folder, plot
         self.path = folder / "log.csv"
         self.rows = [row for row in read_log(self.path) if row["epoch"] <= first_epoch] if first_epoch else []
         self.board = SummaryWriter(str(folder / "events"), purge_step=first_epoch + 1)
@@ -31,7 +31,7 @@ class RunLog:
             if key != "epoch" and value is not None:
                 self.board.add_scalar(key, value, row["epoch"])
         self.board.flush()
-        plot_curves(self.rows, self.folder / "curves.png")
+        self.plot(self.rows, self.folder / "curves.png")
 
     def close(self) -> None:
         self.board.close()

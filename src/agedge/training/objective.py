@@ -62,3 +62,19 @@ class Tallies:
             "age_mae": float(years_off / ages) if ages else None,
             "gender_acc": float(right / genders) if genders else None,
         }
+
+
+class DetectionObjective(HybridBlock):
+    """(images (N, 3, S, S), what each of the anchors is to say) -> loss (N,), and its three terms summed over N.
+
+    `weights`: of the terms, as the network's `loss` gives them.
+    """
+
+    def __init__(self, network, weights):
+        super().__init__(prefix="")
+        self.network, self.weights = network, weights
+
+    def hybrid_forward(self, F, data, faces, boxes, landmarks):
+        terms = self.network.loss(F, self.network(data), faces, boxes, landmarks)
+        loss = sum(weight * term for weight, term in zip(self.weights, terms))
+        return loss, F.BlockGrad(F.concat(*[F.sum(term) for term in terms], dim=0))

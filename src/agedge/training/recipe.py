@@ -23,6 +23,13 @@ DEFAULTS = {
         "labels": "auto",  # gender,age or age,gender for files of older tools
         "threads": 1,  # that decode and augment: 2,900 faces/s each, far faster than a network trains
     },
+    "scenes": {  # what a detector is trained on; data.train and data.val are then files of annotated faces
+        "size": 320,  # pixels of a side
+        "an_epoch": 4000,  # scenes
+        "backgrounds": "",  # folder of photographs without a face, for composed scenes
+        "photographs": "",  # label.txt, or a list of them: whole photographs, of which scenes are pieces
+        "composed": 0.5,  # share of composed scenes where there are photographs
+    },
     "augment": NO_AUGMENTATION,
     "optimizer": {
         "name": "adam",  # or sgd, or any other that MXNet registers
@@ -51,6 +58,7 @@ DEFAULTS = {
 
 OPEN_SECTIONS = ("network", "optimizer.lr_of")
 PATTERNS = ("fresh", "optimizer.freeze")
+FILES = ("data.", "scenes.photographs")  # of which a list may be given
 SCHEDULES = ("cosine", "steps", "inverse")
 AT_LEAST = (
     ("data", "threads", 1),
@@ -174,7 +182,7 @@ def check_type(name: str, value, default) -> None:
         fits = isinstance(value, (list, tuple)) and all(isinstance(step, (int, float)) for step in value)
         wanted = "a list of numbers, such as [40000, 70000],"
     else:
-        names = value if isinstance(value, (list, tuple)) and name.startswith("data.") else [value]
+        names = value if isinstance(value, (list, tuple)) and name.startswith(FILES) else [value]
         fits, wanted = all(isinstance(text, str) for text in names), "a text"
     if not fits:
         raise UsageError(f"{name}={value}: {wanted} is wanted")

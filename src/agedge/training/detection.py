@@ -1,0 +1,196 @@
+"""Training a face detector on scenes: the loop of `train.py` for a recipe whose network is one."""
+
+import dataclasses
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from agedge.errors import AgedgeError
+from agedge.evaluation.detection import measure_detection
+from agedge.evaluation.plots import plot_detection_curves
+from agedge.faces.anchors import STRIDES, find_candidates
+from agedge.faces.annotations import read_annotations
+from agedge.faces.boxes import nms
+from agedge.faces.detection import Faces
+from agedge.sources import read_image
+from agedge.training.checkpoint import load_checkpoint, save_checkpoint
+from agedge.training.data import find_files
+from agedge.training.log import RunLog
+from agedge.training.loop import check_same_optimizer, open_folder, optimizer_options, seed_everything
+from agedge.training.recipe import as_plain
+from agedge.training.scenes.stream import Scenes, find_backgrounds, stream_batches
+from agedge.training.schedule import learning_rate
+
+log = logging.getLogger(__name__)
+
+BOX_WEIGHT, LANDMARK_WEIGHT = 2.0, 2.0
+TERMS = ("face", "box", "landmarks")
+LEAST = 0.05  # score of a face that counts for average precision
+
+
+def train_detector(network, recipe, contexts: list, resume: bool = False, progress: bool = True) -> Path:
+    """Train a detector as the recipe says, on one MXNet context, into `recipe.run.dir`. Returns that folder.
+
+    Raises `AgedgeError` where data or weights cannot be used, and where the loss is no number any more.
+    """
+    import mxnet as mx
+    from mxnet import autograd, gluon
+
+    from agedge.training.objective import DetectionObjective
+
+    folder, context = open_folder(Path(recipe.run.dir), resume), contexts[0]
+    scenes = open_scenes(recipe)
+    held_out = [photo for file in find_files(recipe, "val") for photo in read_faces(file)]
+    size, batch_size = recipe.scenes.size, recipe.train.batch_size
+    steps_an_epoch = max(1, recipe.scenes.an_epoch // batch_size)
+    total_steps = steps_an_epoch * recipe.train.epochs
+    total_steps = min(total_steps, recipe.train.max_steps or total_steps)
+
+    # Where to start from: the run's own checkpoint, else given weights, else scratch.
+    mx.random.seed(recipe.train.seed)
+    network.initialize_for_training(contexts)
+    network(mx.nd.zeros((1, 3, size, size), ctx=context))  # MXNet learns the shapes
+    if recipe.pretrained and not resume:
+        log.info("starting with %d parameters of %s", take_body(network, recipe.pretrained, context), recipe.pretrained)
+    network.fuse(recipe.train.fuse and context.device_type == "cpu")
+    objective = DetectionObjective(network, (1.0, BOX_WEIGHT, LANDMARK_WEIGHT))
+    objective.hybridize(static_alloc=True, static_shape=True)
+    trainer = gluon.Trainer(network.collect_params(), recipe.optimizer.name, optimizer_options(recipe.optimizer))
+    rate = learning_rate(recipe.optimizer, total_steps, steps_an_epoch)
+    state = {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "seed": recipe.train.seed}
+    if resume:
+        state = load_checkpoint(folder / "last.ckpt", network, trainer, contexts)
+        check_same_optimizer(state, recipe, folder)
+        log.info("resuming after epoch %d, step %d", state["epoch"], state["step"])
+    state["optimizer"] = as_plain(recipe.optimizer)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False), encoding="utf-8")
+    history = RunLog(folder, state["epoch"], plot_detection_curves)
+    seeds = [(recipe.train.seed, step) for step in range(state["step"], total_steps)]
+    batches = stream_batches(scenes, seeds, batch_size, recipe.data.threads)
+
+    while state["step"] < total_steps:
+        epoch = state["epoch"] + 1
+        seed_everything(recipe.train.seed, epoch)
+        steps = min(steps_an_epoch, total_steps - state["step"])
+        sums, started = mx.nd.zeros(3, ctx=context), time.time()
+        bar = tqdm(range(steps), f"epoch {epoch}", leave=False, disable=None if progress else True)
+        for number in bar:
+            batch = next(batches)
+            trainer.set_learning_rate(rate(state["step"]))
+            given = [mx.nd.array(value, ctx=context, dtype="float32") for value in dataclasses.astuple(batch)]
+            with autograd.record():
+                loss, terms = objective(*given)
+            loss.backward()
+            trainer.step(batch_size)
+            state["step"] += 1
+            sums += terms
+            if number % recipe.train.log_every == 0 or number == steps - 1:
+                means = check_terms(sums / ((number + 1) * batch_size), folder, state["step"])
+                bar.set_postfix_str(", ".join(f"{name} {value:.3f}" for name, value in zip(TERMS, means)))
+        seconds = time.time() - started
+
+        # Validate, and keep the last and the best.
+        measured = validate(network, held_out, context)
+        recall, precision = measured["recall"], measured["precision"] or 0.0
+        state["epoch"], score = epoch, measured["average_precision"]
+        is_best = state["best"] is None or score > state["best"]
+        if is_best:
+            state.update(best=score, best_epoch=epoch)
+        row = {"epoch": epoch, "step": state["step"], "lr": trainer.learning_rate, "loss": float(means.sum())}
+        row.update({f"{name}_loss": float(value) for name, value in zip(TERMS, means)})
+        row.update(val_recall=recall, val_precision=precision, val_ap=score)
+        history.write({**row, "images_per_s": round(steps * batch_size / seconds, 1)})
+        for name in ("best", "last") if is_best else ("last",):
+            save_checkpoint(folder / f"{name}.ckpt", network, trainer, state)
+        log.info(
+            "epoch %d: %s; recall %.3f, precision %.3f, average precision %.3f%s; %.0f scenes/s",
+            epoch,
+            ", ".join(f"{name} {value:.3f}" for name, value in zip(TERMS, means)),
+            recall,
+            precision,
+            score,
+            " (best)" if is_best else "",
+            steps * batch_size / seconds,
+        )
+    history.close()
+    return folder
+
+
+def open_scenes(recipe) -> Scenes:
+    """What a recipe's scenes are made of. Raises `AgedgeError` where there is nothing."""
+    cutouts = [read_faces(file) for file in as_list(recipe.data.train)]
+    photographs = [photo for file in as_list(recipe.scenes.photographs) for photo in read_faces(file)]
+    if not cutouts and not photographs:
+        raise AgedgeError("data.train and scenes.photographs: no face: give files of annotated faces, label.txt")
+    backgrounds = find_backgrounds(recipe.scenes.backgrounds) if cutouts else []
+    return Scenes(cutouts, backgrounds, photographs, recipe.scenes.size, recipe.scenes.composed)
+
+
+def read_faces(file) -> list:
+    """The annotated photographs of a file. Raises `AgedgeError` where it has none with a face."""
+    photos = read_annotations(file)
+    if not any(len(photo) for photo in photos):
+        raise AgedgeError(f"{file}: no photograph with a face in it")
+    return photos
+
+
+def as_list(value) -> list:
+    return [value] if isinstance(value, str) and value else list(value)
+
+
+def take_body(network, source: str, context) -> int:
+    """Weights of the same body from another model of ours, such as models/mobilenet025; returns how many."""
+    import mxnet as mx
+
+    from agedge.runtime.card import load_card
+
+    file = load_card(source).path("mxnet", "params")
+    given = {name.split("_body_", 1)[-1]: value for name, value in mx.nd.load(str(file)).items() if "_body_" in name}
+    mine = {name.split("_body_", 1)[-1]: p for name, p in network.collect_params().items() if "_body_" in name}
+    differ = [name for name, p in mine.items() if name not in given or given[name].shape != p.shape]
+    if differ:
+        raise AgedgeError(f"{file}: not the body of this network: {differ[0]} differs")
+    for name, parameter in mine.items():
+        parameter.set_data(given[name].as_in_context(context))
+    return len(mine)
+
+
+def check_terms(sums, folder: Path, step: int) -> np.ndarray:
+    """The mean losses (3,). Raises `AgedgeError` where one is no number any more."""
+    means = sums.asnumpy()
+    if not np.isfinite(means).all():
+        raise AgedgeError(f"{folder}: the loss is {means.sum()} at step {step}; last.ckpt holds the epoch before")
+    return means
+
+
+class Watcher:
+    """A network that trains, as a detector that can be measured on whole photographs."""
+
+    def __init__(self, network, context):
+        self.network, self.context = network, context
+
+    def detect(self, image: np.ndarray) -> Faces:
+        """The faces of a BGR uint8 image (h, w, 3), of any score over LEAST."""
+        from mxnet import nd
+
+        height, width = (-(-side // STRIDES[0]) * STRIDES[0] for side in image.shape[:2])
+        data = np.zeros((1, 3, height, width), np.float32)
+        data[0, :, : image.shape[0], : image.shape[1]] = image[..., ::-1].transpose(2, 0, 1)
+        said = self.network.decode(nd, self.network(nd.array(data, ctx=self.context)))
+        maps = [output.asnumpy() for output in said]
+        boxes, scores, landmarks = find_candidates(maps, LEAST)[0]
+        kept = nms(boxes, scores, 0.3, border=1)
+        return Faces(boxes[kept], scores[kept], landmarks[kept])
+
+
+def validate(network, photos: list, context) -> dict:
+    """What `measure_detection` says of annotated photographs: recall and precision at a score of 0.5."""
+    watcher = Watcher(network, context)
+    found = [(watcher.detect(read_image(photo.file)), photo) for photo in photos]
+    measured = measure_detection(found)
+    sure = measure_detection([(faces.take(faces.scores > 0.5), photo) for faces, photo in found])
+    return {**sure, "average_precision": measured["average_precision"]}

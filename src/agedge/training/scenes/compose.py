@@ -1,0 +1,297 @@
+"""One scene: a background without faces, faces pasted into it at any size, turned, lit, covered, beside each other."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import List, Sequence
+
+import cv2
+import numpy as np
+
+from agedge.errors import AgedgeError
+from agedge.faces.annotations import Photo
+from agedge.faces.boxes import overlaps
+from agedge.sources import read_image
+from agedge.training.scenes import cover, light
+from agedge.training.scenes.cutout import Cutout, paste, similarity, soft_frame, soft_oval, turn, turn_boxes
+
+# Kinds of scenes and how many of a hundred are of each.
+KINDS = {"crowd": 20, "group": 28, "portrait": 26, "tiles": 12, "empty": 14}
+SMALLEST = 10  # pixels: a smaller face is neither face nor background
+VISIBLE = 0.45  # of a face's box: what shows less of it is neither
+COVERS = {"": 55, "mask": 26, "glasses": 6, "hand": 5, "thing": 8}
+CLOSE = 0.15  # share of a face over an earlier one from which it is put elsewhere
+COLLAGES = 0.2  # share of scenes whose background is one
+TRIES = 100  # pictures of faces that may be unreadable one after the other
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Scene:
+    """`image` (size, size, 3) BGR uint8; `boxes` (n, 4), `landmarks` (n, 5, 2) with NaN where not known, `ignored` (n,)
+    bool: neither face nor background; `covers`: what was drawn over each face, "" where nothing."""
+
+    image: np.ndarray
+    boxes: list = field(default_factory=list)
+    landmarks: list = field(default_factory=list)
+    ignored: List[bool] = field(default_factory=list)
+    covers: List[str] = field(default_factory=list)
+
+    def add(self, boxes, landmarks, ignored, covered="") -> None:
+        """Add the faces of a cut-out, the first of which was covered; what they hide of earlier ones is noticed."""
+        for box, points, neither in zip(boxes, landmarks, ignored):
+            self.hide(box)
+            self.boxes.append(box)
+            self.landmarks.append(points)
+            self.ignored.append(bool(neither))
+            self.covers.append(covered)
+            covered = ""
+
+    def hide(self, box: np.ndarray) -> None:
+        """Something now stands where `box` is: faces that it hides mostly are neither face nor background."""
+        for number, other in enumerate(self.boxes):
+            if share_within(other, box) > 1 - VISIBLE:
+                self.ignored[number] = True
+
+    def finish(self) -> tuple:
+        """Boxes cut off at the image's border, landmarks and ignored, as arrays; what lies outside is gone."""
+        size = np.array(self.image.shape[1::-1])
+        whole = np.array(self.boxes, np.float64).reshape(-1, 4)
+        boxes = np.concatenate([np.clip(whole[:, :2], 0, size - 1), np.clip(whole[:, 2:], 0, size - 1)], axis=1)
+        shown = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        share = shown / np.maximum(np.prod(whole[:, 2:] - whole[:, :2], axis=1), 1e-6)
+        ignored = np.array(self.ignored, bool) | (share < VISIBLE) | (shown < SMALLEST**2)
+        kept = share > 0.1
+        landmarks = np.array(self.landmarks, np.float64).reshape(-1, 5, 2)
+        return boxes[kept], landmarks[kept], ignored[kept], [c for c, k in zip(self.covers, kept) if k]
+
+
+def share_within(box: np.ndarray, other: np.ndarray) -> float:
+    """How much of a box another one covers, 0..1."""
+    shared = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+    return float(np.prod(np.maximum(shared, 0)) / max(np.prod(box[2:] - box[:2]), 1e-6))
+
+
+class Composer:
+    """Composes scenes of `size` pixels from sets of pictures of faces, each set as likely as another, and files of
+    backgrounds without any."""
+
+    def __init__(self, faces: Sequence[Sequence[Photo]], backgrounds: Sequence, size: int = 320):
+        self.faces, self.backgrounds, self.size = faces, backgrounds, size
+        self.decoded, self.unread = {}, set()
+
+    def compose(self, chance: np.random.Generator) -> Scene:
+        """A scene; the same for the same state of `chance`."""
+        kind = pick(chance, KINDS)
+        scene = Scene(
+            self.collage(chance) if chance.random() < COLLAGES else self.background(chance, self.size, self.size)
+        )
+        if kind == "crowd":
+            for side in self.sides(chance, int(chance.integers(4, 13)), 11, 0.16):
+                self.place(scene, side, chance)
+        elif kind == "group":
+            for side in self.sides(chance, int(chance.integers(1, 5)), 22, 0.4):
+                self.place(scene, side, chance)
+        elif kind == "portrait":
+            self.place(scene, self.sides(chance, 1, 90, 1.1)[0], chance, clear=False)
+            if chance.random() < 0.25:
+                self.place(scene, self.sides(chance, 1, 20, 0.35)[0], chance)
+        elif kind == "tiles":
+            self.lay_tiles(scene, chance)
+        if chance.random() < (0.8 if kind == "empty" else 0.3):
+            self.distract(scene, chance)
+        scene.image = light.photograph(scene.image, chance)
+        return scene
+
+    def sides(self, chance, count: int, least: float, most: float) -> np.ndarray:
+        """Sides of faces, pixels: any ratio is as likely as another, `most` being a share of the scene's size."""
+        return np.sort(np.exp(chance.uniform(*np.log([least, max(least, most * self.size)]), count)))
+
+    def background(self, chance, height: int, width: int) -> np.ndarray:
+        """(height, width, 3): a piece of one of the backgrounds, mirrored or not."""
+        image = self.read_background(chance)
+        rows, columns = image.shape[:2]
+        share = min(1, chance.uniform(0.35, 1.3))
+        high = max(8, int(share * min(rows, columns * height / width)))
+        wide = max(8, min(columns, int(high * width / height)))
+        top, left = int(chance.integers(rows - high + 1)), int(chance.integers(columns - wide + 1))
+        piece = image[top : top + high, left : left + wide]
+        if chance.random() < 0.5:
+            piece = piece[:, ::-1]
+        return cv2.resize(piece, (width, height), interpolation=cv2.INTER_LINEAR)
+
+    def collage(self, chance) -> np.ndarray:
+        """(size, size, 3): several backgrounds side by side, since they have many small things, seen small."""
+        edges = np.round(np.linspace(0, self.size, int(chance.integers(3, 6)))).astype(int)
+        sides = np.diff(edges).tolist()
+        return np.vstack([np.hstack([self.background(chance, high, wide) for wide in sides]) for high in sides])
+
+    def read_background(self, chance) -> np.ndarray:
+        """One of them, as decoded; they are few, and kept."""
+        file = self.backgrounds[chance.integers(len(self.backgrounds))]
+        if file not in self.decoded:
+            self.decoded[file] = read_image(file)
+        return self.decoded[file]
+
+    def patch(self, chance, side: int = 32) -> np.ndarray:
+        """(side, side, 3): a small piece of a background."""
+        return self.background(chance, side, side)
+
+    def cut(self, chance) -> Cutout:
+        """A face as its data set has it, mirrored half of the time, now and then lit anew."""
+        photo, image = self.read_face(chance)
+        cutout = Cutout(image, photo.boxes.astype(np.float64), photo.landmarks.astype(np.float64), photo.ignored)
+        if chance.random() < 0.5:
+            cutout = cutout.mirrored()
+        if chance.random() < 0.7:
+            cutout.image = light.light(cutout.image, chance, 0.8)
+        return cutout
+
+    def read_face(self, chance) -> tuple:
+        """A picture of a face and its annotation. One that cannot be read is told, once, and passed over; raises
+        `AgedgeError` where that goes on."""
+        for _ in range(TRIES):
+            photos = self.faces[chance.integers(len(self.faces))]
+            photo = photos[chance.integers(len(photos))]
+            if photo.file in self.unread or not len(photo.boxes):
+                continue
+            try:
+                return photo, read_image(photo.file)
+            except AgedgeError as error:
+                self.unread.add(photo.file)
+                log.warning("left out: %s", error)
+        raise AgedgeError(f"{photo.file}: like {len(self.unread)} others not to be read, or without a face")
+
+    def place(self, scene: Scene, side: float, chance, clear: bool = True) -> None:
+        """Paste a face of `side` pixels; `clear`: where no other face is."""
+        size = self.size
+        for _ in range(6):
+            # The centre may lie near the border: then a part of the face is cut off.
+            margin = chance.uniform(-0.1, 0.6) * side
+            centre = chance.uniform(min(margin, size / 2), max(size - margin, size / 2), 2)
+            box = np.concatenate([centre - side / 2, centre + side / 2])
+            if not clear or not any(share_within(box, other) > CLOSE for other in scene.boxes):
+                break
+        else:
+            return
+        cutout = self.cut(chance)
+        if chance.random() < 0.3 and side > 24:
+            cutout.image = light.blur(cutout.image, chance, cutout.side / 60)
+        degrees = chance.normal(0, 14) if chance.random() < 0.9 else chance.uniform(-75, 75)
+        cutout, scale = cutout.shrunk(side / cutout.side)
+        stretch = 1.0
+        matrix = similarity(cutout.boxes[0].reshape(2, 2).mean(axis=0), centre, scale * stretch, degrees)
+        if chance.random() < 0.6:
+            self.dress(scene, cutout, matrix, chance)
+        if chance.random() < 0.45:
+            mask = soft_oval(cutout, chance)
+            shown = slice(1)  # of the faces in the picture, the oval shows the first
+        else:
+            mask = soft_frame(cutout, chance.uniform(0, 0.25) if chance.random() < 0.85 else 0)
+            shown = slice(None)
+        paste(scene.image, cutout, mask, matrix)
+        boxes, landmarks = turn_boxes(cutout.boxes[shown], matrix), turn(cutout.landmarks[shown], matrix)
+        scene.add(boxes, landmarks, cutout.ignored[shown], self.cover(scene, boxes[0], landmarks[0], cutout, chance))
+
+    def cover(self, scene: Scene, box, landmarks, cutout: Cutout, chance) -> str:
+        """Draw something over a face, or nothing; returns what."""
+        covered = pick(chance, COVERS)
+        if not covered or not np.isfinite(landmarks).all():
+            return ""
+        frame = cover.Frame(box, landmarks)
+        if covered == "mask":
+            cover.draw_mask(scene.image, frame, chance, self.patch(chance))
+        elif covered == "glasses":
+            cover.draw_glasses(scene.image, frame, landmarks, chance)
+        elif covered == "hand":
+            cover.draw_hand(scene.image, frame, skin_of(cutout), chance)
+        else:
+            cover.draw_thing(scene.image, frame, self.patch(chance), chance)
+        return covered
+
+    def dress(self, scene: Scene, cutout: Cutout, matrix, chance) -> None:
+        """Neck and shoulders below a face, so that a face is not told by having none."""
+        (x1, y1), (x2, y2) = cutout.boxes[0].reshape(2, 2)
+        wide, high, centre = x2 - x1, y2 - y1, (x1 + x2) / 2
+        neck, broad = wide * chance.uniform(0.28, 0.4), wide * chance.uniform(0.9, 1.6)
+        chin, collar = y2 - 0.15 * high, y2 + high * chance.uniform(0.1, 0.4)
+        drop, hem = collar + high * chance.uniform(0.1, 0.35), y2 + high * chance.uniform(1.2, 3)
+        lean = chance.normal(0, 0.1) * wide
+        skin = [(-neck, chin), (neck, chin), (neck * 1.2, drop), (-neck * 1.2, drop)]
+        torso = [
+            (-neck, collar),
+            (neck, collar),
+            (broad, drop),
+            (broad * 1.05, hem),
+            (-broad * 1.05, hem),
+            (-broad, drop),
+        ]
+        for outline, colour, patch in (
+            (skin, skin_of(cutout) * chance.uniform(0.7, 1), None),
+            (torso, chance.uniform(0, 255, 3), self.patch(chance) if chance.random() < 0.6 else None),
+        ):
+            points = turn(np.array(outline) + (centre + lean, 0), matrix)
+            cover.fill(scene.image, points, cover.weave(colour, chance, patch))
+            scene.hide(np.concatenate([points.min(axis=0), points.max(axis=0)]))
+
+    def lay_tiles(self, scene: Scene, chance) -> None:
+        """Whole pictures side by side, faces with all that surrounds them, some of the tiles without a face."""
+        columns = int(chance.integers(1, 5))
+        edges = np.round(np.linspace(0, self.size, columns + 1)).astype(int)
+        for top, bottom in zip(edges, edges[1:]):
+            for left, right in zip(edges, edges[1:]):
+                if chance.random() < 0.25:
+                    continue
+                cutout = self.cut(chance)
+                scale = (right - left) / cutout.image.shape[1] * chance.uniform(1, 1.25)
+                cutout, scale = cutout.shrunk(scale)
+                matrix = similarity(
+                    np.array(cutout.image.shape[1::-1]) / 2, np.array([left + right, top + bottom]) / 2, scale, 0
+                )
+                tile = scene.image[top:bottom, left:right]
+                local = matrix - np.array([[0, 0, left], [0, 0, top]])
+                tile[:] = cv2.warpAffine(cutout.image, local, tile.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+                boxes, landmarks = turn_boxes(cutout.boxes, matrix), turn(cutout.landmarks, matrix)
+                frame = np.array([left, top, right, bottom])
+                inside = [share_within(box, frame) > 0.3 for box in boxes]
+                boxes = np.concatenate(
+                    [np.maximum(boxes[:, :2], frame[:2]), np.minimum(boxes[:, 2:], frame[2:])], axis=1
+                )
+                covered = self.cover(scene, boxes[0], landmarks[0], cutout, chance) if inside[0] else ""
+                scene.add(boxes[inside], landmarks[inside], cutout.ignored[inside], covered)
+
+    def distract(self, scene: Scene, chance) -> None:
+        """Skin without a face, things and words: ovals, shapes and letters where no face is."""
+        for _ in range(int(chance.integers(1, 5))):
+            side = float(np.exp(chance.uniform(np.log(16), np.log(0.5 * self.size))))
+            centre = chance.uniform(0, self.size, 2)
+            box = np.concatenate([centre - 0.8 * side, centre + 0.8 * side])
+            if scene.boxes and overlaps(box[None], np.array(scene.boxes)).max() > 0:
+                continue
+            if chance.random() < 0.35:
+                cover.write(scene.image, centre, side, chance)
+                continue
+            angles = np.linspace(0, 2 * np.pi, int(chance.integers(5, 9)), endpoint=False)
+            radius = side / 2 * chance.uniform(0.5, 1.1, len(angles))
+            outline = centre + radius[:, None] * np.stack(
+                [np.cos(angles), np.sin(angles) * chance.uniform(0.7, 1.5)], 1
+            )
+            colour, patch = chance.uniform(0, 255, 3), self.patch(chance)
+            if chance.random() < 0.6:
+                colour, patch = skin_of(self.cut(chance)), None
+            cover.fill(scene.image, cover.curve(outline), cover.weave(colour, chance, patch))
+
+
+def pick(chance, shares: dict) -> str:
+    """One of the names, by their shares."""
+    weights = np.array(list(shares.values()), np.float64)
+    return list(shares)[chance.choice(len(shares), p=weights / weights.sum())]
+
+
+def skin_of(cutout: Cutout) -> np.ndarray:
+    """(3,) the median colour of a face's middle."""
+    x1, y1, x2, y2 = cutout.boxes[0]
+    height, width = cutout.image.shape[:2]
+    left, right = (int(np.clip(x1 + share * (x2 - x1), 0, width - 1)) for share in (0.3, 0.7))
+    top, bottom = (int(np.clip(y1 + share * (y2 - y1), 0, height - 1)) for share in (0.45, 0.7))
+    middle = cutout.image[top : bottom + 1 : 3, left : right + 1 : 3].reshape(-1, 3)
+    return np.median(middle, axis=0) if len(middle) else np.full(3, 128.0)

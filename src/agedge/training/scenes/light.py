@@ -1,0 +1,49 @@
+"""What a camera does to a scene: exposure, colour of the light, fog, blur, noise, JPEG."""
+
+import cv2
+import numpy as np
+
+
+def light(image: np.ndarray, chance: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+    """An image (h, w, 3) uint8 under another light: brightness, contrast and colour by one table a channel."""
+    ramp = np.arange(256, dtype=np.float32) / 255
+    gamma = np.exp(chance.normal(0, 0.25 * strength))
+    gains = np.exp(chance.normal(0, 0.06 * strength, 3)) * np.exp(chance.normal(0, 0.12 * strength))
+    contrast, lift = 1 + chance.normal(0, 0.12 * strength), chance.normal(0, 0.05 * strength)
+    table = ((ramp**gamma - 0.5) * contrast + 0.5 + lift)[:, None] * gains
+    return cv2.LUT(image, np.clip(table * 255, 0, 255).astype(np.uint8)[:, None])
+
+
+def blur(image: np.ndarray, chance: np.random.Generator, most: float) -> np.ndarray:
+    """Out of focus, or moved; `most` pixels."""
+    width = chance.uniform(0.3, max(most, 0.35))
+    if chance.random() < 0.7:
+        return cv2.GaussianBlur(image, (0, 0), width)
+    length = max(2, round(2 * width))
+    kernel = np.zeros((length, length), np.float32)
+    kernel[length // 2] = 1 / length
+    turn = cv2.getRotationMatrix2D(((length - 1) / 2,) * 2, chance.uniform(0, 180), 1)
+    kernel = cv2.warpAffine(kernel, turn, (length, length))
+    return cv2.filter2D(image, -1, kernel / max(kernel.sum(), 1e-3), borderType=cv2.BORDER_REPLICATE)
+
+
+def photograph(image: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    """A composed scene as a camera would have taken it."""
+    image = light(image, chance)
+    if chance.random() < 0.16:  # dark, as a webcam at night
+        image = cv2.convertScaleAbs(image, alpha=chance.uniform(0.15, 0.5), beta=chance.uniform(0, 20))
+    elif chance.random() < 0.12:  # against the light, fogged
+        image = cv2.convertScaleAbs(image, alpha=chance.uniform(0.4, 0.8), beta=chance.uniform(40, 100))
+    if chance.random() < 0.1:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    if chance.random() < 0.2:
+        image = blur(image, chance, 1.6)
+    if chance.random() < 0.3:
+        noise = np.empty(image.shape, np.int16)
+        cv2.setRNGSeed(int(chance.integers(2**31)))  # three times as fast as NumPy's
+        cv2.randn(noise, 0, chance.uniform(2, 14))
+        image = cv2.add(image, noise, dtype=cv2.CV_8U)
+    if chance.random() < 0.5:
+        quality = int(chance.uniform(25, 92))
+        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return image

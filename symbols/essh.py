@@ -1,0 +1,229 @@
+"""ESSH, the face detector: a small body, fused feature maps, and a context head at strides 32, 16 and 8.
+
+After "SSH: Single Stage Headless Face Detector" (Najibi et al., ICCV 2017), whose VGG16 form is here too, with five
+landmarks and a top-down path over all three maps as RetinaFace has them (Deng et al., CVPR 2020).
+"""
+
+from mxnet import init
+from mxnet.gluon import HybridBlock, nn
+
+from symbols.layers import NormRelu, scale_pixels
+from symbols.mobilenet import MobileNet
+from symbols.network import fuse_norms
+from symbols.options import is_whole
+from symbols.registry import register_detector
+
+STRIDES = (32, 16, 8)  # in the order of the outputs
+ANCHORS = 2  # at every place of a map
+POINTS = 5
+KINDS = ("score", "box", "landmarks")
+OUTPUTS = tuple(f"{kind}{stride}" for stride in STRIDES for kind in KINDS)
+NEGATIVES = 3  # hard backgrounds for each face anchor, at least FEWEST an image
+FEWEST = 16
+SHARP = 3.0  # smooth L1 turns from square to straight at 1 / SHARP**2 of an anchor's side
+
+
+class MobileNetStages(HybridBlock):
+    """Scaled images -> MobileNet 0.25's maps at strides 8, 16 and 32, of 64, 128 and 256 channels."""
+
+    # Of the body's layers: a convolution and its norm for the stem, two of each for a block.
+    ENDS = (2 + 4 * 5, 2 + 4 * 11, 2 + 4 * 13)
+
+    def __init__(self, prefix):
+        super().__init__(prefix=prefix)
+        with self.name_scope():
+            self.layers = MobileNet(0.25, stem_stride=2, prefix="")
+
+    def hybrid_forward(self, F, x):
+        return _split(self.layers, self.ENDS, x)
+
+
+class VGG16Stages(HybridBlock):
+    """Scaled images -> VGG16's maps at strides 8, 16 and 32 (its fifth pooling), of 512 channels each."""
+
+    BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+    def __init__(self, prefix):
+        super().__init__(prefix=prefix)
+        ends = []
+        with self.name_scope():
+            self.layers = nn.HybridSequential(prefix="")
+            for number, (convolutions, channels) in enumerate(self.BLOCKS):
+                for _ in range(convolutions):
+                    self.layers.add(nn.Conv2D(channels, 3, padding=1, activation="relu"))
+                if number >= 3:
+                    ends.append(len(self.layers))
+                self.layers.add(nn.MaxPool2D(ceil_mode=True))
+        self.ends = (*ends, len(self.layers))
+
+    def hybrid_forward(self, F, x):
+        return _split(self.layers, self.ends, x)
+
+
+BODIES = {"mobilenet025": MobileNetStages, "vgg16": VGG16Stages}
+
+
+def _split(layers, ends, x):
+    """What comes out of a sequence after each of the numbers of layers `ends`."""
+    maps = []
+    for number, layer in enumerate(layers, 1):
+        x = layer(x)
+        if number in ends:
+            maps.append(x)
+    return tuple(maps)
+
+
+class Fusion(HybridBlock):
+    """Maps at strides 8, 16 and 32 -> maps of `width` channels at 32, 16 and 8: what a coarse map saw is added, twice
+    as large, to the next finer one, and a convolution blends them. An odd map's last row or column is cut off."""
+
+    def __init__(self, width, prefix):
+        super().__init__(prefix=prefix)
+        with self.name_scope():
+            self.lateral32, self.lateral16, self.lateral8 = (_convolution(width, 1) for _ in STRIDES)
+            self.blend16, self.blend8 = _convolution(width, 3), _convolution(width, 3)
+
+    def hybrid_forward(self, F, map8, map16, map32):
+        map32 = self.lateral32(map32)
+        map16 = self.blend16(_add_coarser(F, self.lateral16(map16), map32))
+        map8 = self.blend8(_add_coarser(F, self.lateral8(map8), map16))
+        return map32, map16, map8
+
+
+def _add_coarser(F, fine, coarse):
+    return fine + F.slice_like(F.UpSampling(coarse, scale=2, sample_type="nearest"), fine, axes=(2, 3))
+
+
+def _convolution(channels, kernel, relu=True):
+    """Convolution and BatchNorm, with a ReLU or without."""
+    layers = nn.HybridSequential(prefix="")
+    layers.add(nn.Conv2D(channels, kernel, padding=kernel // 2, use_bias=False), NormRelu() if relu else nn.BatchNorm())
+    return layers
+
+
+class ContextHead(HybridBlock):
+    """A map -> class logits, box deltas and landmark deltas: half of the features see 3x3 places, a quarter 5x5 and a
+    quarter 7x7, by small convolutions one after the other (SSH, figure 4)."""
+
+    def __init__(self, width, prefix):
+        super().__init__(prefix=prefix)
+        with self.name_scope():
+            self.near = _convolution(width // 2, 3, relu=False)
+            self.context = _convolution(width // 4, 3)
+            self.wide = _convolution(width // 4, 3, relu=False)
+            self.wider = nn.HybridSequential(prefix="")
+            self.wider.add(_convolution(width // 4, 3), _convolution(width // 4, 3, relu=False))
+            self.score = nn.Conv2D(2 * ANCHORS, 1, prefix="score_")
+            self.box = nn.Conv2D(4 * ANCHORS, 1, prefix="box_")
+            self.landmarks = nn.Conv2D(2 * POINTS * ANCHORS, 1, prefix="landmarks_")
+
+    def hybrid_forward(self, F, x):
+        context = self.context(x)
+        seen = F.concat(self.near(x), self.wide(context), self.wider(context), dim=1)
+        seen = F.Activation(seen, act_type="relu")
+        return self.score(seen), self.box(seen), self.landmarks(seen)
+
+
+class ESSH(HybridBlock):
+    """(N, 3, H, W) RGB 0..255 float32 -> nine maps: for stride 32, 16, 8 class logits (N, 4, h, w) =
+    [background a0, background a1, face a0, face a1], box deltas (N, 8, h, w) and landmark deltas (N, 20, h, w), whose
+    channel is anchor * k + j. h and w are H and W over the stride, rounded up.
+
+    `body`: "mobilenet025" or "vgg16". `width`: channels of the fused maps; those of the VGG16 form are the paper's.
+    `slim()` gives class probabilities in place of logits.
+    """
+
+    def __init__(self, body="mobilenet025", width=64):
+        if body not in BODIES:
+            raise ValueError(f"body={body}: choose one of {', '.join(BODIES)}")
+        if not (is_whole(width) and width >= 8 and width % 4 == 0):
+            raise ValueError(f"width={width}: a multiple of 4, from 8 on, is wanted")
+        super().__init__(prefix="essh_")
+        self.arguments = {"name": "essh", "body": body, "width": width}
+        with self.name_scope():
+            self.body = BODIES[body]("body_")
+            self.fusion = Fusion(width, prefix="fusion_")
+            for stride in STRIDES:
+                setattr(self, f"head{stride}", ContextHead(width, prefix=f"head{stride}_"))
+
+    def hybrid_forward(self, F, data):
+        maps = self.fusion(*self.body(scale_pixels(data)))
+        return sum((getattr(self, f"head{stride}")(each) for stride, each in zip(STRIDES, maps)), ())
+
+    def loss(self, F, outputs, faces, boxes, landmarks):
+        """Three losses (N,): softmax with hard negative mining, smooth L1 of boxes, and of landmarks.
+
+        `outputs`: nine maps. For the A anchors of all maps, in the order of `agedge.faces.anchors.lay_anchors`: `faces`
+        (N, A) 2 a face, 1 a face whose landmarks are not known, 0 background, -1 neither; `boxes` (N, A, 4) and
+        `landmarks` (N, A, 10) deltas.
+        """
+        logits = F.concat(*[F.reshape(each, shape=(0, 2, -1)) for each in outputs[0::3]], dim=2)  # (N, 2, A)
+        entropy = -F.pick(F.log_softmax(logits, axis=1), F.clip(faces, 0, 1), axis=1)  # (N, A)
+        is_face, is_background, has_landmarks = faces >= 1, faces == 0, faces == 2
+        count = F.sum(is_face, axis=1, keepdims=True)
+        hardness = F.BlockGrad(F.where(is_background, entropy, -F.ones_like(entropy)))
+        rank = F.argsort(F.argsort(hardness, axis=1, is_ascend=False), axis=1)
+        is_hard = F.broadcast_lesser(rank, F.maximum(NEGATIVES * count, FEWEST)) * is_background
+        chosen = is_face + is_hard
+        weight = 1 / F.maximum(F.sum(chosen, axis=1), 1)
+        said = F.sum(entropy * chosen, axis=1) * weight
+        terms = [said]
+        for maps, targets, mask, size in (
+            (outputs[1::3], boxes, is_face, 4),
+            (outputs[2::3], landmarks, has_landmarks, 10),
+        ):
+            deltas = F.concat(*[_by_anchor(F, each, size) for each in maps], dim=1)  # (N, A, size)
+            off = F.smooth_l1(F.broadcast_mul(deltas - targets, mask.expand_dims(2)), scalar=SHARP)
+            terms.append(F.sum(off, axis=(1, 2)) / F.maximum(F.sum(mask, axis=1), 1))
+        return tuple(terms)
+
+    def initialize_for_training(self, ctx):
+        """Fresh weights, of Glorot and Bengio."""
+        self.initialize(init.Xavier(), ctx=ctx)
+
+    def decode(self, F, outputs):
+        """The nine maps that `slim()` gives: as the network's, with class probabilities in place of logits."""
+        return tuple(_to_probability(F, each) if i % 3 == 0 else each for i, each in enumerate(outputs))
+
+    def fuse(self, fused=True):
+        """As `FaceNet.fuse`, at widths of which oneDNN is known to be able: at 8, 24, 32 and 40 it is not."""
+        fuse_norms(self, fused and self.arguments["width"] % 64 == 0)
+
+    def slim(self):
+        """The same network for deployment: outputs named as in `OUTPUTS`, probabilities in `score32`, .."""
+        self.fuse(False)
+        self.hybridize(False)
+        slim = SlimDetector(self)
+        slim.hybridize()
+        return slim
+
+
+@register_detector
+def essh(body="mobilenet025", width=64):
+    """A detector of faces and their five landmarks: 433,296 parameters with the body of MobileNet 0.25."""
+    return ESSH(body, width)
+
+
+class SlimDetector(HybridBlock):
+    """What is shipped: probabilities, not logits."""
+
+    def __init__(self, network):
+        super().__init__(prefix="")
+        self.network = network
+
+    def hybrid_forward(self, F, data):
+        maps = self.network.decode(F, self.network(data))
+        return [F.identity(value, name=name) for name, value in zip(OUTPUTS, maps)]
+
+
+def _to_probability(F, logits):
+    """(N, 4, h, w) logits -> class probabilities. A softmax of two is a sigmoid of their difference, for which every
+    format has the operations."""
+    background, face = (F.slice_axis(logits, axis=1, begin=i * ANCHORS, end=(i + 1) * ANCHORS) for i in (0, 1))
+    return F.concat(F.sigmoid(background - face), F.sigmoid(face - background), dim=1)
+
+
+def _by_anchor(F, deltas, size):
+    """(N, ANCHORS * size, h, w) -> (N, ANCHORS * h * w, size)."""
+    split = F.reshape(deltas, shape=(0, ANCHORS, size, -1))
+    return F.reshape(F.transpose(split, axes=(0, 1, 3, 2)), shape=(0, -1, size))

@@ -1,0 +1,214 @@
+"""Scenes to train a detector on: what is pasted lies where its annotation says."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from agedge.errors import AgedgeError
+from agedge.faces.annotations import Photo
+from agedge.training.scenes import cover
+from agedge.training.scenes.compose import KINDS, Composer, Scene, share_within
+from agedge.training.scenes.crop import crop_photograph
+from agedge.training.scenes.cutout import Cutout, paste, similarity, soft_frame, soft_oval, turn, turn_boxes
+from agedge.training.scenes.stream import Scenes, find_backgrounds, make_batch, stream_batches
+
+BOX = [173.0, 112.0, 353.0, 334.0]  # of the face in matplotlib's photograph, as seen in the picture
+POINTS = [(231.0, 193.0), (318.0, 196.0), (276.0, 247.0), (235.0, 282.0), (311.0, 284.0)]
+
+
+@pytest.fixture(scope="module")
+def face(tmp_path_factory):
+    """A picture of one face, as a data set has it, and its annotation."""
+    import matplotlib
+
+    whole = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"))
+    left, top = 130, 70
+    file = tmp_path_factory.mktemp("faces") / "face.jpg"
+    cv2.imwrite(str(file), whole[top:380, left:400])
+    return Photo(file, [np.array(BOX) - [left, top, left, top]], [np.array(POINTS) - [left, top]])
+
+
+@pytest.fixture(scope="module")
+def backgrounds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backgrounds")
+    for number in range(12):
+        noise = np.random.default_rng(number).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(noise, (200, 150), interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def composer(face, backgrounds):
+    return Composer([[face]], find_backgrounds(backgrounds), 160)
+
+
+def dotted() -> Cutout:
+    """A grey picture with five white dots where its landmarks are."""
+    points = np.array([(30.0, 40.0), (70.0, 42.0), (50.0, 60.0), (35.0, 80.0), (66.0, 81.0)])
+    image = np.full((120, 100, 3), 60, np.uint8)
+    for x, y in points.astype(int).tolist():
+        cv2.circle(image, (x, y), 3, (255, 255, 255), -1)
+    return Cutout(image, np.array([[20.0, 20.0, 80.0, 100.0]]), points[None], np.zeros(1, bool))
+
+
+def centres_of_dots(canvas) -> np.ndarray:
+    _, _, _, centres = cv2.connectedComponentsWithStats((canvas[..., 0] > 170).astype(np.uint8))
+    return centres[1:]
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("scale, degrees", [(1.0, 0), (2.3, 20), (0.8, -50)])
+def test_landmarks_go_where_their_pixels_go(mirror, scale, degrees):
+    cutout = dotted().mirrored() if mirror else dotted()
+    canvas = np.zeros((400, 400, 3), np.uint8)
+    matrix = similarity(np.array([50.0, 60.0]), np.array([210.0, 180.0]), scale, degrees)
+    paste(canvas, cutout, soft_frame(cutout, 0), matrix)
+    landmarks = turn(cutout.landmarks, matrix)[0]
+    dots = centres_of_dots(canvas)
+    assert len(dots) == 5
+    away = np.linalg.norm(landmarks[:, None] - dots[None], axis=2).min(axis=1)
+    assert away.max() < 0.6
+    if mirror:
+        assert landmarks[0, 0] < landmarks[1, 0] or abs(degrees) > 45  # left stays left, as seen
+
+
+def test_shrinking_takes_the_annotation_along():
+    cutout, scale = dotted().shrunk(0.2)
+    assert scale == 0.5 and cutout.image.shape[:2] == (48, 40)
+    np.testing.assert_allclose(cutout.boxes, dotted().boxes * 0.4)
+
+
+def test_a_turned_box_bounds_the_turned_ellipse():
+    quarter = similarity(np.zeros(2), np.zeros(2), 1, 90)
+    np.testing.assert_allclose(turn_boxes(np.array([[0.0, 0, 20, 40]]), quarter), [[-40, 0, 0, 20]], atol=1e-9)
+    slanted = turn_boxes(np.array([[-10.0, -10, 10, 10]]), similarity(np.zeros(2), np.zeros(2), 1, 45))
+    np.testing.assert_allclose(slanted, [[-10, -10, 10, 10]], atol=1e-9)  # a circle stays one
+
+
+def test_an_oval_shows_the_face_and_not_the_corners():
+    mask = soft_oval(dotted(), np.random.default_rng(0))
+    assert mask[60, 50] == 1 and mask[0, 0] == 0 and mask.min() >= 0 and mask.max() <= 1
+
+
+def test_pasting_outside_the_canvas_changes_nothing():
+    canvas = np.zeros((50, 50, 3), np.uint8)
+    paste(canvas, dotted(), soft_frame(dotted(), 0), similarity(np.zeros(2), np.array([500.0, 500.0]), 1, 0))
+    assert not canvas.any()
+
+
+def test_a_seed_gives_its_scene_and_another_another(composer):
+    first, again, other = (composer.compose(np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.finish()[0], again.finish()[0])
+    assert (first.image != other.image).any()
+
+
+def test_scenes_hold_what_they_say(composer):
+    counts, covers, ignored_some = [], set(), False
+    for seed in range(60):
+        scene = composer.compose(np.random.default_rng(seed))
+        boxes, landmarks, ignored, its_covers = scene.finish()
+        assert scene.image.shape == (160, 160, 3) and scene.image.dtype == np.uint8
+        assert len(boxes) == len(landmarks) == len(ignored) == len(its_covers)
+        assert (boxes[:, 2:] >= boxes[:, :2]).all() and (boxes >= 0).all() and (boxes <= 159).all()
+        counts.append(len(boxes))
+        covers |= set(its_covers)
+        ignored_some |= bool(ignored.any())
+    assert 0 in counts and max(counts) >= 4 and ignored_some
+    assert covers >= {"", "mask", "glasses", "thing"}
+    assert sum(KINDS.values()) == 100
+
+
+def test_a_face_that_another_hides_is_neither_face_nor_background():
+    scene = Scene(np.zeros((100, 100, 3), np.uint8))
+    scene.add(np.array([[10.0, 10, 40, 40]]), np.zeros((1, 5, 2)), [False])
+    scene.add(np.array([[12.0, 12, 50, 50]]), np.zeros((1, 5, 2)), [False])
+    scene.add(np.array([[90.0, 60, 140, 110]]), np.zeros((1, 5, 2)), [False])  # mostly outside
+    scene.add(np.array([[300.0, 60, 340, 110]]), np.zeros((1, 5, 2)), [False])  # wholly outside
+    boxes, _, ignored, _ = scene.finish()
+    assert ignored.tolist() == [True, False, True]
+    assert boxes[2].tolist() == [90, 60, 99, 99]
+    assert share_within(np.array([0, 0, 10, 10]), np.array([5, 0, 15, 10])) == 0.5
+
+
+@pytest.mark.parametrize("draw", ["mask", "glasses", "hand", "thing"])
+def test_covers_are_drawn_on_the_face_alone(draw, face):
+    image = cv2.imread(str(face.file))
+    before, chance = image.copy(), np.random.default_rng(1)
+    frame, patch = cover.Frame(face.boxes[0], face.landmarks[0]), np.full((32, 32, 3), 200, np.uint8)
+    if draw == "mask":
+        cover.draw_mask(image, frame, chance, patch)
+    elif draw == "glasses":
+        cover.draw_glasses(image, frame, face.landmarks[0], chance)
+    elif draw == "hand":
+        cover.draw_hand(image, frame, np.array([120.0, 140, 190]), chance)
+    else:
+        cover.draw_thing(image, frame, patch, chance)
+    changed = np.argwhere((image != before).any(axis=2))[:, ::-1]
+    assert len(changed) > 500
+    middle, size = face.boxes[0].reshape(2, 2).mean(axis=0), face.boxes[0, 2:] - face.boxes[0, :2]
+    assert (np.abs(changed - middle) < 1.3 * size).all()
+    if draw == "mask":
+        mouth = face.landmarks[0, 3:].mean(axis=0).astype(int)
+        eyes = face.landmarks[0, :2].astype(int)
+        assert (image[mouth[1], mouth[0]] != before[mouth[1], mouth[0]]).any()
+        assert all((image[y, x] == before[y, x]).all() for x, y in eyes.tolist())
+
+
+def test_a_picture_that_cannot_be_read_is_told_and_passed_over(face, backgrounds, tmp_path, caplog):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    composer = Composer([[Photo(broken, [[0, 0, 9, 9]]), face]], find_backgrounds(backgrounds), 64)
+    for seed in range(10):
+        composer.compose(np.random.default_rng(seed))
+    assert len([line for line in caplog.messages if "broken.jpg" in line]) == 1
+    with pytest.raises(AgedgeError, match=r"broken\.jpg"):
+        Composer([[Photo(broken, [[0, 0, 9, 9]])]], find_backgrounds(backgrounds), 64).read_face(
+            np.random.default_rng(0)
+        )
+
+
+def test_a_tenth_of_the_backgrounds_is_held_out(backgrounds, tmp_path):
+    used, held_out = find_backgrounds(backgrounds), find_backgrounds(backgrounds, held_out=True)
+    assert len(used) == 10 and len(held_out) == 2 and not set(used) & set(held_out)
+    with pytest.raises(AgedgeError, match="photographs without a face"):
+        find_backgrounds(tmp_path)
+    with pytest.raises(AgedgeError, match=r"scenes\.backgrounds"):
+        find_backgrounds("")
+
+
+def test_a_piece_of_a_photograph_takes_its_faces_along(tmp_path):
+    cutout = dotted()
+    cv2.imwrite(str(tmp_path / "photo.png"), cutout.image)
+    photo = Photo(tmp_path / "photo.png", cutout.boxes, cutout.landmarks)
+    kept = 0
+    for seed in range(40):
+        image, boxes, landmarks, ignored, covers = crop_photograph(photo, 128, np.random.default_rng(seed))
+        assert image.shape == (128, 128, 3) and len(boxes) == len(landmarks) == len(ignored) == len(covers)
+        kept += len(boxes)
+        assert (boxes >= 0).all() and (boxes <= 127).all()
+        inside = [p for points in landmarks for p in points if (p > 8).all() and (p < 119).all()]
+        for x, y in inside:
+            assert image[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].max() > image.mean() + 5
+    assert kept > 20
+
+
+def test_batches_are_the_same_for_any_number_of_workers(face, backgrounds):
+    scenes = Scenes([[face]], find_backgrounds(backgrounds), [], 64, 1.0)
+    seeds = [(0, step) for step in range(5)]
+    alone = list(stream_batches(scenes, seeds, 3, workers=0))
+    assert [batch.images.shape for batch in alone] == [(3, 3, 64, 64)] * 5
+    assert alone[0].images.dtype == np.uint8 and alone[0].boxes.shape == (3, 2 * (4 + 16 + 64), 4)
+    for mine, its in zip(alone, stream_batches(scenes, seeds, 3, workers=2)):
+        np.testing.assert_array_equal(mine.images, its.images)
+        np.testing.assert_array_equal(mine.faces, its.faces)
+        np.testing.assert_array_equal(mine.landmarks, its.landmarks)
+
+
+def test_photographs_and_composed_scenes_mix(face, backgrounds):
+    photographs = Scenes([], [], [face], 64, 0.5)
+    assert make_batch(photographs, (0, 0), 4).faces.max() == 2  # with landmarks
+    mixed = Scenes([[face]], find_backgrounds(backgrounds), [face], 64, 0.5)
+    assert make_batch(mixed, (0, 0), 4).images.shape == (4, 3, 64, 64)
