@@ -62,6 +62,7 @@ gpu: $(STAMP)  ## mxnet-cu112 and the CUDA 11 libraries in place of the CPU buil
 bench: $(STAMP)  ## what is timed; nothing else should be running
 	$(PY) -m benchmarks.packing
 	$(PY) -m benchmarks.training
+	$(PY) -m benchmarks.boxes
 
 clean:  ## remove .venv and what was built; data, runs and models stay
 	rm -rf $(VENV) build src/*.egg-info src/agedge/faces/_*.c src/agedge/faces/*.so

@@ -12,6 +12,7 @@ import typer
 from agedge.cli import run_door
 from agedge.draw import draw_people, save_picture
 from agedge.errors import AgedgeError, UsageError
+from agedge.faces.detection import create_detector
 from agedge.predict import COLUMNS, Predictor, to_json
 from agedge.sources import read_images
 
@@ -19,6 +20,8 @@ from agedge.sources import read_images
 def test(
     sources: Optional[List[str]] = typer.Argument(None, metavar="[IMAGE|FOLDER|VIDEO|CAMERA]...", show_default=False),
     det: str = typer.Option("0", help="Detector: 0 MTCNN, 1 ESSH."),
+    min_face: Optional[float] = typer.Option(None, metavar="PIXELS", help="Smallest face to find.", show_default=False),
+    max_faces: Optional[int] = typer.Option(None, metavar="N", help="The N largest only.", show_default=False),
     model: str = typer.Option("models/mobilenet025", metavar="DIR|PREFIX,EPOCH", help="The model to ask."),
     runtime: str = typer.Option("mxnet", metavar="mxnet|onnx|ncnn", help="What runs the model."),
     decode: str = typer.Option("", metavar="age|gender|pairs", help="What the output of PREFIX,EPOCH is, if unclear."),
@@ -32,7 +35,9 @@ def test(
     Without a picture, a photograph that comes with matplotlib is used. CAMERA is a number, 0 for the first one.
     """
     cv2.setLogLevel(0)  # OpenCV's own lines about files that it cannot read: ours name the file and the reason
-    predictor = Predictor(model, det, runtime, form=decode)
+    options = {"min_face": min_face, "max_faces": max_faces}
+    detector = create_detector(det, **{name: value for name, value in options.items() if value is not None})
+    predictor = Predictor(model, detector, runtime, form=decode)
     pictures = unread = faces = 0
     with ExitStack() as files:
         json_lines = open_output(files, json_file)

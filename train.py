@@ -10,7 +10,7 @@ import typer
 from agedge.cli import run_door
 from agedge.errors import UsageError
 from agedge.training.flags import find_contexts, flags_to_overrides
-from agedge.training.recipe import load_recipe
+from agedge.training.recipe import load_recipe, refuse_keys
 from agedge.training.threads import use_all_cores
 
 log = logging.getLogger("train")
@@ -70,16 +70,13 @@ def main(
     if settings.network.name in symbols.detectors():
         if test or fin:
             raise UsageError(f"--{'test' if test else 'fin'}: for networks of ages and genders, not for a detector")
-        from agedge.training.detection import train_detector
-        from agedge.training.finish_detector import finish_detector
+        from agedge.training.detection import train_detector as train
+        from agedge.training.finish_detector import finish_detector as finish
+    else:
+        from agedge.training.finish import finish, retest
+        from agedge.training.loop import train
 
-        folder = train_detector(built, settings, find_contexts(gpus), resume, progress=not quiet)
-        print(finish_detector(symbols.create(**settings.network), settings, folder))
-        return
-
-    from agedge.training.finish import finish, retest
-    from agedge.training.loop import train
-
+        refuse_keys(settings, ["scenes"], "ages and genders")
     if test:
         print(retest(built, settings, Path(settings.run.dir)))
         return

@@ -133,14 +133,17 @@ class Worker:
 
     def __post_init__(self):
         paths = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-        self.process = subprocess.Popen(
-            [self.python, "-m", "benchmarks.face_detectors", self.kind, self.option],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths},
-            text=True,
-        )
+        try:
+            self.process = subprocess.Popen(
+                [self.python, "-m", "benchmarks.face_detectors", self.kind, self.option],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": paths},
+                text=True,
+            )
+        except OSError as error:
+            raise AgedgeError(f"{self.kind}: {self.python}: {error.strerror}") from None
         self._read()
 
     def detect(self, file: Path, repeats: int = 1) -> tuple:

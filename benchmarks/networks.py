@@ -13,6 +13,7 @@ import typer
 
 from agedge.cli import run_door
 from agedge.errors import AgedgeError
+from benchmarks.pages import replace_table
 
 # What was published, by whoever did: age MAE in years unless it says otherwise.
 PUBLISHED = {
@@ -24,7 +25,6 @@ PUBLISHED = {
     "ssrnet": "IMDB 6.94, WIKI 6.76, MORPH2 3.16",
 }
 FORMS = {"c3ae, full": {"name": "c3ae", "full": True}}
-BEGIN, END = "<!-- table: python -m benchmarks.networks --write -->", "<!-- end of the table -->"
 HEADER = """| network | input | parameters | MXNet, MB | ncnn fp16, MB | MFLOPs | MXNet, ms | ncnn, ms | published |
 |---|---|---|---|---|---|---|---|---|"""
 
@@ -48,7 +48,7 @@ def main(
         rows.append(make_row(name, forms[name], repeats))
         print(rows[-1])
     if write:
-        replace_table(write, "\n".join([HEADER, *rows]))
+        replace_table(write, "\n".join([HEADER, *rows]), "benchmarks.networks")
 
 
 def make_row(name: str, arguments: dict, repeats: int) -> str:
@@ -78,16 +78,6 @@ def make_row(name: str, arguments: dict, repeats: int) -> str:
         f"| {name} | {network.size} | {trained:,} | {sizes['mxnet'] / 1e6:.2f} | {sizes['ncnn-fp16'] / 1e6:.2f} "
         f"| {flops / 1e6:,.1f} | {times['mxnet']:.2f} | {times['ncnn']:.2f} | {PUBLISHED.get(name, '')} |"
     )
-
-
-def replace_table(page: Path, table: str) -> None:
-    """Put the table between its two marks. Raises `AgedgeError` where the page has no such place."""
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise AgedgeError(f"{page}: no place for the table, between '{BEGIN}' and '{END}'")
-    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

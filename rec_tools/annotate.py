@@ -28,9 +28,9 @@ from agedge.faces.boxes import overlaps
 from agedge.faces.crop import TEMPLATES
 from agedge.faces.detection import Faces, choose_main
 from agedge.sources import read_image
+from agedge.workers import start_worker
 from rec_tools.folder import list_images
 from rec_tools.landmarks import get_detector
-from rec_tools.pack import start_worker
 from rec_tools.rows import Dropped
 from rec_tools.table import read_table
 

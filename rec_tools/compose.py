@@ -26,7 +26,7 @@ def compose(faces: Sequence[Path], backgrounds: Path, out: Path, count: int, siz
     for number in range(count):
         image, boxes, landmarks, ignored, covers = scenes.make(np.random.default_rng((seed, number)))
         file = out / "images" / f"{number:05d}.jpg"
-        cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        file.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
         photos.append(Photo(file, boxes, landmarks, ignored, np.array(covers, np.str_)))
     write_annotations(out / "label.txt", photos)
     return photos

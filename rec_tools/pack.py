@@ -6,22 +6,20 @@ appear under their names at the very end, one after the other, the .rec last.
 
 import hashlib
 import itertools
-import os
-import threading
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Tuple
 
-import cv2
 from tqdm import tqdm
 
 from agedge import __version__
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import Label
+from agedge.workers import start_worker
 from rec_tools.cut import BOX, CORNERS
 from rec_tools.parts import plan
 from rec_tools.preparation import Preparation
@@ -124,13 +122,6 @@ def prepare_in_order(chunks: Iterable, preparation: Preparation, folder: Path, w
         finally:
             for task, _ in waiting:
                 task.cancel()
-
-
-def start_worker() -> None:
-    """One thread a worker: the workers are the parallelism. It ends with its parent, however that ends."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    cv2.setNumThreads(1)
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def describe(report: Report, preparation: Preparation) -> dict:

@@ -20,7 +20,7 @@ KINDS = ("score", "box", "landmarks")
 OUTPUTS = tuple(f"{kind}{stride}" for stride in STRIDES for kind in KINDS)
 NEGATIVES = 3  # hard backgrounds for each face anchor, at least FEWEST an image
 FEWEST = 16
-SHARP = 3.0  # smooth L1 turns from square to straight at 1 / SHARP**2 of an anchor's side
+SHARP = 8.0  # smooth L1 turns from square to straight at 1 / SHARP**2 of an anchor's side
 
 
 class MobileNetStages(HybridBlock):

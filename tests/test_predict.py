@@ -73,6 +73,31 @@ def test_no_face_asks_no_model():
     assert model.seen == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image[..., 0],
+        lambda image: image[..., :1],
+        lambda image: np.dstack([image, image[..., 0]]),
+        lambda image: image.astype(np.uint16) * 257,
+        lambda image: image[:, ::-1].copy()[:, ::-1],
+    ],
+    ids=["grey", "grey with a channel", "BGRA", "uint16", "negative strides"],
+)
+def test_other_kinds_of_images_are_taken(change):
+    image, faces = two_faces()
+    image[:] = image[..., :1]
+    model = FakeModel()
+    people = Predictor(model, FakeDetector(faces)).predict(change(image))
+    assert [person.age for person in people] == [30, 70]
+    assert model.seen[0].dtype == np.uint8 and model.seen[0].shape == (2, 56, 56, 3)
+
+
+def test_what_is_no_image_is_refused():
+    with pytest.raises(UsageError, match="float64"):
+        Predictor(FakeModel(), FakeDetector(Faces.empty())).predict(np.zeros((9, 9, 3)))
+
+
 def test_a_card_without_a_crop_warns_and_uses_the_usual_one(caplog):
     image, faces = two_faces()
     with caplog.at_level(logging.WARNING):

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from agedge.faces.boxes import overlaps
 from agedge.faces.crop import Crop
 from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import Checkpoint, save_checkpoint
@@ -47,6 +49,12 @@ def run(*arguments, folder=ROOT) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
+def find_photograph() -> Path:
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
 def test_without_a_picture_it_uses_the_sample_photograph(model, tmp_path):
     done = run("--model", model, "--json", tmp_path / "a" / "f.jsonl", "--save", tmp_path / "pictures")
     assert done.returncode == 0, done.stderr
@@ -61,11 +69,9 @@ def test_without_a_picture_it_uses_the_sample_photograph(model, tmp_path):
 
 
 def test_a_folder_with_bad_files_is_done_and_they_are_named(model, tmp_path):
-    import matplotlib
-
     photos = tmp_path / "photos"
     photos.mkdir()
-    shutil.copy(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg", photos / "b.jpg")
+    shutil.copy(find_photograph(), photos / "b.jpg")
     shutil.copy(photos / "b.jpg", tmp_path / "b.jpg")
     (photos / "a.jpg").write_text("not an image")
     (photos / "c.jpg").write_bytes((photos / "b.jpg").read_bytes()[:20000])
@@ -97,10 +103,48 @@ def test_nothing_readable_is_exit_status_1(model, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
 
 
+def test_the_other_detector_finds_the_face_too(model, tmp_path):
+    if not (ROOT / "ssh_model" / "essh-symbol.json").is_file():
+        pytest.skip("ssh_model holds no checkpoint")
+    done = run("--det", "1", "--model", model, "--json", tmp_path / "f.jsonl")
+    assert done.returncode == 0, done.stderr
+    (line,) = map(json.loads, (tmp_path / "f.jsonl").read_text().splitlines())
+    (face,) = line["faces"]
+    np.testing.assert_allclose(face["box"], [173, 112, 353, 334], atol=30)  # as seen in the picture
+
+
+def test_a_detector_without_its_weights_is_one_line(model, tmp_path):
+    done = run("--det", "1", "--model", model, find_photograph(), folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1 and "essh-symbol.json: missing" in done.stderr
+
+
+@pytest.mark.parametrize("det", ["0", "1"])
+def test_a_photograph_however_it_is_turned_by_its_exif(det, model, tmp_path):
+    """Orientations 1 to 8 of EXIF 2.32, 4.6.4: files whose pixels are stored turned or mirrored, and which say so."""
+    if det == "1" and not (ROOT / "ssh_model" / "essh-symbol.json").is_file():
+        pytest.skip("ssh_model holds no checkpoint")
+    upright = cv2.imread(str(find_photograph()))
+    for orientation in range(1, 9):
+        stored = upright.transpose(1, 0, 2) if orientation >= 5 else upright
+        stored = stored[:, ::-1] if orientation in (2, 3, 7, 8) else stored
+        stored = stored[::-1] if orientation in (3, 4, 6, 7) else stored
+        _, jpeg = cv2.imencode(".jpg", stored)
+        entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+        exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+        marker = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+        (tmp_path / f"{orientation}.jpg").write_bytes(jpeg.tobytes()[:2] + marker + jpeg.tobytes()[2:])
+    done = run(tmp_path, "--det", det, "--model", model, "--json", tmp_path / "f.jsonl")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "f.jsonl").read_text().splitlines()]
+    assert [(line["width"], line["height"], len(line["faces"])) for line in lines] == [(512, 600, 1)] * 8
+    boxes = np.array([line["faces"][0]["box"] for line in lines])
+    assert overlaps(boxes, boxes[:1]).min() > 0.75, boxes  # JPEG does not give back quite the same pixels
+
+
 @pytest.mark.parametrize(
     "arguments, status, said",
     [
-        (["--det", "1"], 1, "essh-symbol.json: missing"),
         (["--det", "7"], 2, "0 (mtcnn), 1 (essh)"),
         (["--model", "no/such/model"], 1, "no such model folder"),
         (["--runtime", "abacus"], 2, "runtime: unknown 'abacus'"),

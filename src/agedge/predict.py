@@ -8,7 +8,7 @@ import numpy as np
 
 from agedge.faces.align import align_faces
 from agedge.faces.crop import Crop
-from agedge.faces.detection import Detector, create_detector
+from agedge.faces.detection import Detector, check_image, create_detector
 from agedge.runtime.outputs import group_bounds
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -87,7 +87,9 @@ class Predictor:
         self.crop = choose_crop(model.card)
 
     def predict(self, image: np.ndarray) -> List[Person]:
-        """Everyone in a BGR uint8 image (h, w, 3), best score first; [] where no face is found."""
+        """Everyone in a BGR uint8 image (h, w, 3), or in what else `check_image` takes; best score first, [] where no
+        face is found."""
+        image = check_image(image)
         faces = self.detector.detect(image)
         if not len(faces):
             return []

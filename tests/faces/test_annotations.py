@@ -66,7 +66,8 @@ def test_images_lie_in_images_or_beside_the_file(tmp_path, where, given_as):
         ("10 10 inf 3", "inf is no place"),
         ("10 10 5", "3 numbers"),
         ("10 10 5 5 1 2", "6 numbers"),
-        ("1e30 10 5 5", "an empty box"),
+        ("1e30 10 5 5", "1e30 is no place in an image"),
+        ("999999 10 0.001 5", "an empty box"),
         ("1 2 3 4 masked 5", "'5' after the numbers"),
     ],
 )

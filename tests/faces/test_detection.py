@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.detection import Faces, create_detector, detect_padded, main_face
+from agedge.faces.detection import Faces, check_image, create_detector, detect_padded, main_face
 
 
 class Fake:
@@ -41,7 +41,7 @@ def test_kind_0_is_mtcnn(kind):
 
 @pytest.mark.parametrize("kind", [1, "1", "essh"])
 def test_kind_1_says_what_is_missing(kind, tmp_path):
-    with pytest.raises(AgedgeError, match=r"essh-symbol\.json: missing.*not shipped yet; use --det 0"):
+    with pytest.raises(AgedgeError, match=r"essh-symbol\.json: missing"):
         create_detector(kind, folder=tmp_path)
 
 
@@ -74,3 +74,43 @@ def test_padding_replicates_the_border():
 
     faces = detect_padded(Look(), np.full((8, 8, 3), (1, 2, 3), np.uint8), share=1)
     assert faces.boxes.tolist() == [[2, 2, 12, 12]]
+
+
+def test_an_image_of_the_usual_kind_is_not_copied():
+    image = np.zeros((4, 5, 3), np.uint8)
+    assert check_image(image) is image
+    view = image[:, ::-1]
+    assert check_image(view) is view
+
+
+def test_other_kinds_of_images_become_the_usual_one():
+    grey = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    colour = np.dstack([grey, grey + 1, grey + 2])
+    wanted = np.dstack([grey] * 3)
+    for image in (grey, grey[..., None], grey.astype(np.uint16) * 256 + 255, np.asfortranarray(grey)):
+        np.testing.assert_array_equal(check_image(image), wanted)
+    for image in (np.dstack([colour, grey]), np.dstack([colour, grey]).astype(np.uint16) << 8):
+        np.testing.assert_array_equal(check_image(image), colour)
+        np.testing.assert_array_equal(check_image(image[::-1, ::-1]), colour[::-1, ::-1])
+    for kind in (np.zeros((0, 0, 3), np.uint8), np.zeros((0, 7), np.uint16), np.zeros(0)):
+        assert check_image(kind).shape == (0, 0, 3) and check_image(kind).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "image, found",
+    [
+        (None, "NoneType"),
+        ([[1, 2]], "list"),
+        (np.ones((4, 4, 3)), r"float64 \(4, 4, 3\)"),
+        (np.ones((4, 4), bool), "bool"),
+    ]
+    + [(np.ones(shape, np.uint8), "uint8") for shape in ((9,), (4, 4, 2), (4, 4, 5), (1, 4, 4, 3), ())]
+    + [(np.ones((4, 4, 3), np.int32), "int32")],
+)
+def test_what_is_no_image_is_answered_with_what_is_wanted(image, found):
+    with pytest.raises(UsageError, match=rf"uint8 or uint16, \(h, w, 3\) BGR.* is wanted; this is .*{found}"):
+        check_image(image)
+
+
+def test_nothing_padded_is_still_nothing():
+    assert len(detect_padded(Fake(), np.zeros((0, 4, 3), np.uint8))) == 0

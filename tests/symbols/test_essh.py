@@ -132,13 +132,13 @@ def losses(outputs, *targets):
 def test_the_loss_of_a_case_worked_out_by_hand():
     outputs = make_outputs(32)  # maps of 1, 2 and 4 places: 2 + 8 + 32 anchors
     outputs[0][0, :, 0, 0] = [1, 0, -1, 0]  # the first anchor says background by 2
-    outputs[1][0, :4, 0, 0] = [0.5, 0.5, 0.6, 2.5]  # of its targets of 0.5: off by 0, 0, 0.1 and 2
+    outputs[1][0, :4, 0, 0] = [0.5, 0.5, 0.51, 2.5]  # of its targets of 0.5: off by 0, 0, 0.01 and 2
     said, box, landmarks = losses(outputs, *make_targets(1, 32, [(0, 0, 2)]))
     # One face, and FEWEST backgrounds at log 2 each.
     assert said == pytest.approx((np.log1p(np.exp(2)) + FEWEST * np.log(2)) / (1 + FEWEST), rel=1e-5)
-    # Smooth L1 that is straight from 1/9 on: 9/2 x^2 and x - 1/18.
-    assert box == pytest.approx(4.5 * 0.1**2 + 2 - 1 / 18, rel=1e-5)
-    assert landmarks == pytest.approx(10 * (0.5 - 1 / 18), rel=1e-5)
+    # Smooth L1 that is straight from 1/64 on: 32 x^2 and x - 1/128.
+    assert box == pytest.approx(32 * 0.01**2 + 2 - 1 / 128, rel=1e-5)
+    assert landmarks == pytest.approx(10 * (0.5 - 1 / 128), rel=1e-5)
 
 
 def test_the_hardest_backgrounds_are_learnt_from_three_for_each_face():

@@ -1,6 +1,7 @@
 """A detector trained through the door: on composed scenes and on photographs, stopped and gone on with."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +11,17 @@ import numpy as np
 import pytest
 
 import symbols
-from agedge.errors import AgedgeError
-from agedge.faces.annotations import Photo, write_annotations
+from agedge.errors import AgedgeError, UsageError
+from agedge.faces.annotations import Photo, read_annotations, write_annotations
 from agedge.training.checkpoint import load_checkpoint
-from agedge.training.detection import take_body, train_detector, validate
+from agedge.training.detection import Watcher, train_detector, validate
 from agedge.training.finish_detector import finish_detector
-from agedge.training.recipe import load_recipe
+from agedge.training.pretrained import load_pretrained_detector
+from agedge.training.recipe import load_recipe, refuse_keys
 from rec_tools.compose import compose
 
 ROOT = Path(__file__).resolve().parents[2]
+VALIDATED = ("recall", "precision", "average_precision")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def data(tmp_path_factory):
     for number in range(11):
         stripes = np.tile(np.arange(96, dtype=np.uint8) * (number + 1), (96, 1))
         cv2.imwrite(str(folder / "backgrounds" / f"{number}.png"), cv2.cvtColor(stripes, cv2.COLOR_GRAY2BGR))
-    compose([folder / "faces.txt"], folder / "backgrounds", folder / "val", count=20, size=96)
+    compose([folder / "faces.txt"], folder / "backgrounds", folder / "val", count=8, size=96)
     return folder
 
 
@@ -87,13 +90,13 @@ def test_a_run_leaves_a_model_its_card_and_its_figures(data, tmp_path):
     card = json.loads((folder / "model" / "card.json").read_text())
     assert card["task"] == "detection" and card["training"]["scenes"] in (16, 32)  # the best epoch
     report = json.loads((folder / "report.json").read_text())
-    assert report["photos"] == 20 and {row["tag"] for row in report["occlusion"]} >= {"none"}
+    assert report["photos"] == 8 and {row["tag"] for row in report["occlusion"]} >= {"none"}
     assert "recall by pixels" in said and str(folder / "model") in said
     assert {"essh-symbol.json", "essh-0000.params"} <= {path.name for path in (folder / "model").iterdir()}
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(data, tmp_path):
-    whole, parted = recipe_of(data, tmp_path / "whole"), recipe_of(data, tmp_path / "parted")
+    whole, parted = (recipe_of(data, tmp_path / name, "scenes.an_epoch=8") for name in ("whole", "parted"))
     train(whole)
     # The schedule is that of two epochs; it is stopped after one.
     with pytest.MonkeyPatch.context() as patch:
@@ -118,27 +121,74 @@ def stop_after(epochs: int):
     return watch
 
 
-def test_the_loss_falls(data, tmp_path):
-    recipe = recipe_of(data, tmp_path / "run", "train.epochs=6", "optimizer.lr=0.01")
-    folder = train(recipe)
+def test_the_loss_falls_and_patience_ends_a_run(data, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr("agedge.training.detection.validate", lambda *_: dict.fromkeys(VALIDATED, 0.5))
+    overrides = ("train.epochs=9", "optimizer.lr=0.01", "train.patience=3", "optimizer.freeze=[body.*]")
+    folder = train(recipe_of(data, tmp_path / "run", *overrides))
     losses = [float(row.split(",")[3]) for row in (folder / "log.csv").read_text().splitlines()[1:]]
-    assert losses[-1] < 0.7 * losses[0]
+    assert len(losses) == 4 and losses[-1] < 0.7 * losses[0]
+    assert "parameters are frozen" in caplog.text and "stopped: no better than epoch 1 for 3 epochs" in caplog.text
 
 
-def test_a_body_of_another_model_is_taken_or_refused(data, tmp_path):
+def test_a_finished_run_resumed_goes_on_only_as_asked(data, tmp_path):
+    recipe = recipe_of(data, tmp_path / "run", "train.epochs=1", "scenes.an_epoch=4")
+    folder = train(recipe)
+    before = (folder / "log.csv").read_text()
+    assert train(recipe, resume=True) == folder and (folder / "log.csv").read_text() == before
+    larger = recipe_of(data, tmp_path / "run", "train.epochs=2", "scenes.an_epoch=4", "scenes.size=100")
+    train(larger, resume=True)
+    assert len((folder / "log.csv").read_text().splitlines()) == 3
+
+
+def shaped(**arguments):
     import mxnet as mx
 
-    network = symbols.create("essh")
+    network = symbols.create("essh", **arguments)
     network.initialize_for_training(mx.cpu())
     network(mx.nd.zeros((1, 3, 64, 64)))
+    return network
+
+
+def test_a_body_of_another_model_is_taken_or_refused():
+    import mxnet as mx
+
+    network = shaped()
     before = network.body.layers[0].weight.data().asnumpy().copy()
-    assert take_body(network, str(ROOT / "models" / "mobilenet025"), mx.cpu()) == 135
-    assert (network.body.layers[0].weight.data().asnumpy() != before).any()
-    other = symbols.create("essh", body="vgg16", width=8)
-    other.initialize_for_training(mx.cpu())
-    other(mx.nd.zeros((1, 3, 64, 64)))
-    with pytest.raises(AgedgeError, match="not the body of this network"):
-        take_body(other, str(ROOT / "models" / "mobilenet025"), mx.cpu())
+    model = ROOT / "models" / "mobilenet025"
+    for source in (str(model), f"{model / 'mobilenet025'},0"):
+        started = load_pretrained_detector(network, source, mx.cpu())
+        assert not any(name.startswith("body.") for name in started.fresh) and "head32.score.weight" in started.fresh
+        assert (network.body.layers[0].weight.data().asnumpy() != before).any()
+    with pytest.raises(AgedgeError, match="mobilenet025-0000.params: not the body of this network: body.layers.0"):
+        load_pretrained_detector(shaped(body="vgg16", width=8), str(model), mx.cpu())
+
+
+def test_a_detector_starts_from_a_detector_however_it_is_named(data, tmp_path):
+    import mxnet as mx
+
+    recipe = recipe_of(data, tmp_path / "run", "train.epochs=1", "scenes.an_epoch=4")
+    folder = train(recipe)
+    finish_detector(symbols.create(**recipe.network), recipe, folder)
+    wanted = parameters(folder, recipe)
+    for source in (folder, folder / "model", f"{folder / 'model' / 'essh'},0"):
+        network = shaped(width=8)
+        assert not load_pretrained_detector(network, str(source), mx.cpu()).fresh
+        for name, parameter in network._collect_params_with_prefix().items():
+            np.testing.assert_allclose(parameter.data().asnumpy(), wanted[name], rtol=2e-3, atol=1e-6)
+    kept = load_pretrained_detector(shaped(width=8), str(folder), mx.cpu(), ["head*"]).fresh
+    assert kept and all(name.startswith("head") for name in kept)
+    with pytest.raises(AgedgeError, match="of another network"):
+        load_pretrained_detector(shaped(width=16), str(folder / "model"), mx.cpu())
+    with pytest.raises(AgedgeError, match="nowhere: no such model folder"):
+        load_pretrained_detector(network, "nowhere", mx.cpu())
+    with pytest.raises(AgedgeError, match="not a parameter file"):
+        load_pretrained_detector(network, f"{write_text(tmp_path / 'x.params')}", mx.cpu())
+
+
+def write_text(file: Path) -> Path:
+    file.write_text("no parameters")
+    return file
 
 
 @pytest.mark.parametrize(
@@ -146,14 +196,81 @@ def test_a_body_of_another_model_is_taken_or_refused(data, tmp_path):
     [
         (["data.train=[]"], "no face: give files of annotated faces"),
         (["data.val=[]"], "data.val: not given"),
-        (["scenes.backgrounds=nowhere"], "nowhere: a folder of photographs without a face is wanted"),
+        (["scenes.backgrounds=nowhere"], "nowhere: no images in it"),
         (["scenes.backgrounds=''"], "scenes.backgrounds: a folder of photographs"),
         (["data.train=nowhere.txt"], "nowhere.txt"),
+        (["data.train=x.rec"], "x.rec"),
+        (["augment.mirror=0.5"], "augment.mirror=0.5: does nothing for a network that finds faces"),
+        (["data.test=x.txt"], "data.test=x.txt: does nothing"),
+        (["fresh=[age.*]"], "fresh: 'age.*' matches no parameter"),
     ],
 )
 def test_what_is_missing_is_named(data, tmp_path, overrides, said):
     with pytest.raises(AgedgeError, match=said):
         train(recipe_of(data, tmp_path / "run", *overrides))
+
+
+@pytest.mark.parametrize(
+    "override, said",
+    [
+        ("scenes.size=0", "scenes.size=0: a number of at least 64"),
+        ("scenes.size=96.5", "scenes.size=96.5: a whole number"),
+        ("scenes.an_epoch=0", "scenes.an_epoch=0: a number of at least 1"),
+        ("scenes.composed=-0.1", "scenes.composed=-0.1: a number of at least 0"),
+        ("scenes.composed=1.5", "scenes.composed=1.5: a share from 0 to 1"),
+        ("scenes.composed=.nan", "scenes.composed=nan"),
+    ],
+)
+def test_scenes_that_cannot_be_are_refused(override, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        load_recipe(None, [override])
+
+
+def test_a_network_of_ages_takes_no_scenes():
+    refuse_keys(load_recipe(None), ["scenes"], "ages and genders")
+    with pytest.raises(UsageError, match="scenes.size=96: does nothing for a network that finds ages"):
+        refuse_keys(load_recipe(None, ["scenes.size=96"]), ["scenes"], "ages and genders")
+
+
+def test_a_detector_trains_on_one_device(data, tmp_path):
+    import mxnet as mx
+
+    recipe = recipe_of(data, tmp_path / "run")
+    with pytest.raises(UsageError, match="--gpus: 2 devices, where a detector trains on one"):
+        train_detector(symbols.create(**recipe.network), recipe, [mx.cpu(0), mx.cpu(1)])
+
+
+def test_an_image_of_data_val_that_is_missing_is_named_before_training(data, tmp_path):
+    photos = read_annotations(data / "val" / "label.txt")
+    file = tmp_path / "label.txt"
+    write_annotations(file, [*photos, Photo(tmp_path / "a.jpg", [[0, 0, 9, 9]]), Photo(tmp_path / "b.jpg", [])])
+    recipe = recipe_of(data, tmp_path / "run", f"data.val={file}")
+    with pytest.raises(AgedgeError, match=r"a\.jpg: no such image; data\.val names it, and 1 more"):
+        train(recipe)
+    write_annotations(file, [Photo(photo.file, photo.boxes, ignored=[True] * len(photo)) for photo in photos])
+    with pytest.raises(AgedgeError, match=r"data\.val: every face in it is to be ignored"):
+        train(recipe)
+
+
+def test_an_image_of_data_val_that_goes_meanwhile_is_told(data, caplog):
+    import mxnet as mx
+
+    photos, network = read_annotations(data / "val" / "label.txt"), shaped(width=8)
+    measured = validate(network, [*photos, Photo("gone.jpg", [[0, 0, 9, 9]])], mx.cpu())
+    assert measured["photos"] == len(photos) and "gone.jpg" in caplog.text
+    with pytest.raises(AgedgeError, match=r"data\.val: no face"):
+        validate(network, [Photo("gone.jpg", [[0, 0, 9, 9]])], mx.cpu())
+
+
+def test_a_large_photograph_is_measured_shrunk():
+    import mxnet as mx
+
+    found = Watcher(shaped(width=8), mx.cpu())
+    seen = []
+    forward, found.network = found.network, lambda data: seen.append(data.shape) or forward(data)
+    found.network.decode = forward.decode
+    faces = found.detect(np.zeros((400, 2560, 3), np.uint8))
+    assert seen == [(1, 3, 224, 1280)] and faces.boxes.shape[1:] == (4,)
 
 
 def test_scenes_are_not_written_over(data):
@@ -176,7 +293,7 @@ def test_the_door_trains_a_detector(data, tmp_path):
     recipe.write_text(
         f"network: {{name: essh, width: 8}}\n"
         f"data: {{train: {data / 'faces.txt'}, val: {data / 'val' / 'label.txt'}, threads: 1}}\n"
-        f"scenes: {{size: 64, an_epoch: 8, backgrounds: {data / 'backgrounds'}}}\n"
+        f"scenes: {{size: 64, an_epoch: 4, backgrounds: {data / 'backgrounds'}}}\n"
         f"train: {{epochs: 1, batch_size: 4}}\n"
         f"run: {{dir: {tmp_path / 'run'}}}\n"
     )
@@ -184,8 +301,12 @@ def test_the_door_trains_a_detector(data, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"model: {tmp_path / 'run' / 'model'}" in done.stdout
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 1 and "holds a run already" in again.stderr
-    for flag in ("--test", "--fin"):
-        refused = subprocess.run([*command, flag], cwd=ROOT, capture_output=True, text=True)
-        assert refused.returncode == 2 and flag in refused.stderr and len(refused.stderr.splitlines()) == 1
+    again = subprocess.run([*command, "--fin"], cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 2 and "--fin: for networks of ages" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
+
+
+def test_a_run_is_not_written_over(data, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"")
+    with pytest.raises(AgedgeError, match="holds a run already"):
+        train(recipe_of(data, tmp_path))

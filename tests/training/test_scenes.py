@@ -1,5 +1,6 @@
 """Scenes to train a detector on: what is pasted lies where its annotation says."""
 
+import multiprocessing
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,11 @@ import pytest
 from agedge.errors import AgedgeError
 from agedge.faces.annotations import Photo
 from agedge.training.scenes import cover
-from agedge.training.scenes.compose import KINDS, Composer, Scene, share_within
+from agedge.training.scenes.compose import KINDS, Composer, Scene
 from agedge.training.scenes.crop import crop_photograph
 from agedge.training.scenes.cutout import Cutout, paste, similarity, soft_frame, soft_oval, turn, turn_boxes
 from agedge.training.scenes.stream import Scenes, find_backgrounds, make_batch, stream_batches
+from agedge.training.scenes.visible import cut_off, share_of_mask, share_within
 
 BOX = [173.0, 112.0, 353.0, 334.0]  # of the face in matplotlib's photograph, as seen in the picture
 POINTS = [(231.0, 193.0), (318.0, 196.0), (276.0, 247.0), (235.0, 282.0), (311.0, 284.0)]
@@ -121,16 +123,42 @@ def test_scenes_hold_what_they_say(composer):
     assert sum(KINDS.values()) == 100
 
 
-def test_a_face_that_another_hides_is_neither_face_nor_background():
+def test_a_face_behind_something_is_neither_face_nor_background():
     scene = Scene(np.zeros((100, 100, 3), np.uint8))
-    scene.add(np.array([[10.0, 10, 40, 40]]), np.zeros((1, 5, 2)), [False])
-    scene.add(np.array([[12.0, 12, 50, 50]]), np.zeros((1, 5, 2)), [False])
-    scene.add(np.array([[90.0, 60, 140, 110]]), np.zeros((1, 5, 2)), [False])  # mostly outside
-    scene.add(np.array([[300.0, 60, 340, 110]]), np.zeros((1, 5, 2)), [False])  # wholly outside
-    boxes, _, ignored, _ = scene.finish()
-    assert ignored.tolist() == [True, False, True]
+    boxes = np.array([[10.0, 10, 40, 40], [60, 60, 90, 90], [90, 60, 140, 110], [300, 60, 340, 110]])
+    scene.add(boxes, np.zeros((4, 5, 2)), [False] * 4, [1.0] * 4)  # the third is mostly outside, the fourth wholly
+    with scene.drawing():
+        scene.image[:60, 10:28] = 200  # 0.6 of the first
+        scene.image[60:75, 60:75] = 200  # a quarter of the second, which is still a face ..
+    assert scene.finish()[2].tolist() == [True, False, True]
+    with scene.drawing():
+        scene.image[60:90, 75:90] = 100  # .. and not with a half of it more
+    boxes, landmarks, ignored, covers = scene.finish()
+    assert ignored.tolist() == [True, True, True] and len(landmarks) == len(covers) == 3
     assert boxes[2].tolist() == [90, 60, 99, 99]
+
+
+def test_shares_of_boxes():
     assert share_within(np.array([0, 0, 10, 10]), np.array([5, 0, 15, 10])) == 0.5
+    mask = np.zeros((10, 10), np.float32)
+    mask[:, :5] = 1
+    assert share_of_mask(mask, np.array([0.0, 0, 10, 10])) == 0.5
+    assert share_of_mask(mask, np.array([-5.0, 0, 5, 10])) == 0.5
+    assert share_of_mask(mask, np.array([20.0, 20, 30, 30])) == 0
+    image = np.zeros((50, 50, 3), np.uint8)
+    nothing = cut_off(image, np.empty((0, 4)), np.empty((0, 5, 2)), [], [], [])
+    assert [np.shape(each) for each in nothing] == [(0, 4), (0, 5, 2), (0,), (0,)]
+
+
+def test_what_is_counted_as_a_face_is_seen(composer):
+    """A later picture may be pasted over an earlier face: then that is no face to be found any more."""
+    hidden = 0
+    for seed in range(40):
+        scene = composer.compose(np.random.default_rng(seed))
+        hidden += sum(share < 0.45 for share in scene.shown)
+        boxes, _, ignored, _ = scene.finish()
+        assert len(boxes) <= len(scene.boxes) and all(0 <= share <= 1.001 for share in scene.shown)
+    assert hidden
 
 
 @pytest.mark.parametrize("draw", ["mask", "glasses", "hand", "thing"])
@@ -165,27 +193,81 @@ def test_a_picture_that_cannot_be_read_is_told_and_passed_over(face, backgrounds
         composer.compose(np.random.default_rng(seed))
     assert len([line for line in caplog.messages if "broken.jpg" in line]) == 1
     with pytest.raises(AgedgeError, match=r"broken\.jpg"):
-        Composer([[Photo(broken, [[0, 0, 9, 9]])]], find_backgrounds(backgrounds), 64).read_face(
-            np.random.default_rng(0)
-        )
+        Composer([[Photo(broken, [[0, 0, 9, 9]])]], find_backgrounds(backgrounds), 64).compose(np.random.default_rng(0))
+
+
+def test_a_background_that_cannot_be_read_is_passed_over(face, backgrounds, tmp_path, caplog):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    composer = Composer([[face]], [broken, *find_backgrounds(backgrounds)], 64)
+    for seed in range(10):
+        composer.compose(np.random.default_rng(seed))
+    assert len([line for line in caplog.messages if "broken.jpg" in line]) == 1
+    with pytest.raises(AgedgeError, match=r"broken\.jpg"):
+        Composer([[face]], [broken], 64).compose(np.random.default_rng(0))
+
+
+def test_a_photograph_that_is_gone_is_passed_over(face, caplog):
+    scenes = Scenes([], [], [face, Photo("gone.jpg", [[0, 0, 9, 9]])], 64, 0.5)
+    assert make_batch(scenes, (0, 0), 8).images.shape == (8, 3, 64, 64)
+    assert len([line for line in caplog.messages if "gone.jpg" in line]) == 1
+    with pytest.raises(AgedgeError, match=r"gone\.jpg"):
+        make_batch(Scenes([], [], [Photo("gone.jpg", [[0, 0, 9, 9]])], 64, 0.5), (0, 0), 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (7, 9)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_backgrounds_and_faces_of_any_size(face, tmp_path, shape, kind):
+    file = tmp_path / "grey.png"
+    cv2.imwrite(str(file), np.full(shape, np.iinfo(kind).max // 2, kind))
+    tall, wide = shape
+    tiny = Photo(file, [[0, 0, wide, tall]], [np.full((5, 2), np.nan)])
+    composer = Composer([[face], [face, tiny]], [file], 96)
+    for seed in range(12):
+        boxes, _, _, _ = composer.compose(np.random.default_rng(seed)).finish()
+        assert np.isfinite(boxes).all()
+    assert make_batch(Scenes([], [], [tiny], 64, 0.0), (0, 0), 2).images.shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("box", [[5000, 5000, 5100, 5100], [10, 10, 11, 11], [-900, 0, 20, 300]])
+def test_a_face_that_its_picture_does_not_show_is_passed_over(face, backgrounds, box, caplog):
+    lost = Photo(face.file.with_name(face.file.name), [box])
+    with pytest.raises(AgedgeError, match=r"face\.jpg"):
+        Composer([[lost]], find_backgrounds(backgrounds), 64).read_face(np.random.default_rng(0))
+    assert "its first face is not in the picture" in caplog.text
+
+
+def test_a_large_picture_of_a_face_is_shrunk(tmp_path, backgrounds):
+    file = tmp_path / "large.png"
+    cv2.imwrite(str(file), np.zeros((4000, 1000, 3), np.uint8))
+    photo = Photo(file, [[100, 400, 500, 800]], [np.full((5, 2), 399.5)])
+    cutout = Composer([[photo]], find_backgrounds(backgrounds), 64).read_face(np.random.default_rng(0))
+    assert cutout.image.shape[:2] == (2048, 512)
+    np.testing.assert_allclose(cutout.boxes, [[51.2, 204.8, 256, 409.6]])
+    np.testing.assert_allclose(cutout.landmarks, 204.3)
 
 
 def test_a_tenth_of_the_backgrounds_is_held_out(backgrounds, tmp_path):
     used, held_out = find_backgrounds(backgrounds), find_backgrounds(backgrounds, held_out=True)
     assert len(used) == 10 and len(held_out) == 2 and not set(used) & set(held_out)
-    with pytest.raises(AgedgeError, match="photographs without a face"):
+    with pytest.raises(AgedgeError, match="no images in it"):
         find_backgrounds(tmp_path)
-    with pytest.raises(AgedgeError, match=r"scenes\.backgrounds"):
+    with pytest.raises(AgedgeError, match=r"scenes\.backgrounds: a folder of photographs without a face"):
         find_backgrounds("")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "only.png").write_bytes(used[0].read_bytes())
+    with pytest.raises(AgedgeError, match="at least two"):
+        find_backgrounds(tmp_path)
 
 
 def test_a_piece_of_a_photograph_takes_its_faces_along(tmp_path):
     cutout = dotted()
-    cv2.imwrite(str(tmp_path / "photo.png"), cutout.image)
     photo = Photo(tmp_path / "photo.png", cutout.boxes, cutout.landmarks)
     kept = 0
     for seed in range(40):
-        image, boxes, landmarks, ignored, covers = crop_photograph(photo, 128, np.random.default_rng(seed))
+        image, boxes, landmarks, ignored, covers = crop_photograph(
+            cutout.image, photo, 128, np.random.default_rng(seed)
+        )
         assert image.shape == (128, 128, 3) and len(boxes) == len(landmarks) == len(ignored) == len(covers)
         kept += len(boxes)
         assert (boxes >= 0).all() and (boxes <= 127).all()
@@ -212,3 +294,17 @@ def test_photographs_and_composed_scenes_mix(face, backgrounds):
     assert make_batch(photographs, (0, 0), 4).faces.max() == 2  # with landmarks
     mixed = Scenes([[face]], find_backgrounds(backgrounds), [face], 64, 0.5)
     assert make_batch(mixed, (0, 0), 4).images.shape == (4, 3, 64, 64)
+
+
+def test_a_worker_that_dies_is_told_and_closing_ends_them(face, backgrounds):
+    scenes = Scenes([[face]], find_backgrounds(backgrounds), [], 64, 1.0)
+    batches = stream_batches(scenes, [(0, step) for step in range(1000)], 1, workers=1)
+    next(batches)
+    workers = multiprocessing.active_children()
+    batches.close()
+    assert workers and not any(worker.is_alive() for worker in workers)
+    batches = stream_batches(scenes, [(0, step) for step in range(1000)], 1, workers=1)
+    next(batches)
+    multiprocessing.active_children()[0].kill()
+    with pytest.raises(AgedgeError, match="data.threads"):
+        list(batches)

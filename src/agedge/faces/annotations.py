@@ -21,6 +21,7 @@ POINTS = 5
 LENGTHS = (4, 4 + 3 * POINTS, 5 + 3 * POINTS)  # numbers of a face's line
 IGNORE = "ignore"
 WORD = re.compile(r"(?!(?:nan|inf|infinity)$)[a-z][a-z0-9_-]*", re.IGNORECASE)  # what follows the numbers
+FARTHEST = 1e6  # pixels: no image is so wide
 NAMED = 10  # faults named one by one; the rest are counted
 
 logger = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def _read_number(word) -> float:
         number = float(word)
     except (TypeError, ValueError):
         raise ValueError(f"'{word}' is no number") from None
-    if not np.isfinite(number):
+    if not abs(number) <= FARTHEST:  # nor if it is NaN
         raise ValueError(f"{word} is no place in an image")
     return number
 

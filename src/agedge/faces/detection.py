@@ -66,7 +66,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
         raise UsageError(f"image: {WANTED} is wanted; this is of type {type(image).__name__}")
     if not image.size:
         return np.empty((0, 0, 3), np.uint8)
-    channels = {2: 1, 3: image.shape[-1]}.get(image.ndim)
+    channels = image.shape[2] if image.ndim == 3 else {2: 1}.get(image.ndim)
     if channels not in (1, 3, 4) or image.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"image: {WANTED} is wanted; this is {image.dtype} {image.shape}")
     if image.dtype == np.uint16:
@@ -74,6 +74,13 @@ def check_image(image: np.ndarray) -> np.ndarray:
     if channels == 3:
         return image
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
+
+
+def check_max_faces(max_faces: Optional[int]) -> Optional[int]:
+    """An option of every detector. Raises `UsageError` where it is no number of faces."""
+    if max_faces is not None and not (isinstance(max_faces, (int, np.integer)) and max_faces >= 1):
+        raise UsageError(f"max_faces {max_faces}: a whole number from 1 on, or none")
+    return max_faces
 
 
 def create_detector(kind, **options) -> Detector:

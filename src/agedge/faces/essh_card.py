@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Tuple
 
 import numpy as np
 
@@ -66,6 +67,12 @@ def read_card(folder) -> DetectorCard:
         log.warning("%s: of another model: left aside", card.folder / "card.json")
         return bare
     return card
+
+
+def find_checkpoint(card: DetectorCard) -> Tuple[Path, Path]:
+    """The symbol and the parameters of a card, whether they are there or not."""
+    symbol, params = (card.folder / card.files["mxnet"][part] for part in ("symbol", "params"))
+    return symbol, params
 
 
 def is_detector(model) -> bool:

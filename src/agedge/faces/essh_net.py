@@ -12,13 +12,13 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.anchors import CHANNELS, STRIDES
-from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit
+from agedge.faces.essh_card import DetectorCard, find_checkpoint
+from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit, read_checkpoint
 
-WEIGHTS = ("_weight", "_bias", "_gamma", "_beta")  # how names of weights end: an argument named otherwise is an input
 SIDE = 640  # pixels of the square for which shapes are checked
-# A network bound to a shape takes 72 bytes of memory a pixel on an x86 CPU, and 20 more in the pool of a larger one.
-# So, beside the largest, as many shapes are kept as have this number of pixels together: three of 640x448.
-KEPT = 0.9e6
+# A network bound to a shape takes 72 bytes of memory a pixel on an x86 CPU, and in the pool of a larger one 21 to 28.
+# So, beside the largest, as many shapes are kept as have this number of pixels together: two of 640x448.
+KEPT = 0.6e6
 
 
 class Net:
@@ -28,8 +28,8 @@ class Net:
     work in; when a larger one comes, all others go.
     """
 
-    def __init__(self, checkpoint: Checkpoint):
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint, mean: np.ndarray):
+        self.checkpoint, self.mean = checkpoint, mean  # mean: (3,) R, G, B
         self.largest, self.memory = None, None  # the largest shape so far; numbers for an input of that shape
         self.executors = OrderedDict()  # by shape, last used last
 
@@ -63,7 +63,7 @@ class Net:
 
         symbol, args, aux = self.checkpoint
         shapes = dict(zip(symbol.list_arguments(), symbol.infer_shape_partial(**{INPUT: shape})[0]))
-        # Labels and other inputs of training, where a graph still wants them: their values do not matter here.
+        # Labels of training, where a graph still wants them: their values do not matter here.
         inputs = {name: mx.nd.zeros(its) for name, its in shapes.items() if name not in (INPUT, *args)}
         inputs[INPUT] = mx.nd.from_numpy(self.reserve(shape), zero_copy=True)
         shared = self.executors.get(self.largest)
@@ -81,60 +81,38 @@ def return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def open_net(symbol_file: Path, params_file: Path) -> Net:
-    """Read a checkpoint. Raises `AgedgeError` where a file is missing or damaged, or is no detector's."""
+def open_net(card: DetectorCard) -> Net:
+    """The network of a card. Raises `AgedgeError` where a file is missing or damaged, or is no detector's."""
     # Else MXNet writes a line on stderr for each executor, and it and oneDNN keep code for every shape ever seen.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
     os.environ.setdefault("MXNET_MKLDNN_CACHE_NUM", "64")
     os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", "64")
-    symbol, params = load_files(symbol_file, params_file)
-    checkpoint = assign_weights(symbol, params, symbol_file, params_file)
+    card.verify()
+    symbol_file, params_file = find_checkpoint(card)
+    checkpoint = read_checkpoint(symbol_file, params_file)
     misfit = find_misfit(checkpoint, SIDE)
     if misfit:
         raise AgedgeError(f"{params_file}: not the weights of {symbol_file.name}: {misfit}")
+    check_weights(checkpoint, params_file)
+    check_inputs(checkpoint, symbol_file)
     check_outputs(checkpoint, symbol_file)
-    return Net(checkpoint)
+    return Net(checkpoint, card.mean)
 
 
-def load_files(symbol_file: Path, params_file: Path) -> tuple:
-    """(symbol, {name: NDArray}), names without "arg:" and "aux:", which trainers mix up."""
-    import mxnet as mx
-
-    for file in (symbol_file, params_file):
-        if not file.is_file():
-            raise AgedgeError(f"{file}: no such file")
-    try:
-        symbol = mx.sym.load(str(symbol_file))
-    except (mx.MXNetError, UnicodeDecodeError) as error:
-        raise AgedgeError(f"{symbol_file}: not an MXNet symbol, or damaged") from error
-    try:
-        params = mx.nd.load(str(params_file))
-    except (mx.MXNetError, UnicodeDecodeError) as error:
-        raise AgedgeError(f"{params_file}: not an MXNet parameter file, or damaged") from error
-    if not isinstance(params, dict):
-        raise AgedgeError(f"{params_file}: weights without names")
-    return symbol, {name[4:] if name[:4] in ("arg:", "aux:") else name: value for name, value in params.items()}
-
-
-def assign_weights(symbol, params: dict, symbol_file: Path, params_file: Path) -> Checkpoint:
-    """The weights that the symbol wants, float32. A statistic may be called moving_ or running_ in either file."""
-    arguments, statistics = symbol.list_arguments(), symbol.list_auxiliary_states()
-    if INPUT not in arguments:
-        raise AgedgeError(f"{symbol_file}: it has no input '{INPUT}'")
-    found = {}
-    for name in arguments + statistics:
-        for known_as in (name, name.replace("moving_", "running_"), name.replace("running_", "moving_")):
-            if known_as in params and name != INPUT:
-                found[name] = params[known_as].astype("float32")
-    wanted = [name for name in arguments if name not in found and name.endswith(WEIGHTS)]
-    wanted += [name for name in statistics if name not in found]
-    if wanted:
-        raise AgedgeError(f"{params_file}: {len(wanted)} weights of {symbol_file.name} are not in it, as {wanted[0]}")
-    for name, value in found.items():
+def check_weights(checkpoint: Checkpoint, params_file: Path) -> None:
+    """Raises `AgedgeError` where a weight is NaN or infinite."""
+    for name, value in {**checkpoint.args, **checkpoint.aux}.items():
         if not np.isfinite(value.asnumpy()).all():
             raise AgedgeError(f"{params_file}: {name} is not finite: damaged, or a training that went astray")
-    args = {name: found[name] for name in arguments if name in found}
-    return Checkpoint(symbol, args, {name: found[name] for name in statistics})
+
+
+def check_inputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
+    """Raises `AgedgeError` where the graph wants labels whose shapes do not follow from the image's."""
+    symbol, args, _ = checkpoint
+    shapes, _, _ = symbol.infer_shape_partial(**{INPUT: (1, 3, SIDE, SIDE)})
+    for name, shape in zip(symbol.list_arguments(), shapes):
+        if name not in args and not (shape and all(side > 0 for side in shape)):
+            raise AgedgeError(f"{symbol_file}: nobody knows the shape of its input {name}")
 
 
 def check_outputs(checkpoint: Checkpoint, symbol_file: Path) -> None:

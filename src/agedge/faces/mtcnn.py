@@ -5,51 +5,37 @@ of a call share the networks' batches.
 """
 
 import math
-import os
-import threading
-from dataclasses import dataclass, field
 from typing import List, Optional, Sequence
 
 import numpy as np
 
 from agedge.errors import UsageError
 from agedge.faces.boxes import nms
-from agedge.faces.detection import Faces, check_image
+from agedge.faces.detection import Faces, check_image, check_max_faces
+from agedge.faces.own_networks import OwnNetworks
 from agedge.faces.patches import cut_patches
 from agedge.faces.pyramid import CANVAS, CELL, STRIDE, pack, shrink_levels
 
 SAME_LEVEL, ACROSS_LEVELS, LAST = 0.5, 0.7, 0.7  # NMS thresholds, of the paper's authors' code
-# Batch sizes and input sides of the networks. MXNet keeps an executor for each size; larger ones are no faster a face.
-NETS = {"pnet": ((1,), CANVAS), "rnet": ((4, 16, 32), 24), "onet": ((1, 2, 4, 8), 48)}
+# Batch sizes and input sides of the networks. MXNet keeps an executor for each size; larger ones are slower a face.
+NETS = {"pnet": ((1,), CANVAS), "rnet": ((4, 16, 32), 24), "onet": ((1, 2, 4), 48)}
 
 
-@dataclass
-class _Nets:
-    """What one process has loaded, and whose turn it is."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    loaded: dict = field(default_factory=dict)
-
-
-class MTCNN:
+class MTCNN(OwnNetworks):
     """The detector of `--det 0`.
 
     `min_face`: the side, in pixels, of the smallest face to look for. `thresholds`: the least probability of a face for
     P-, R- and O-net. `max_faces`: how many faces of an image at most, the largest of them.
 
-    Networks are loaded at the first call, once in each process, also in a forked one. Threads take turns. Raises
-    `UsageError` on other options, and `AgedgeError` where the weights are missing or are not the known ones.
+    Networks are loaded at the first call, once in each process; a forked one refuses with several CPU threads. Threads
+    take turns. Raises `UsageError` on other options, and at the first call `AgedgeError` where the weights are missing
+    or are not the known ones.
     """
 
     def __init__(self, min_face: float = 40, thresholds=(0.6, 0.7, 0.8), max_faces: Optional[int] = None, weights=None):
         self.min_face, self.thresholds = _check_min_face(min_face), _check_thresholds(thresholds)
-        if max_faces is not None and not (isinstance(max_faces, (int, np.integer)) and max_faces >= 1):
-            raise UsageError(f"max_faces {max_faces}: a whole number from 1 on, or none")
-        self.max_faces, self.weights = max_faces, weights
-        self._processes = {}
-
-    def __getstate__(self):
-        return {**self.__dict__, "_processes": {}}
+        self.max_faces, self.weights = check_max_faces(max_faces), weights
+        super().__init__()
 
     def detect(self, image: np.ndarray) -> Faces:
         """The faces of an image, best score first: BGR uint8 (h, w, 3), or what `check_image` makes that of."""
@@ -60,7 +46,7 @@ class MTCNN:
         `min_face`: another smallest side for this call."""
         min_face = self.min_face if min_face is None else _check_min_face(min_face)
         images = list(map(check_image, images))
-        with self._own().lock:
+        with self.own().lock:
             return self._finish(images, self._refine(images, self._propose(images, min_face)))
 
     def detect_at(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> List[Faces]:
@@ -71,21 +57,13 @@ class MTCNN:
         """
         images = list(map(check_image, images))
         boxes = [_check_boxes(its, image) for its, image in zip(boxes, images)]
-        with self._own().lock:
+        with self.own().lock:
             return self._finish(images, self._refine(images, list(map(make_square, boxes))))
 
-    def _own(self) -> _Nets:
-        """This process's own networks: those of another, from which it was forked, are left alone."""
-        return self._processes.setdefault(os.getpid(), _Nets())
+    def open_networks(self) -> dict:
+        from agedge.faces.mtcnn_graphs import Net
 
-    def load(self) -> dict:
-        """The three networks of this process."""
-        nets = self._own().loaded
-        if not nets:
-            from agedge.faces.mtcnn_graphs import Net
-
-            nets.update({name: Net(name, sizes, side, self.weights) for name, (sizes, side) in NETS.items()})
-        return nets
+        return {name: Net(name, sizes, side, self.weights) for name, (sizes, side) in NETS.items()}
 
     def _propose(self, images: Sequence[np.ndarray], min_face: float) -> list:
         """P-net: square boxes (n, 4) worth a closer look, for each image."""

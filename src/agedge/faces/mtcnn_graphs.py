@@ -1,7 +1,7 @@
 """MTCNN's networks as graphs that MXNet runs fast on a CPU: the same functions, written as what oneDNN computes itself.
 
-MXNet has PReLU only as a plain loop over arrays that are first brought out of oneDNN's layout, and it takes up to three
-quarters of a network's time. Here it is what MXNet does fuse, two convolutions with a ReLU and a sum:
+MXNet has PReLU only as a plain loop over arrays that are first brought out of oneDNN's layout. Here it is what MXNet
+does fuse, two convolutions with a ReLU (the operation `Activation`; one called `relu` is not fused) and a sum:
 
     prelu(x) = relu((1 - slope) x) + slope x      for a slope <= 1
     -prelu(x) = relu((slope - 1) x) - slope x     for a slope > 1; the next layer's weights take the sign back
@@ -68,7 +68,7 @@ def build_graph(name: str, weights: dict) -> tuple:
             x = mx.sym.FullyConnected(x, num_hidden=len(weight), name=layer)
         else:
             x = mx.sym.Convolution(x, kernel=weight.shape[2:], num_filter=len(weight), name=layer)
-        return mx.sym.relu(x) if relu else x
+        return mx.sym.Activation(x, act_type="relu") if relu else x
 
     signs = np.ones(3)  # of the channels of x, 0 for those that are padding
     for number, (kind, *_) in enumerate(LAYERS[name], 1):

@@ -161,7 +161,9 @@ def output_name(name: str) -> str:
 def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoint:
     """Read both files; `inputs`: those that are fed, beside `data`.
 
-    Raises `AgedgeError` where a file is missing or damaged, or where they are of different networks.
+    Weights that the symbol does not want are left out, the others are float32. Names may lack "arg:" and "aux:" or
+    carry the wrong one, and a statistic may be called moving_ or running_ in either file: trainers differ. Raises
+    `AgedgeError` where a file is missing or damaged, or where they are of different networks.
     """
     import mxnet as mx
 
@@ -179,16 +181,28 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoi
     params = params or {}  # no weights at all come as a list
     if not isinstance(params, dict):
         raise AgedgeError(f"{params_file}: weights without names")
-    args = {name[4:]: value for name, value in params.items() if name.startswith("arg:")}
-    aux = {name[4:]: value for name, value in params.items() if name.startswith("aux:")}
-    wanted = [name for name in symbol.list_arguments() if name not in (INPUT, *args, *inputs) and "label" not in name]
-    wanted = [name for name in wanted if not STAGE.fullmatch(name)]
-    wanted += [name for name in symbol.list_auxiliary_states() if name not in aux]
-    if INPUT not in symbol.list_arguments():
+    arguments, statistics = symbol.list_arguments(), symbol.list_auxiliary_states()
+    if INPUT not in arguments:
         raise AgedgeError(f"{symbol_file}: it has no input '{INPUT}'")
+    arguments.remove(INPUT)
+    params = {re.sub("^(arg|aux):", "", name): value.astype("float32", copy=False) for name, value in params.items()}
+    args, aux = find_weights(params, arguments), find_weights(params, statistics)
+    wanted = [name for name in arguments if name not in (*args, *inputs) and "label" not in name]
+    wanted = [name for name in wanted if not STAGE.fullmatch(name)]
+    wanted += [name for name in statistics if name not in aux]
     if wanted:
         raise AgedgeError(f"{params_file}: {len(wanted)} weights of {symbol_file.name} are not in it, as {wanted[0]}")
     return Checkpoint(symbol, args, aux)
+
+
+def find_weights(params: dict, names: list) -> dict:
+    """Those of `params` that are called `names`, or that with moving_ and running_ in each other's place."""
+    found = {}
+    for name in names:
+        for known_as in (name, name.replace("moving_", "running_"), name.replace("running_", "moving_")):
+            if known_as in params:
+                found.setdefault(name, params[known_as])
+    return found
 
 
 def save_model(slim_block, card: Card, folder, halve: bool = True) -> Card:

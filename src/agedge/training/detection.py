@@ -1,15 +1,16 @@
 """Training a face detector on scenes: the loop of `train.py` for a recipe whose network is one."""
 
-import dataclasses
+import contextlib
 import logging
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import yaml
 from tqdm import tqdm
 
-from agedge.errors import AgedgeError
+from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation.detection import measure_detection
 from agedge.evaluation.plots import plot_detection_curves
 from agedge.faces.anchors import STRIDES, find_candidates
@@ -18,33 +19,39 @@ from agedge.faces.boxes import nms
 from agedge.faces.detection import Faces
 from agedge.sources import read_image
 from agedge.training.checkpoint import load_checkpoint, save_checkpoint
-from agedge.training.data import find_files
 from agedge.training.log import RunLog
 from agedge.training.loop import check_same_optimizer, open_folder, optimizer_options, seed_everything
-from agedge.training.recipe import as_plain
+from agedge.training.parameters import freeze, match_names, set_rates
+from agedge.training.pretrained import load_pretrained_detector
+from agedge.training.recipe import as_plain, refuse_keys
 from agedge.training.scenes.stream import Scenes, find_backgrounds, stream_batches
 from agedge.training.schedule import learning_rate
 
 log = logging.getLogger(__name__)
 
-BOX_WEIGHT, LANDMARK_WEIGHT = 2.0, 2.0
-TERMS = ("face", "box", "landmarks")
+TERMS = {"face": 1.0, "box": 1.5, "landmarks": 1.5}  # of the loss, and their weights
 LEAST = 0.05  # score of a face that counts for average precision
+LONGEST = 1280  # pixels: a larger photograph is measured shrunk to that longer side, as the detector sees it
+NOT_FOR_FACES = ("augment", "data.labels", "data.test")  # what scenes.* and data.val are for a detector
 
 
 def train_detector(network, recipe, contexts: list, resume: bool = False, progress: bool = True) -> Path:
     """Train a detector as the recipe says, on one MXNet context, into `recipe.run.dir`. Returns that folder.
 
-    Raises `AgedgeError` where data or weights cannot be used, and where the loss is no number any more.
+    It then holds recipe.yaml, log.csv, TensorBoard events, curves.png, last.ckpt and best.ckpt (the highest average
+    precision on `data.val`). Raises `AgedgeError` where data or weights cannot be used, and where the loss is no number
+    any more.
     """
     import mxnet as mx
     from mxnet import autograd, gluon
 
     from agedge.training.objective import DetectionObjective
 
+    refuse_keys(recipe, NOT_FOR_FACES, "faces")
+    if len(contexts) > 1:
+        raise UsageError(f"--gpus: {len(contexts)} devices, where a detector trains on one")
     folder, context = open_folder(Path(recipe.run.dir), resume), contexts[0]
-    scenes = open_scenes(recipe)
-    held_out = [photo for file in find_files(recipe, "val") for photo in read_faces(file)]
+    scenes, held_out = open_scenes(recipe), open_held_out(recipe)
     size, batch_size = recipe.scenes.size, recipe.train.batch_size
     steps_an_epoch = max(1, recipe.scenes.an_epoch // batch_size)
     total_steps = steps_an_epoch * recipe.train.epochs
@@ -54,10 +61,15 @@ def train_detector(network, recipe, contexts: list, resume: bool = False, progre
     mx.random.seed(recipe.train.seed)
     network.initialize_for_training(contexts)
     network(mx.nd.zeros((1, 3, size, size), ctx=context))  # MXNet learns the shapes
+    match_names(recipe.fresh, network._collect_params_with_prefix(), "fresh")  # a misspelt one is told in any case
     if recipe.pretrained and not resume:
-        log.info("starting with %d parameters of %s", take_body(network, recipe.pretrained, context), recipe.pretrained)
+        started = load_pretrained_detector(network, recipe.pretrained, contexts, recipe.fresh)
+        log.info("starting from %s", started.describe())
+    if recipe.optimizer.freeze:
+        log.info("%d parameters are frozen", freeze(network, recipe.optimizer.freeze))
+    set_rates(network, recipe.optimizer.lr, recipe.optimizer.lr_of)
     network.fuse(recipe.train.fuse and context.device_type == "cpu")
-    objective = DetectionObjective(network, (1.0, BOX_WEIGHT, LANDMARK_WEIGHT))
+    objective = DetectionObjective(network, tuple(TERMS.values()))
     objective.hybridize(static_alloc=True, static_shape=True)
     trainer = gluon.Trainer(network.collect_params(), recipe.optimizer.name, optimizer_options(recipe.optimizer))
     rate = learning_rate(recipe.optimizer, total_steps, steps_an_epoch)
@@ -70,52 +82,61 @@ def train_detector(network, recipe, contexts: list, resume: bool = False, progre
     (folder / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False), encoding="utf-8")
     history = RunLog(folder, state["epoch"], plot_detection_curves)
     seeds = [(recipe.train.seed, step) for step in range(state["step"], total_steps)]
+
     batches = stream_batches(scenes, seeds, batch_size, recipe.data.threads)
+    with contextlib.closing(batches):
+        while state["step"] < total_steps:
+            epoch = state["epoch"] + 1
+            seed_everything(recipe.train.seed, epoch)
+            steps = min(steps_an_epoch, total_steps - state["step"])
+            sums, started = mx.nd.zeros(3, ctx=context), time.time()
+            bar = tqdm(range(steps), f"epoch {epoch}", leave=False, disable=None if progress else True)
+            for number in bar:
+                batch = next(batches)
+                trainer.set_learning_rate(rate(state["step"]))
+                given = [mx.nd.array(value, ctx=context, dtype="float32") for value in batch]
+                with autograd.record():
+                    loss, terms = objective(*given)
+                loss.backward()
+                trainer.step(batch_size)
+                state["step"] += 1
+                sums += terms
+                if number % recipe.train.log_every == 0 or number == steps - 1:
+                    means = check_terms(sums / ((number + 1) * batch_size), folder, state["step"])
+                    bar.set_postfix_str(", ".join(f"{name} {value:.3f}" for name, value in zip(TERMS, means)))
+            seconds = time.time() - started
 
-    while state["step"] < total_steps:
-        epoch = state["epoch"] + 1
-        seed_everything(recipe.train.seed, epoch)
-        steps = min(steps_an_epoch, total_steps - state["step"])
-        sums, started = mx.nd.zeros(3, ctx=context), time.time()
-        bar = tqdm(range(steps), f"epoch {epoch}", leave=False, disable=None if progress else True)
-        for number in bar:
-            batch = next(batches)
-            trainer.set_learning_rate(rate(state["step"]))
-            given = [mx.nd.array(value, ctx=context, dtype="float32") for value in dataclasses.astuple(batch)]
-            with autograd.record():
-                loss, terms = objective(*given)
-            loss.backward()
-            trainer.step(batch_size)
-            state["step"] += 1
-            sums += terms
-            if number % recipe.train.log_every == 0 or number == steps - 1:
-                means = check_terms(sums / ((number + 1) * batch_size), folder, state["step"])
-                bar.set_postfix_str(", ".join(f"{name} {value:.3f}" for name, value in zip(TERMS, means)))
-        seconds = time.time() - started
-
-        # Validate, and keep the last and the best.
-        measured = validate(network, held_out, context)
-        recall, precision = measured["recall"], measured["precision"] or 0.0
-        state["epoch"], score = epoch, measured["average_precision"]
-        is_best = state["best"] is None or score > state["best"]
-        if is_best:
-            state.update(best=score, best_epoch=epoch)
-        row = {"epoch": epoch, "step": state["step"], "lr": trainer.learning_rate, "loss": float(means.sum())}
-        row.update({f"{name}_loss": float(value) for name, value in zip(TERMS, means)})
-        row.update(val_recall=recall, val_precision=precision, val_ap=score)
-        history.write({**row, "images_per_s": round(steps * batch_size / seconds, 1)})
-        for name in ("best", "last") if is_best else ("last",):
-            save_checkpoint(folder / f"{name}.ckpt", network, trainer, state)
-        log.info(
-            "epoch %d: %s; recall %.3f, precision %.3f, average precision %.3f%s; %.0f scenes/s",
-            epoch,
-            ", ".join(f"{name} {value:.3f}" for name, value in zip(TERMS, means)),
-            recall,
-            precision,
-            score,
-            " (best)" if is_best else "",
-            steps * batch_size / seconds,
-        )
+            # Validate, and keep the last and the best.
+            measured = validate(network, held_out, context)
+            recall, precision = measured["recall"], measured["precision"] or 0.0
+            state["epoch"], score = epoch, measured["average_precision"]
+            is_best = state["best"] is None or score > state["best"]
+            if is_best:
+                state.update(best=score, best_epoch=epoch)
+            row = {
+                "epoch": epoch,
+                "step": state["step"],
+                "lr": trainer.learning_rate,
+                "loss": float(means @ list(TERMS.values())),
+            }
+            row.update({f"{name}_loss": float(value) for name, value in zip(TERMS, means)})
+            row.update(val_recall=recall, val_precision=precision, val_ap=score)
+            history.write({**row, "images_per_s": round(steps * batch_size / seconds, 1)})
+            for name in ("best", "last") if is_best else ("last",):
+                save_checkpoint(folder / f"{name}.ckpt", network, trainer, state)
+            log.info(
+                "epoch %d: %s; recall %.3f, precision %.3f, average precision %.3f%s; %.0f scenes/s",
+                epoch,
+                ", ".join(f"{name} {value:.3f}" for name, value in zip(TERMS, means)),
+                recall,
+                precision,
+                score,
+                " (best)" if is_best else "",
+                steps * batch_size / seconds,
+            )
+            if recipe.train.patience and epoch - state["best_epoch"] >= recipe.train.patience:
+                log.info("stopped: no better than epoch %d for %d epochs", state["best_epoch"], recipe.train.patience)
+                break
     history.close()
     return folder
 
@@ -130,6 +151,23 @@ def open_scenes(recipe) -> Scenes:
     return Scenes(cutouts, backgrounds, photographs, recipe.scenes.size, recipe.scenes.composed)
 
 
+def open_held_out(recipe) -> list:
+    """The photographs of `data.val`. Raises `AgedgeError` where there is none, or where an image is missing."""
+    photos = [photo for file in as_list(recipe.data.val) for photo in read_faces(file)]
+    if not photos:
+        raise AgedgeError("data.val: not given; say data.val=FILE, a label.txt (python -m rec_tools compose makes one)")
+    missing = [photo.file for photo in photos if not photo.file.is_file()]
+    if missing:
+        raise AgedgeError(f"{missing[0]}: no such image; data.val names it{_and_more(len(missing) - 1)}")
+    if all(photo.ignored.all() for photo in photos):
+        raise AgedgeError("data.val: every face in it is to be ignored")
+    return photos
+
+
+def _and_more(count: int) -> str:
+    return f", and {count} more that are missing" if count else ""
+
+
 def read_faces(file) -> list:
     """The annotated photographs of a file. Raises `AgedgeError` where it has none with a face."""
     photos = read_annotations(file)
@@ -140,23 +178,6 @@ def read_faces(file) -> list:
 
 def as_list(value) -> list:
     return [value] if isinstance(value, str) and value else list(value)
-
-
-def take_body(network, source: str, context) -> int:
-    """Weights of the same body from another model of ours, such as models/mobilenet025; returns how many."""
-    import mxnet as mx
-
-    from agedge.runtime.card import load_card
-
-    file = load_card(source).path("mxnet", "params")
-    given = {name.split("_body_", 1)[-1]: value for name, value in mx.nd.load(str(file)).items() if "_body_" in name}
-    mine = {name.split("_body_", 1)[-1]: p for name, p in network.collect_params().items() if "_body_" in name}
-    differ = [name for name, p in mine.items() if name not in given or given[name].shape != p.shape]
-    if differ:
-        raise AgedgeError(f"{file}: not the body of this network: {differ[0]} differs")
-    for name, parameter in mine.items():
-        parameter.set_data(given[name].as_in_context(context))
-    return len(mine)
 
 
 def check_terms(sums, folder: Path, step: int) -> np.ndarray:
@@ -177,6 +198,9 @@ class Watcher:
         """The faces of a BGR uint8 image (h, w, 3), of any score over LEAST."""
         from mxnet import nd
 
+        scale = min(1, LONGEST / max(image.shape[:2]))
+        if scale < 1:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         height, width = (-(-side // STRIDES[0]) * STRIDES[0] for side in image.shape[:2])
         data = np.zeros((1, 3, height, width), np.float32)
         data[0, :, : image.shape[0], : image.shape[1]] = image[..., ::-1].transpose(2, 0, 1)
@@ -184,13 +208,22 @@ class Watcher:
         maps = [output.asnumpy() for output in said]
         boxes, scores, landmarks = find_candidates(maps, LEAST)[0]
         kept = nms(boxes, scores, 0.3, border=1)
-        return Faces(boxes[kept], scores[kept], landmarks[kept])
+        return Faces(boxes[kept] / scale, scores[kept], landmarks[kept] / scale)
 
 
 def validate(network, photos: list, context) -> dict:
-    """What `measure_detection` says of annotated photographs: recall and precision at a score of 0.5."""
-    watcher = Watcher(network, context)
-    found = [(watcher.detect(read_image(photo.file)), photo) for photo in photos]
+    """What `measure_detection` says of annotated photographs: recall and precision at a score of 0.5.
+
+    A photograph that cannot be read is told and left out. Raises `AgedgeError` where no face is left to be found.
+    """
+    watcher, found = Watcher(network, context), []
+    for photo in photos:
+        try:
+            found.append((watcher.detect(read_image(photo.file)), photo))
+        except AgedgeError as error:
+            log.warning("data.val: left out: %s", error)
     measured = measure_detection(found)
+    if not measured["faces"]:
+        raise AgedgeError("data.val: no face in those of its images that can be read")
     sure = measure_detection([(faces.take(faces.scores > 0.5), photo) for faces, photo in found])
     return {**sure, "average_precision": measured["average_precision"]}

@@ -5,7 +5,6 @@ from pathlib import Path
 from agedge import __version__
 from agedge.faces.essh_card import DetectorCard, save_detector
 from agedge.training.checkpoint import load_checkpoint
-from agedge.training.data import find_files
 from agedge.training.detection import as_list, read_faces, validate
 from agedge.training.finish import write_json
 from agedge.training.recipe import as_plain
@@ -24,7 +23,7 @@ def finish_detector(network, recipe, folder: Path) -> str:
     save_detector(network.slim(), card, folder / "model")
     # What was saved is what is measured: its weights are rounded.
     load_weights(network, card.path("mxnet", "params"), mx.cpu())
-    photos = [photo for file in find_files(recipe, "val") for photo in read_faces(file)]
+    photos = [photo for file in as_list(recipe.data.val) for photo in read_faces(file)]
     card.error = validate(network, photos, mx.cpu())
     card.save(folder / "model")
     write_json(folder / "report.json", card.error)
@@ -36,7 +35,7 @@ def describe_training(recipe, state: dict) -> dict:
     files = [*as_list(recipe.data.train), *as_list(recipe.scenes.photographs)]
     return {
         "train": [{"file": Path(file).name, "photographs": len(read_faces(file))} for file in files],
-        "validation": [{"file": str(Path(*path.parts[-2:]))} for path in find_files(recipe, "val")],
+        "validation": [{"file": str(Path(*Path(file).parts[-2:]))} for file in as_list(recipe.data.val)],
         "scenes": state["step"] * recipe.train.batch_size,
         "best_epoch": state["best_epoch"],
         "recipe": {section: as_plain(recipe[section]) for section in ("scenes", "optimizer", "train", "pretrained")},

@@ -1,11 +1,15 @@
 """Where a run starts from: the weights of another run, of a model, or of a parameter file."""
 
+import contextlib
 from pathlib import Path
-from typing import NamedTuple, Sequence
+from typing import Iterator, NamedTuple, Sequence, Tuple
 
-from agedge.runtime.card import load_card
+from agedge.errors import AgedgeError
+from agedge.faces.essh_card import DetectorCard, is_detector
+from agedge.runtime.card import Card, load_card
 from agedge.training.checkpoint import extract_params, read_state
-from agedge.training.weights import load_weights
+from agedge.training.parameters import match_names
+from agedge.training.weights import fits, load_weights, read_params
 
 
 class Started(NamedTuple):
@@ -26,6 +30,41 @@ def load_pretrained(network, source: str, ctx, fresh: Sequence[str] = ()) -> Sta
 
     `fresh`: patterns of structural names, such as `age.*`, of parameters that are not taken from there.
     """
+    with open_params(source) as (file, params):
+        return Started(file, load_weights(network, params, ctx, file, fresh))
+
+
+def load_pretrained_detector(network, source: str, ctx, fresh: Sequence[str] = ()) -> Started:
+    """As `load_pretrained`, for a network of `body`, `fusion` and heads. Of a file that has none of its heads only the
+    body is taken, be it of a network of ages: models/mobilenet025 has the body of the detector.
+
+    Raises `AgedgeError` where that is another body.
+    """
+    with open_params(source) as (file, params):
+        given, structure = read_params(params, file), network._collect_params_with_prefix()
+        body = {name: parameter for name, parameter in structure.items() if name.startswith("body.")}
+        if any(name in given or p.name in given for name, p in structure.items() if name not in body):
+            return Started(file, load_weights(network, params, ctx, file, fresh))
+        given = {_name_in_body(name): value for name, value in given.items()}
+        left = match_names(fresh, structure, "fresh")
+        for name, parameter in body.items():
+            value = next((given[key] for key in map(_name_in_body, (name, parameter.name)) if key in given), None)
+            if value is None or not fits(parameter.shape, value.shape):
+                differs = "is not in it" if value is None else f"is {value.shape}, not {parameter.shape}"
+                raise AgedgeError(f"{file}: not the body of this network: {name} {differs}")
+            if name not in left:
+                parameter._load_init(value, ctx)
+    return Started(file, [name for name in structure if name not in body or name in left])
+
+
+def _name_in_body(name: str) -> str:
+    """What a parameter is called within its body, in a file of structural names or in one of a Module."""
+    return name.split("_body_", 1)[-1].replace("body.layers.", "body.", 1)
+
+
+@contextlib.contextmanager
+def open_params(source: str) -> Iterator[Tuple[Path, Path]]:
+    """The file that `load_pretrained` takes for a source, and the parameter file that it is or holds, while needed."""
     prefix, comma, epoch = source.rpartition(",")
     if comma and epoch.strip().isdigit():
         file = Path(f"{prefix}-{int(epoch):04d}.params")
@@ -35,7 +74,8 @@ def load_pretrained(network, source: str, ctx, fresh: Sequence[str] = ()) -> Sta
         file = Path(source) / "best.ckpt"
         read_state(file)
         with extract_params(file) as params:
-            return Started(file, load_weights(network, params, ctx, file, fresh))
+            yield file, params
+        return
     else:
-        file = load_card(source).path("mxnet", "params")
-    return Started(file, load_weights(network, file, ctx, fresh=fresh))
+        file = load_card(source, DetectorCard if is_detector(source) else Card).path("mxnet", "params")
+    yield file, file

@@ -26,7 +26,7 @@ DEFAULTS = {
     "scenes": {  # what a detector is trained on; data.train and data.val are then files of annotated faces
         "size": 320,  # pixels of a side
         "an_epoch": 4000,  # scenes
-        "backgrounds": "",  # folder of photographs without a face, for composed scenes
+        "backgrounds": "",  # folder of two or more photographs without a face, for composed scenes
         "photographs": "",  # label.txt, or a list of them: whole photographs, of which scenes are pieces
         "composed": 0.5,  # share of composed scenes where there are photographs
     },
@@ -62,6 +62,9 @@ FILES = ("data.", "scenes.photographs")  # of which a list may be given
 SCHEDULES = ("cosine", "steps", "inverse")
 AT_LEAST = (
     ("data", "threads", 1),
+    ("scenes", "size", 64),
+    ("scenes", "an_epoch", 1),
+    ("scenes", "composed", 0),
     ("train", "epochs", 1),
     ("train", "batch_size", 1),
     ("train", "log_every", 1),
@@ -160,9 +163,23 @@ def check_values(recipe: dict) -> None:
     for section, key, least in AT_LEAST:
         if not recipe[section][key] >= least:
             raise UsageError(f"{section}.{key}={recipe[section][key]}: a number of at least {least} is wanted")
+    if not recipe["scenes"]["composed"] <= 1:
+        raise UsageError(f"scenes.composed={recipe['scenes']['composed']}: a share from 0 to 1 is wanted")
     if recipe["optimizer"]["schedule"] not in SCHEDULES:
         raise choices("optimizer.schedule", recipe["optimizer"]["schedule"], SCHEDULES)
     check_augmentation(recipe["augment"])
+
+
+def refuse_keys(recipe: dict, names, task: str) -> None:
+    """Raises `UsageError` where a recipe sets one of the sections or keys that do nothing for networks of that task."""
+    for name in names:
+        given, default = as_plain(recipe), DEFAULTS
+        for part in name.split("."):
+            given, default = given[part], default[part]
+        if isinstance(default, dict):
+            refuse_keys(recipe, [f"{name}.{key}" for key in default], task)
+        elif given != as_plain(default) and (given or default):
+            raise UsageError(f"{name}={given}: does nothing for a network that finds {task}")
 
 
 def check_type(name: str, value, default) -> None:

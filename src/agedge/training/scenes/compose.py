@@ -1,74 +1,63 @@
 """One scene: a background without faces, faces pasted into it at any size, turned, lit, covered, beside each other."""
 
-import logging
+import contextlib
 from dataclasses import dataclass, field
 from typing import List, Sequence
 
 import cv2
 import numpy as np
 
-from agedge.errors import AgedgeError
 from agedge.faces.annotations import Photo
 from agedge.faces.boxes import overlaps
-from agedge.sources import read_image
 from agedge.training.scenes import cover, light
-from agedge.training.scenes.cutout import Cutout, paste, similarity, soft_frame, soft_oval, turn, turn_boxes
+from agedge.training.scenes.cutout import SHARPEST, Cutout, paste, similarity, soft_frame, soft_oval, turn, turn_boxes
+from agedge.training.scenes.pictures import TRIES, Pictures
+from agedge.training.scenes.visible import LEAST, VISIBLE, cut_off, share_of_frame, share_of_mask, share_within
 
 # Kinds of scenes and how many of a hundred are of each.
 KINDS = {"crowd": 20, "group": 28, "portrait": 26, "tiles": 12, "empty": 14}
-SMALLEST = 10  # pixels: a smaller face is neither face nor background
-VISIBLE = 0.45  # of a face's box: what shows less of it is neither
 COVERS = {"": 55, "mask": 26, "glasses": 6, "hand": 5, "thing": 8}
 CLOSE = 0.15  # share of a face over an earlier one from which it is put elsewhere
 COLLAGES = 0.2  # share of scenes whose background is one
-TRIES = 100  # pictures of faces that may be unreadable one after the other
-log = logging.getLogger(__name__)
+NOTICED = 12  # of 255: a pixel that drawing changes by less still shows what it showed
+TINY = 4  # pixels: a face that is smaller in its own picture is not worth pasting
+LARGE = 2048  # pixels: a larger picture of a face is shrunk to that longer side
 
 
 @dataclass
 class Scene:
     """`image` (size, size, 3) BGR uint8; `boxes` (n, 4), `landmarks` (n, 5, 2) with NaN where not known, `ignored` (n,)
-    bool: neither face nor background; `covers`: what was drawn over each face, "" where nothing."""
+    bool: neither face nor background; `shown` (n,): how much of each box nothing stands before, 0..1; `covers`: what
+    was drawn over each face itself, "" where nothing."""
 
     image: np.ndarray
     boxes: list = field(default_factory=list)
     landmarks: list = field(default_factory=list)
     ignored: List[bool] = field(default_factory=list)
+    shown: List[float] = field(default_factory=list)
     covers: List[str] = field(default_factory=list)
 
-    def add(self, boxes, landmarks, ignored, covered="") -> None:
-        """Add the faces of a cut-out, the first of which was covered; what they hide of earlier ones is noticed."""
-        for box, points, neither in zip(boxes, landmarks, ignored):
-            self.hide(box)
-            self.boxes.append(box)
-            self.landmarks.append(points)
-            self.ignored.append(bool(neither))
-            self.covers.append(covered)
-            covered = ""
+    def add(self, boxes, landmarks, ignored, shown, covered="") -> None:
+        """Add the faces of a cut-out, the first of which was covered."""
+        self.boxes += list(boxes)
+        self.landmarks += list(landmarks)
+        self.ignored += [bool(neither) for neither in ignored]
+        self.shown += [float(share) for share in shown]
+        self.covers += [covered, *[""] * len(boxes)][: len(boxes)]
 
-    def hide(self, box: np.ndarray) -> None:
-        """Something now stands where `box` is: faces that it hides mostly are neither face nor background."""
-        for number, other in enumerate(self.boxes):
-            if share_within(other, box) > 1 - VISIBLE:
-                self.ignored[number] = True
+    @contextlib.contextmanager
+    def drawing(self):
+        """What is drawn meanwhile stands before the faces that the scene has."""
+        before = self.image.copy()
+        yield
+        if self.boxes:
+            changed = (cv2.absdiff(before, self.image).max(axis=2) > NOTICED).astype(np.float32)
+            for number, box in enumerate(self.boxes):
+                self.shown[number] *= 1 - share_of_mask(changed, box) / max(share_of_frame(self.image, box), 1e-6)
 
     def finish(self) -> tuple:
-        """Boxes cut off at the image's border, landmarks and ignored, as arrays; what lies outside is gone."""
-        size = np.array(self.image.shape[1::-1])
-        whole = np.array(self.boxes, np.float64).reshape(-1, 4)
-        boxes = np.concatenate([np.clip(whole[:, :2], 0, size - 1), np.clip(whole[:, 2:], 0, size - 1)], axis=1)
-        shown = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        share = shown / np.maximum(np.prod(whole[:, 2:] - whole[:, :2], axis=1), 1e-6)
-        ignored = np.array(self.ignored, bool) | (share < VISIBLE) | (shown < SMALLEST**2)
-        kept = share > 0.1
-        landmarks = np.array(self.landmarks, np.float64).reshape(-1, 5, 2)
-        return boxes[kept], landmarks[kept], ignored[kept], [c for c, k in zip(self.covers, kept) if k]
-
-
-def share_within(box: np.ndarray, other: np.ndarray) -> float:
-    """How much of a box another one covers, 0..1."""
-    shared = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
-    return float(np.prod(np.maximum(shared, 0)) / max(np.prod(box[2:] - box[:2]), 1e-6))
+        """Boxes, landmarks, ignored and covers, as `cut_off` gives them."""
+        return cut_off(self.image, self.boxes, self.landmarks, self.ignored, self.shown, self.covers)
 
 
 class Composer:
@@ -77,7 +66,7 @@ class Composer:
 
     def __init__(self, faces: Sequence[Sequence[Photo]], backgrounds: Sequence, size: int = 320):
         self.faces, self.backgrounds, self.size = faces, backgrounds, size
-        self.decoded, self.unread = {}, set()
+        self.pictures = Pictures()
 
     def compose(self, chance: np.random.Generator) -> Scene:
         """A scene; the same for the same state of `chance`."""
@@ -98,7 +87,8 @@ class Composer:
         elif kind == "tiles":
             self.lay_tiles(scene, chance)
         if chance.random() < (0.8 if kind == "empty" else 0.3):
-            self.distract(scene, chance)
+            with scene.drawing():
+                self.distract(scene, chance)
         scene.image = light.photograph(scene.image, chance)
         return scene
 
@@ -111,8 +101,8 @@ class Composer:
         image = self.read_background(chance)
         rows, columns = image.shape[:2]
         share = min(1, chance.uniform(0.35, 1.3))
-        high = max(8, int(share * min(rows, columns * height / width)))
-        wide = max(8, min(columns, int(high * width / height)))
+        high = min(rows, max(8, int(share * min(rows, columns * height / width))))
+        wide = min(columns, max(8, int(high * width / height)))
         top, left = int(chance.integers(rows - high + 1)), int(chance.integers(columns - wide + 1))
         piece = image[top : top + high, left : left + wide]
         if chance.random() < 0.5:
@@ -126,11 +116,12 @@ class Composer:
         return np.vstack([np.hstack([self.background(chance, high, wide) for wide in sides]) for high in sides])
 
     def read_background(self, chance) -> np.ndarray:
-        """One of them, as decoded; they are few, and kept."""
-        file = self.backgrounds[chance.integers(len(self.backgrounds))]
-        if file not in self.decoded:
-            self.decoded[file] = read_image(file)
-        return self.decoded[file]
+        """One of them, as decoded. Raises `AgedgeError` where none can be read."""
+        for _ in range(TRIES):
+            file = self.backgrounds[chance.integers(len(self.backgrounds))]
+            if (image := self.pictures.read_and_keep(file)) is not None:
+                return image
+        raise self.pictures.none_left(file)
 
     def patch(self, chance, side: int = 32) -> np.ndarray:
         """(side, side, 3): a small piece of a background."""
@@ -138,28 +129,33 @@ class Composer:
 
     def cut(self, chance) -> Cutout:
         """A face as its data set has it, mirrored half of the time, now and then lit anew."""
-        photo, image = self.read_face(chance)
-        cutout = Cutout(image, photo.boxes.astype(np.float64), photo.landmarks.astype(np.float64), photo.ignored)
+        cutout = self.read_face(chance)
         if chance.random() < 0.5:
             cutout = cutout.mirrored()
         if chance.random() < 0.7:
             cutout.image = light.light(cutout.image, chance, 0.8)
+        if chance.random() < 0.24:  # in the shade or against the light; or in glaring light
+            glare = chance.random() < 0.3
+            cutout.image = cv2.convertScaleAbs(
+                cutout.image, alpha=chance.uniform(*((1.3, 2.2) if glare else (0.2, 0.7)))
+            )
         return cutout
 
-    def read_face(self, chance) -> tuple:
-        """A picture of a face and its annotation. One that cannot be read is told, once, and passed over; raises
-        `AgedgeError` where that goes on."""
+    def read_face(self, chance) -> Cutout:
+        """A picture that shows its first face, as its data set has it. Raises `AgedgeError` where there is none."""
         for _ in range(TRIES):
             photos = self.faces[chance.integers(len(self.faces))]
             photo = photos[chance.integers(len(photos))]
-            if photo.file in self.unread or not len(photo.boxes):
+            if not len(photo) or (image := self.pictures.read(photo.file)) is None:
                 continue
-            try:
-                return photo, read_image(photo.file)
-            except AgedgeError as error:
-                self.unread.add(photo.file)
-                log.warning("left out: %s", error)
-        raise AgedgeError(f"{photo.file}: like {len(self.unread)} others not to be read, or without a face")
+            cutout = Cutout(image, photo.boxes.astype(np.float64), photo.landmarks.astype(np.float64), photo.ignored)
+            if cutout.side < TINY or share_of_frame(image, cutout.boxes[0]) < VISIBLE:
+                reason = f"{photo.file}: its first face is not in the picture, or of under {TINY} pixels"
+                self.pictures.leave_out(photo.file, reason)
+                continue
+            longest = max(image.shape[:2])
+            return cutout if longest <= LARGE else cutout.shrunk(SHARPEST * LARGE / longest)[0]
+        raise self.pictures.none_left(photo.file)
 
     def place(self, scene: Scene, side: float, chance, clear: bool = True) -> None:
         """Paste a face of `side` pixels; `clear`: where no other face is."""
@@ -180,17 +176,21 @@ class Composer:
         cutout, scale = cutout.shrunk(side / cutout.side)
         stretch = 1.0
         matrix = similarity(cutout.boxes[0].reshape(2, 2).mean(axis=0), centre, scale * stretch, degrees)
-        if chance.random() < 0.6:
-            self.dress(scene, cutout, matrix, chance)
-        if chance.random() < 0.45:
-            mask = soft_oval(cutout, chance)
-            shown = slice(1)  # of the faces in the picture, the oval shows the first
-        else:
-            mask = soft_frame(cutout, chance.uniform(0, 0.25) if chance.random() < 0.85 else 0)
-            shown = slice(None)
-        paste(scene.image, cutout, mask, matrix)
-        boxes, landmarks = turn_boxes(cutout.boxes[shown], matrix), turn(cutout.landmarks[shown], matrix)
-        scene.add(boxes, landmarks, cutout.ignored[shown], self.cover(scene, boxes[0], landmarks[0], cutout, chance))
+        dressed = chance.random() < 0.6
+        with scene.drawing():
+            if dressed:
+                self.dress(scene, cutout, matrix, chance)
+            if chance.random() < 0.45:
+                mask = soft_oval(cutout, chance)
+                among = slice(1)  # of the faces in the picture, the oval shows the first
+            else:
+                mask = soft_frame(cutout, chance.uniform(0, 0.25) if chance.random() < 0.85 else 0)
+                among = slice(None)
+            paste(scene.image, cutout, mask, matrix)
+            boxes, landmarks = turn_boxes(cutout.boxes[among], matrix), turn(cutout.landmarks[among], matrix)
+            covered = self.cover(scene, boxes[0], landmarks[0], cutout, chance)
+        shown = [share_of_mask(mask, box) for box in cutout.boxes[among]]
+        scene.add(boxes, landmarks, cutout.ignored[among], shown, covered)
 
     def cover(self, scene: Scene, box, landmarks, cutout: Cutout, chance) -> str:
         """Draw something over a face, or nothing; returns what."""
@@ -231,7 +231,6 @@ class Composer:
         ):
             points = turn(np.array(outline) + (centre + lean, 0), matrix)
             cover.fill(scene.image, points, cover.weave(colour, chance, patch))
-            scene.hide(np.concatenate([points.min(axis=0), points.max(axis=0)]))
 
     def lay_tiles(self, scene: Scene, chance) -> None:
         """Whole pictures side by side, faces with all that surrounds them, some of the tiles without a face."""
@@ -247,17 +246,19 @@ class Composer:
                 matrix = similarity(
                     np.array(cutout.image.shape[1::-1]) / 2, np.array([left + right, top + bottom]) / 2, scale, 0
                 )
-                tile = scene.image[top:bottom, left:right]
-                local = matrix - np.array([[0, 0, left], [0, 0, top]])
-                tile[:] = cv2.warpAffine(cutout.image, local, tile.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
                 boxes, landmarks = turn_boxes(cutout.boxes, matrix), turn(cutout.landmarks, matrix)
                 frame = np.array([left, top, right, bottom])
-                inside = [share_within(box, frame) > 0.3 for box in boxes]
+                shown = np.array([share_within(box, frame) for box in boxes])
+                inside = shown > LEAST
                 boxes = np.concatenate(
                     [np.maximum(boxes[:, :2], frame[:2]), np.minimum(boxes[:, 2:], frame[2:])], axis=1
                 )
-                covered = self.cover(scene, boxes[0], landmarks[0], cutout, chance) if inside[0] else ""
-                scene.add(boxes[inside], landmarks[inside], cutout.ignored[inside], covered)
+                local = matrix - np.array([[0, 0, left], [0, 0, top]])
+                with scene.drawing():
+                    tile = scene.image[top:bottom, left:right]
+                    tile[:] = cv2.warpAffine(cutout.image, local, tile.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+                    covered = self.cover(scene, boxes[0], landmarks[0], cutout, chance) if inside[0] else ""
+                scene.add(boxes[inside], landmarks[inside], cutout.ignored[inside], shown[inside], covered)
 
     def distract(self, scene: Scene, chance) -> None:
         """Skin without a face, things and words: ovals, shapes and letters where no face is."""

@@ -4,18 +4,17 @@ import cv2
 import numpy as np
 
 from agedge.faces.annotations import Photo
-from agedge.sources import read_image
 from agedge.training.scenes import light
 from agedge.training.scenes.cutout import MIRRORED
+from agedge.training.scenes.visible import cut_off
 
 SHARES = (0.3, 0.45, 0.6, 0.8, 1.0)  # of the shorter side
-SMALLEST = 8  # pixels: a smaller face is neither face nor background
 
 
-def crop_photograph(photo: Photo, size: int, chance: np.random.Generator) -> tuple:
-    """A square piece of `photo` at (size, size, 3) BGR uint8, with the faces whose centre lies in it: boxes (n, 4),
-    landmarks (n, 5, 2), ignored (n,), and what covers them, (n,) words. Mirrored half of the time."""
-    image = read_image(photo.file)
+def crop_photograph(image: np.ndarray, photo: Photo, size: int, chance: np.random.Generator) -> tuple:
+    """A square piece of `image`, that of `photo`: (size, size, 3) BGR uint8, with the faces in it, as `cut_off` gives
+    them: boxes (n, 4), landmarks (n, 5, 2), ignored (n,), and what covers them, (n,) words. Mirrored half of the time.
+    """
     height, width = image.shape[:2]
     side = max(1, int(min(height, width) * chance.choice(SHARES)))
     left, top = int(chance.integers(width - side + 1)), int(chance.integers(height - side + 1))
@@ -27,13 +26,12 @@ def crop_photograph(photo: Photo, size: int, chance: np.random.Generator) -> tup
     piece = image[top : top + side, left : left + side]
     piece = cv2.resize(piece, (size, size), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
     boxes = (photo.boxes.astype(np.float64) - [left, top, left, top]) * zoom
-    landmarks = (photo.landmarks.astype(np.float64) - [left, top]) * zoom
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = ((centre >= 0) & (centre < size)).all(axis=1)
-    boxes, landmarks, ignored = np.clip(boxes[inside], 0, size - 1), landmarks[inside], photo.ignored[inside]
-    ignored = ignored | (np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)) < SMALLEST)
+    # A pixel's centre lies at its integer coordinates.
+    landmarks = (photo.landmarks.astype(np.float64) - [left, top] + 0.5) * zoom - 0.5
+    shown = np.ones(len(boxes))
+    boxes, landmarks, ignored, covers = cut_off(piece, boxes, landmarks, photo.ignored, shown, photo.occlusion)
     if chance.random() < 0.5:
         piece = np.ascontiguousarray(piece[:, ::-1])
         boxes = boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (size - 1, 0, size - 1, 0)
         landmarks = landmarks[:, MIRRORED] * (-1, 1) + (size - 1, 0)
-    return light.photograph(piece, chance), boxes, landmarks, ignored, list(photo.occlusion[inside])
+    return light.photograph(piece, chance), boxes, landmarks, ignored, covers

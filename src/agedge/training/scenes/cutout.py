@@ -38,7 +38,9 @@ class Cutout:
         height, width = (max(2, round(side * zoom)) for side in self.image.shape[:2])
         image = cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
         zooms = np.array([width / self.image.shape[1], height / self.image.shape[0]])
-        return Cutout(image, self.boxes * np.tile(zooms, 2), self.landmarks * zooms, self.ignored), SHARPEST
+        # A pixel's centre lies at its integer coordinates.
+        landmarks = (self.landmarks + 0.5) * zooms - 0.5
+        return Cutout(image, self.boxes * np.tile(zooms, 2), landmarks, self.ignored), SHARPEST
 
 
 def turn(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:

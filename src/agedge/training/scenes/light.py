@@ -30,8 +30,8 @@ def blur(image: np.ndarray, chance: np.random.Generator, most: float) -> np.ndar
 def photograph(image: np.ndarray, chance: np.random.Generator) -> np.ndarray:
     """A composed scene as a camera would have taken it."""
     image = light(image, chance)
-    if chance.random() < 0.16:  # dark, as a webcam at night
-        image = cv2.convertScaleAbs(image, alpha=chance.uniform(0.15, 0.5), beta=chance.uniform(0, 20))
+    if chance.random() < 0.18:  # dark, as a webcam at night
+        image = cv2.convertScaleAbs(image, alpha=chance.uniform(0.1, 0.5), beta=chance.uniform(0, 20))
     elif chance.random() < 0.12:  # against the light, fogged
         image = cv2.convertScaleAbs(image, alpha=chance.uniform(0.4, 0.8), beta=chance.uniform(40, 100))
     if chance.random() < 0.1:

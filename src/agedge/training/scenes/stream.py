@@ -1,27 +1,31 @@
 """Batches of scenes with what every anchor is to say of them, made by worker processes while the network trains."""
 
 import collections
-import multiprocessing
+import itertools
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Iterator, List, Sequence
+from typing import Iterator, List, NamedTuple, Sequence
 
-import cv2
 import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.anchors import STRIDES, assign_targets, lay_anchors
 from agedge.faces.annotations import Photo
-from agedge.sources import IMAGE_SUFFIXES
+from agedge.sources import list_images
 from agedge.training.scenes.compose import Composer
 from agedge.training.scenes.crop import crop_photograph
+from agedge.training.scenes.pictures import TRIES, Pictures
+from agedge.workers import start_worker
 
 HELD_OUT = 10  # every so many-th background is for measuring alone
 AHEAD = 3  # batches a worker may be ahead
 
 
-@dataclass
-class Batch:
+class Batch(NamedTuple):
     """`images` (n, 3, size, size) RGB uint8; for each of the A anchors `faces` (n, A), `boxes` (n, A, 4) and
     `landmarks` (n, A, 10), as `agedge.faces.anchors.assign_targets` gives them."""
 
@@ -45,25 +49,30 @@ class Scenes:
 
     def __post_init__(self):
         self.composer = Composer(self.cutouts, self.backgrounds, self.size) if len(self.cutouts) else None
+        self.pictures = Pictures()
 
     def make(self, chance: np.random.Generator) -> tuple:
         """One scene: image (size, size, 3) BGR uint8, boxes (n, 4), landmarks (n, 5, 2), ignored (n,), and what covers
-        each of the faces, (n,) words."""
-        if self.composer is None or (len(self.photographs) and chance.random() >= self.composed):
+        each of the faces, (n,) words. Raises `AgedgeError` where no picture can be read."""
+        if self.composer is not None and not (len(self.photographs) and chance.random() >= self.composed):
+            scene = self.composer.compose(chance)
+            return (scene.image, *scene.finish())
+        for _ in range(TRIES):
             photo = self.photographs[chance.integers(len(self.photographs))]
-            return crop_photograph(photo, self.size, chance)
-        scene = self.composer.compose(chance)
-        return (scene.image, *scene.finish())
+            if (image := self.pictures.read(photo.file)) is not None:
+                return crop_photograph(image, photo, self.size, chance)
+        raise self.pictures.none_left(photo.file)
 
 
 def find_backgrounds(folder, held_out: bool = False) -> List[Path]:
-    """The images of a folder, without every tenth, which are `held_out` to measure with. Raises `AgedgeError`."""
-    found = (
-        sorted(path for path in Path(folder).glob("**/*") if path.suffix.lower() in IMAGE_SUFFIXES) if folder else []
-    )
+    """The images of a folder, without every tenth, the first among them: those are `held_out` to measure with. Raises
+    `AgedgeError`."""
+    if not folder:
+        raise AgedgeError("scenes.backgrounds: a folder of photographs without a face is wanted")
+    found = list_images(folder)
     chosen = [path for number, path in enumerate(found) if (number % HELD_OUT == 0) == held_out]
     if not chosen:
-        raise AgedgeError(f"{folder or 'scenes.backgrounds'}: a folder of photographs without a face is wanted")
+        raise AgedgeError(f"{folder}: one photograph alone, where at least two without a face are wanted")
     return chosen
 
 
@@ -85,7 +94,8 @@ _scenes = None
 def _begin(scenes: Scenes) -> None:
     global _scenes
     _scenes = scenes
-    cv2.setNumThreads(1)
+    start_worker()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
 
 
 def _work(seed, count: int) -> Batch:
@@ -93,15 +103,20 @@ def _work(seed, count: int) -> Batch:
 
 
 def stream_batches(scenes: Scenes, seeds: List, count: int, workers: int) -> Iterator[Batch]:
-    """A batch of `count` scenes for each of the seeds, in their order, whatever the number of `workers`."""
+    """A batch of `count` scenes for each of the seeds, in their order, whatever the number of `workers`. Closing the
+    iterator ends the workers; one that died raises `AgedgeError`."""
     if not workers:
         yield from (make_batch(scenes, seed, count) for seed in seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, _begin, (scenes,)) as pool:
-        waiting, seeds = collections.deque(), iter(seeds)
-        for seed in seeds:
-            waiting.append(pool.apply_async(_work, (seed, count)))
-            if len(waiting) >= AHEAD * workers:
-                yield waiting.popleft().get()
+    # spawn: a process that has loaded MXNet must not fork
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (scenes,))
+    try:
+        coming = (pool.submit(_work, seed, count) for seed in seeds)
+        waiting = collections.deque(itertools.islice(coming, AHEAD * workers))
         while waiting:
-            yield waiting.popleft().get()
+            yield waiting.popleft().result()
+            waiting.extend(itertools.islice(coming, 1))
+    except BrokenProcessPool:
+        raise AgedgeError("a process that composes scenes died (out of memory?); try fewer data.threads") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
