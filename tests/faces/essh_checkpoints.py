@@ -19,9 +19,9 @@ def write(folder: Path, symbol, params: dict) -> Path:
     return folder
 
 
-def write_card(folder: Path, mean=(0, 0, 0)) -> None:
+def write_card(folder: Path, mean=(0, 0, 0), threshold=0.5) -> None:
     """The card of the checkpoint in `folder`."""
-    card = DetectorCard(files={"mxnet": WORD})
+    card = DetectorCard(files={"mxnet": WORD}, threshold=threshold)
     card.input["mean"] = list(mean)
     card.save(folder)
 

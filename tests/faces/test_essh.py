@@ -392,3 +392,11 @@ def test_a_forked_process_loads_its_own_network_or_says_why_not(blocks, threads,
     ran = subprocess.run([sys.executable, "-c", FORK, str(blocks)], env=environment, capture_output=True, timeout=60)
     assert ran.stdout.decode().startswith(answer), ran.stderr.decode()
     assert threads == 1 or b"spawn" in ran.stdout
+
+
+def test_the_threshold_is_the_cards_unless_another_is_given(tmp_path):
+    folder = write_random(tmp_path)
+    assert create_detector("essh", folder=folder).threshold == 0.5
+    write_card(folder, threshold=0.6)
+    assert create_detector("essh", folder=folder).threshold == 0.6
+    assert create_detector("essh", folder=folder, threshold=0.3).threshold == 0.3

@@ -106,6 +106,8 @@ def test_a_users_own_checkpoint_in_the_place_of_ours_leaves_our_card_aside(folde
         {"input": {"name": "data", "mean": None}},
         {"input": {"mean": [0, 0, 0]}},
         {"input": 3},
+        {"threshold": 0},
+        {"threshold": "high"},
         {"files": {"mxnet": {"symbol": "essh-symbol.json"}}},
         {"sha256": []},
         {"outputs": None},

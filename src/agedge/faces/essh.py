@@ -29,9 +29,10 @@ TOGETHER = 320 * 320  # Images of one padded shape share a batch of at most so m
 class ESSH(OwnNetworks):
     """The detector of `--det 1`.
 
-    `folder`: where the checkpoint lies. `threshold`: the lowest score of a face. `min_face`: faces whose longer side
-    has fewer pixels are left out. `max_faces`: so many, the largest. `max_side`: a larger image is shrunk to that
-    longer side, and one squarer than 4:3 to as many pixels as one of 4:3 then has; memory grows with its square.
+    `folder`: where the checkpoint lies. `threshold`: the lowest score of a face, by default the card's, and 0.5 without
+    a card. `min_face`: faces whose longer side has fewer pixels are left out. `max_faces`: so many, the largest.
+    `max_side`: a larger image is shrunk to that longer side, and one squarer than 4:3 to as many pixels as one of 4:3
+    then has; memory grows with its square.
     `pyramid`: scales at which the image, so shrunk, is looked at. Without it, once as it is, and where a face could be
     over 448 pixels tall, once more with a longer side of 224 pixels, which finds such faces.
 
@@ -43,12 +44,14 @@ class ESSH(OwnNetworks):
     def __init__(
         self,
         folder="ssh_model",
-        threshold: float = 0.5,
+        threshold: Optional[float] = None,
         min_face: float = 0,
         max_faces: Optional[int] = None,
         max_side: int = 1280,
         pyramid: Optional[Sequence[float]] = None,
     ):
+        card = read_card(folder)
+        threshold = card.threshold if threshold is None else threshold
         _require(_is_number(threshold) and threshold < 1, "threshold", threshold, "a score between 0 and 1")
         _require(_is_number(max_side, LOWEST), "max_side", max_side, f"a number of pixels, from {LOWEST} on,")
         scales = np.ndim(pyramid) == 1 and len(pyramid) and all(map(_is_number, pyramid))
@@ -56,7 +59,7 @@ class ESSH(OwnNetworks):
         self.folder, self.threshold, self.max_side, self.pyramid = folder, threshold, max_side, pyramid
         self.min_face, self.max_faces = _check_min_face(min_face), check_max_faces(max_faces)
         super().__init__()
-        for file in find_checkpoint(read_card(folder)):
+        for file in find_checkpoint(card):
             if not file.is_file():
                 raise AgedgeError(f"{file}: missing: the detector of --det 1 (in pack: --align essh) lies there")
 

@@ -24,7 +24,8 @@ class DetectorCard(Card):
     """A detector's card: `input` has no size, since any will do, but `mean`: (R, G, B) to be subtracted from pixels.
 
     `outputs`: for strides 32, 16, 8 probabilities (n, 4, h, w), box deltas (n, 8, h, w) and landmark deltas
-    (n, 20, h, w), as `symbols.essh` has them. `error`: what was measured on photographs.
+    (n, 20, h, w), as `symbols.essh` has them. `threshold`: the lowest score of a face, unless the user says another.
+    `error`: what was measured on photographs.
     """
 
     name: str = "essh"
@@ -34,6 +35,7 @@ class DetectorCard(Card):
     )
     outputs: dict = field(default_factory=lambda: dict(OUTPUTS))
     task: str = "detection"
+    threshold: float = 0.5
 
     @property
     def mean(self) -> np.ndarray:
@@ -43,6 +45,8 @@ class DetectorCard(Card):
     def check_input(self) -> None:
         if not (isinstance(self.input["name"], str) and self.mean.shape == (3,) and np.isfinite(self.mean).all()):
             raise ValueError(f"input {self.input}: a name, and a mean of three numbers, are wanted")
+        if not (isinstance(self.threshold, (int, float)) and 0 < self.threshold < 1):
+            raise ValueError(f"threshold {self.threshold}: a score between 0 and 1 is wanted")
 
     def verify(self) -> None:
         """Raises `AgedgeError` where a file of the checkpoint is absent, or another than its checksum says."""

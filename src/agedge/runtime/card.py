@@ -55,8 +55,6 @@ class Card:
 
     def check(self) -> None:
         """Raises one of Python's own errors where a card is not what a runtime can go by."""
-        if self.task != type(self).task:
-            raise ValueError(f"it is for {self.task}, not for {type(self).task}")
         self.check_input()
         for name in ("network", "outputs", "files", "sha256", "blobs", "interval", "error", "training"):
             if not isinstance(getattr(self, name), dict):
@@ -130,6 +128,8 @@ def load_card(model, kind=Card) -> Card:
         version = value.pop("format")
         if version != FORMAT:
             raise AgedgeError(f"{path}: card format {version}; this version reads {FORMAT}")
+        if value.get("task", Card.task) != kind.task:
+            raise ValueError(f"it is for {value['task']}, not for {kind.task}")
         crop = value.pop("crop")
         card = kind(**value, crop=Crop.from_json(crop, path) if crop else None, folder=path.parent)
         card.check()
