@@ -21,6 +21,11 @@ if [ ! -f "$recipe" ]; then
     exit 2
 fi
 
+if grep -q '^scenes:' "$recipe" 2>/dev/null; then
+    echo "train.sh: $recipe trains a detector, on other data: python train.py --recipe $recipe; see docs/detection.md" >&2
+    exit 2
+fi
+
 # Faces are packed at 112 pixels, or at the network's size where that is larger; what is packed serves all recipes.
 size=$(sed -n 's/^network:.*[{ ]size: *\([0-9]*\).*/\1/p' "$recipe")
 [ "${size:-0}" -gt 112 ] || size=112
