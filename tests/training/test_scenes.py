@@ -9,8 +9,8 @@ import pytest
 
 from agedge.errors import AgedgeError
 from agedge.faces.annotations import Photo
-from agedge.training.scenes import cover
-from agedge.training.scenes.compose import KINDS, Composer, Scene
+from agedge.training.scenes import cover, light
+from agedge.training.scenes.compose import DISTRACTIONS, KINDS, Composer, Scene, plain
 from agedge.training.scenes.crop import crop_photograph
 from agedge.training.scenes.cutout import Cutout, paste, similarity, soft_frame, soft_oval, turn, turn_boxes
 from agedge.training.scenes.stream import Scenes, find_backgrounds, make_batch, stream_batches
@@ -161,6 +161,48 @@ def test_what_is_counted_as_a_face_is_seen(composer):
     assert hidden
 
 
+def test_a_face_that_is_not_lit_is_neither_face_nor_background():
+    noise = np.random.default_rng(0).normal(90, 1, (100, 200, 3)) - 90
+    noise[:, :100] *= 20
+    image = (90 + noise).round().astype(np.uint8)
+    boxes = [[10, 10, 80, 90], [120, 10, 190, 90]]
+    _, _, ignored, _ = cut_off(image, boxes, np.zeros((2, 5, 2)), [False] * 2, [1.0] * 2, [""] * 2)
+    assert ignored.tolist() == [False, True]
+
+
+def test_walls_are_smooth_and_of_many_colours():
+    walls = [plain(np.random.default_rng(seed), 60, 80) for seed in range(30)]
+    assert {(wall.shape, wall.dtype.name) for wall in walls} == {((60, 80, 3), "uint8")}
+    assert max(np.abs(np.diff(wall.astype(int), axis=0)).max() for wall in walls) < 25
+    assert np.ptp([wall.mean() for wall in walls]) > 150
+
+
+def test_light_from_a_side_darkens_the_other():
+    image, ratios = np.full((40, 60, 3), 100, np.uint8), []
+    for seed in range(20):
+        lit = light.shade(image, np.random.default_rng(seed))
+        assert lit.shape == image.shape and lit.dtype == np.uint8
+        ratios.append(lit.max() / max(lit.min(), 1))
+    assert min(ratios) > 1.3
+
+
+def test_a_camera_keeps_the_size_of_its_scene():
+    image = np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8)
+    taken = [light.photograph(image, np.random.default_rng(seed)) for seed in range(40)]
+    assert {(each.shape, each.dtype.name) for each in taken} == {((50, 50, 3), "uint8")}
+    roughness = [np.abs(np.diff(each.astype(int), axis=1)).mean() / max(each.std(), 1) for each in taken]
+    assert min(roughness) < 0.6 * np.median(roughness)  # some were enlarged
+
+
+def test_distractions_are_drawn_where_no_face_is(composer):
+    for kind in DISTRACTIONS:
+        scene = Scene(np.full((160, 160, 3), 128, np.uint8))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("agedge.training.scenes.compose.pick", lambda chance, shares, kind=kind: kind)
+            composer.distract(scene, np.random.default_rng(2))
+        assert (scene.image != 128).any() and not scene.boxes, kind
+
+
 @pytest.mark.parametrize("draw", ["mask", "glasses", "hand", "thing"])
 def test_covers_are_drawn_on_the_face_alone(draw, face):
     image = cv2.imread(str(face.file))
@@ -200,11 +242,11 @@ def test_a_background_that_cannot_be_read_is_passed_over(face, backgrounds, tmp_
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     composer = Composer([[face]], [broken, *find_backgrounds(backgrounds)], 64)
-    for seed in range(10):
+    for seed in range(20):
         composer.compose(np.random.default_rng(seed))
     assert len([line for line in caplog.messages if "broken.jpg" in line]) == 1
     with pytest.raises(AgedgeError, match=r"broken\.jpg"):
-        Composer([[face]], [broken], 64).compose(np.random.default_rng(0))
+        Composer([[face]], [broken], 64).read_background(np.random.default_rng(0))
 
 
 def test_a_photograph_that_is_gone_is_passed_over(face, caplog):

@@ -23,6 +23,7 @@ LOWEST = 64  # pixels: the smallest side that the network is shown
 # Of faces taller than TALL pixels few are found. An image that has room for one, faces being up to TALLER times as tall
 # as wide, is also looked at with a longer side of OVERVIEW pixels, for faces larger than LARGE of that.
 TALL, TALLER, OVERVIEW, LARGE = 448, 1.3, 224, 0.3
+CLEAR = 640  # pixels: at that longer side the small faces of small images are seen better, and their landmarks
 TOGETHER = 320 * 320  # Images of one padded shape share a batch of at most so many pixels.
 
 
@@ -32,9 +33,10 @@ class ESSH(OwnNetworks):
     `folder`: where the checkpoint lies. `threshold`: the lowest score of a face, by default the card's, and 0.5 without
     a card. `min_face`: faces whose longer side has fewer pixels are left out. `max_faces`: so many, the largest.
     `max_side`: a larger image is shrunk to that longer side, and one squarer than 4:3 to as many pixels as one of 4:3
-    then has; memory grows with its square.
-    `pyramid`: scales at which the image, so shrunk, is looked at. Without it, once as it is, and where a face could be
-    over 448 pixels tall, once more with a longer side of 224 pixels, which finds such faces.
+    then has; memory grows with its square. `enlarge`: an image with a longer side below 640 pixels is enlarged to that,
+    at most so many times; 1: never.
+    `pyramid`: scales at which the image, so shrunk, is looked at, in place of being enlarged. Without it, once, and
+    where a face could be over 448 pixels tall, once more with a longer side of 224 pixels, which finds such faces.
 
     The network is loaded at the first `detect`, and anew in a forked process, which with several CPU threads refuses;
     threads take turns. Raises `UsageError` on an impossible option, `AgedgeError` where a file is missing, and at the
@@ -48,15 +50,18 @@ class ESSH(OwnNetworks):
         min_face: float = 0,
         max_faces: Optional[int] = None,
         max_side: int = 1280,
+        enlarge: float = 2,
         pyramid: Optional[Sequence[float]] = None,
     ):
         card = read_card(folder)
         threshold = card.threshold if threshold is None else threshold
         _require(_is_number(threshold) and threshold < 1, "threshold", threshold, "a score between 0 and 1")
         _require(_is_number(max_side, LOWEST), "max_side", max_side, f"a number of pixels, from {LOWEST} on,")
+        _require(_is_number(enlarge, 1) and enlarge < math.inf, "enlarge", enlarge, "a number of times, from 1 on,")
         scales = np.ndim(pyramid) == 1 and len(pyramid) and all(map(_is_number, pyramid))
         _require(pyramid is None or scales, "pyramid", pyramid, "a list of scales above 0")
-        self.folder, self.threshold, self.max_side, self.pyramid = folder, threshold, max_side, pyramid
+        self.folder, self.threshold = folder, threshold
+        self.max_side, self.enlarge, self.pyramid = max_side, enlarge, pyramid
         self.min_face, self.max_faces = _check_min_face(min_face), check_max_faces(max_faces)
         super().__init__()
         for file in find_checkpoint(card):
@@ -95,7 +100,7 @@ class ESSH(OwnNetworks):
         limit = self.max_side / max(*size, math.sqrt(math.prod(size) / SQUAT))
         if self.pyramid is not None:
             return [Look.at_scale(owner, size, min(scale * min(1, limit), limit)) for scale in self.pyramid]
-        looks = [Look.at_scale(owner, size, min(1, limit))]
+        looks = [Look.at_scale(owner, size, min(limit, max(1, min(self.enlarge, CLEAR / max(size)))))]
         height, width = looks[0].size
         if min(height, TALLER * width) > TALL:
             looks.append(Look.at_scale(owner, size, OVERVIEW / max(size), smallest=LARGE * OVERVIEW))

@@ -17,28 +17,29 @@ from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit, read_check
 
 SIDE = 640  # pixels of the square for which shapes are checked
 # A network bound to a shape takes 72 bytes of memory a pixel on an x86 CPU, and in the pool of a larger one 21 to 28.
-# So, beside the largest, as many shapes are kept as have this number of pixels together: two of 640x448.
+# So, beside the one that owns the pool, as many shapes are kept as have this number of pixels together: two of 640x448.
 KEPT = 0.6e6
 
 
 class Net:
     """A checkpoint's network, ready to run. Not for two threads at once.
 
-    MXNet keeps an executor a shape, so callers send few shapes. The largest one so far owns the memory that the others
-    work in; when a larger one comes, all others go.
+    MXNet keeps an executor a shape, so callers send few shapes. One shape owns the memory that the others work in. When
+    one comes that has no room there, or would alone fill what the others share, it owns all, and the others go.
     """
 
     def __init__(self, checkpoint: Checkpoint, mean: np.ndarray):
         self.checkpoint, self.mean = checkpoint, mean  # mean: (3,) R, G, B
-        self.largest, self.memory = None, None  # the largest shape so far; numbers for an input of that shape
+        self.owner, self.memory = None, None  # a shape, and numbers for an input of that shape
         self.executors = OrderedDict()  # by shape, last used last
 
     def reserve(self, shape: tuple) -> np.ndarray:
         """Where to write the next batch, `shape` (n, 3, h, w) float32, RGB less the card's mean. MXNet reads it there:
         a large image is not copied again, and memory for it is needed once."""
-        if self.largest is None or count_pixels(shape) > count_pixels(self.largest):
+        room = min(count_pixels(self.owner), KEPT) if self.owner else 0
+        if shape != self.owner and count_pixels(shape) > room:
             self.executors.clear()
-            self.largest, self.memory = shape, np.empty(math.prod(shape), np.float32)
+            self.owner, self.memory = shape, np.empty(math.prod(shape), np.float32)
         return self.memory[: math.prod(shape)].reshape(shape)
 
     def run(self, shape: tuple) -> List[np.ndarray]:
@@ -54,7 +55,7 @@ class Net:
         return maps
 
     def _make_room(self, shape: tuple) -> None:
-        others = [other for other in self.executors if other != self.largest]
+        others = [other for other in self.executors if other != self.owner]
         while others and sum(map(count_pixels, others)) + count_pixels(shape) > KEPT:
             del self.executors[others.pop(0)]
 
@@ -66,7 +67,7 @@ class Net:
         # Labels of training, where a graph still wants them: their values do not matter here.
         inputs = {name: mx.nd.zeros(its) for name, its in shapes.items() if name not in (INPUT, *args)}
         inputs[INPUT] = mx.nd.from_numpy(self.reserve(shape), zero_copy=True)
-        shared = self.executors.get(self.largest)
+        shared = self.executors.get(self.owner)
         return symbol.bind(mx.cpu(), {**args, **inputs}, aux_states=aux, grad_req="null", shared_exec=shared)
 
 

@@ -29,7 +29,7 @@ from agedge.training.schedule import learning_rate
 
 log = logging.getLogger(__name__)
 
-TERMS = {"face": 1.0, "box": 1.5, "landmarks": 1.5}  # of the loss, and their weights
+TERMS = {"face": 1.0, "box": 1.5, "landmarks": 3.0}  # of the loss, and their weights
 LEAST = 0.05  # score of a face that counts for average precision
 LONGEST = 1280  # pixels: a larger photograph is measured shrunk to that longer side, as the detector sees it
 NOT_FOR_FACES = ("augment", "data.labels", "data.test")  # what scenes.* and data.val are for a detector

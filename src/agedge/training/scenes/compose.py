@@ -14,11 +14,13 @@ from agedge.training.scenes.cutout import SHARPEST, Cutout, paste, similarity, s
 from agedge.training.scenes.pictures import TRIES, Pictures
 from agedge.training.scenes.visible import LEAST, VISIBLE, cut_off, share_of_frame, share_of_mask, share_within
 
-# Kinds of scenes and how many of a hundred are of each.
-KINDS = {"crowd": 20, "group": 28, "portrait": 26, "tiles": 12, "empty": 14}
-COVERS = {"": 55, "mask": 26, "glasses": 6, "hand": 5, "thing": 8}
+# Kinds of scenes, of what covers a face, and of what is like one and none: how many of a hundred are of each.
+KINDS = {"crowd": 16, "group": 30, "portrait": 30, "tiles": 10, "empty": 14}
+COVERS = {"": 52, "mask": 26, "glasses": 9, "hand": 5, "thing": 8}
+DISTRACTIONS = {"letters": 26, "skin": 28, "thing": 18, "emblem": 18, "shoulders": 10}
 CLOSE = 0.15  # share of a face over an earlier one from which it is put elsewhere
 COLLAGES = 0.2  # share of scenes whose background is one
+PLAIN = 0.12  # share of backgrounds that are walls and skies
 NOTICED = 12  # of 255: a pixel that drawing changes by less still shows what it showed
 TINY = 4  # pixels: a face that is smaller in its own picture is not worth pasting
 LARGE = 2048  # pixels: a larger picture of a face is shrunk to that longer side
@@ -97,7 +99,9 @@ class Composer:
         return np.sort(np.exp(chance.uniform(*np.log([least, max(least, most * self.size)]), count)))
 
     def background(self, chance, height: int, width: int) -> np.ndarray:
-        """(height, width, 3): a piece of one of the backgrounds, mirrored or not."""
+        """(height, width, 3): a piece of one of the backgrounds, mirrored or not; or a wall."""
+        if chance.random() < PLAIN:
+            return plain(chance, height, width)
         image = self.read_background(chance)
         rows, columns = image.shape[:2]
         share = min(1, chance.uniform(0.35, 1.3))
@@ -139,6 +143,8 @@ class Composer:
             cutout.image = cv2.convertScaleAbs(
                 cutout.image, alpha=chance.uniform(*((1.3, 2.2) if glare else (0.2, 0.7)))
             )
+        if chance.random() < 0.25:
+            cutout.image = light.shade(cutout.image, chance)
         return cutout
 
     def read_face(self, chance) -> Cutout:
@@ -174,12 +180,11 @@ class Composer:
             cutout.image = light.blur(cutout.image, chance, cutout.side / 60)
         degrees = chance.normal(0, 14) if chance.random() < 0.9 else chance.uniform(-75, 75)
         cutout, scale = cutout.shrunk(side / cutout.side)
-        stretch = 1.0
-        matrix = similarity(cutout.boxes[0].reshape(2, 2).mean(axis=0), centre, scale * stretch, degrees)
+        matrix = similarity(cutout.boxes[0].reshape(2, 2).mean(axis=0), centre, scale, degrees)
         dressed = chance.random() < 0.6
         with scene.drawing():
             if dressed:
-                self.dress(scene, cutout, matrix, chance)
+                self.dress(scene, cutout.boxes[0], skin_of(cutout), matrix, chance)
             if chance.random() < 0.45:
                 mask = soft_oval(cutout, chance)
                 among = slice(1)  # of the faces in the picture, the oval shows the first
@@ -199,6 +204,8 @@ class Composer:
             return ""
         frame = cover.Frame(box, landmarks)
         if covered == "mask":
+            if chance.random() < 0.25:
+                cover.draw_glasses(scene.image, frame, landmarks, chance)
             cover.draw_mask(scene.image, frame, chance, self.patch(chance))
         elif covered == "glasses":
             cover.draw_glasses(scene.image, frame, landmarks, chance)
@@ -208,15 +215,15 @@ class Composer:
             cover.draw_thing(scene.image, frame, self.patch(chance), chance)
         return covered
 
-    def dress(self, scene: Scene, cutout: Cutout, matrix, chance) -> None:
-        """Neck and shoulders below a face, so that a face is not told by having none."""
-        (x1, y1), (x2, y2) = cutout.boxes[0].reshape(2, 2)
+    def dress(self, scene: Scene, box, skin, matrix, chance) -> None:
+        """Neck and shoulders of a colour of skin below a face, so that a face is not told by having none."""
+        (x1, y1), (x2, y2) = box.reshape(2, 2)
         wide, high, centre = x2 - x1, y2 - y1, (x1 + x2) / 2
         neck, broad = wide * chance.uniform(0.28, 0.4), wide * chance.uniform(0.9, 1.6)
         chin, collar = y2 - 0.15 * high, y2 + high * chance.uniform(0.1, 0.4)
         drop, hem = collar + high * chance.uniform(0.1, 0.35), y2 + high * chance.uniform(1.2, 3)
         lean = chance.normal(0, 0.1) * wide
-        skin = [(-neck, chin), (neck, chin), (neck * 1.2, drop), (-neck * 1.2, drop)]
+        throat = [(-neck, chin), (neck, chin), (neck * 1.2, drop), (-neck * 1.2, drop)]
         torso = [
             (-neck, collar),
             (neck, collar),
@@ -226,7 +233,7 @@ class Composer:
             (-broad, drop),
         ]
         for outline, colour, patch in (
-            (skin, skin_of(cutout) * chance.uniform(0.7, 1), None),
+            (throat, skin * chance.uniform(0.7, 1), None),
             (torso, chance.uniform(0, 255, 3), self.patch(chance) if chance.random() < 0.6 else None),
         ):
             points = turn(np.array(outline) + (centre + lean, 0), matrix)
@@ -261,25 +268,43 @@ class Composer:
                 scene.add(boxes[inside], landmarks[inside], cutout.ignored[inside], shown[inside], covered)
 
     def distract(self, scene: Scene, chance) -> None:
-        """Skin without a face, things and words: ovals, shapes and letters where no face is."""
+        """Skin without a face, emblems, things and words: ovals, shapes and letters where no face is, and shoulders
+        without a head."""
         for _ in range(int(chance.integers(1, 5))):
             side = float(np.exp(chance.uniform(np.log(16), np.log(0.5 * self.size))))
             centre = chance.uniform(0, self.size, 2)
             box = np.concatenate([centre - 0.8 * side, centre + 0.8 * side])
             if scene.boxes and overlaps(box[None], np.array(scene.boxes)).max() > 0:
                 continue
-            if chance.random() < 0.35:
+            what = pick(chance, DISTRACTIONS)
+            if what == "letters":
                 cover.write(scene.image, centre, side, chance)
+                continue
+            if what == "shoulders":
+                upright = similarity(np.zeros(2), np.zeros(2), 1, 0)
+                above = np.concatenate([centre - (side / 2, 2 * side), centre + (side / 2, -side)])
+                self.dress(scene, above, skin_of(self.cut(chance)), upright, chance)
                 continue
             angles = np.linspace(0, 2 * np.pi, int(chance.integers(5, 9)), endpoint=False)
             radius = side / 2 * chance.uniform(0.5, 1.1, len(angles))
             outline = centre + radius[:, None] * np.stack(
                 [np.cos(angles), np.sin(angles) * chance.uniform(0.7, 1.5)], 1
             )
+            if what == "emblem":
+                half = self.patch(chance)[:, :16]
+                cover.fill(scene.image, cover.curve(outline), np.hstack([half, half[:, ::-1]]))
+                continue
             colour, patch = chance.uniform(0, 255, 3), self.patch(chance)
-            if chance.random() < 0.6:
+            if what == "skin":
                 colour, patch = skin_of(self.cut(chance)), None
             cover.fill(scene.image, cover.curve(outline), cover.weave(colour, chance, patch))
+
+
+def plain(chance, height: int, width: int) -> np.ndarray:
+    """(height, width, 3) uint8: a smooth surface, its light and colour going over it."""
+    colour = chance.uniform(0, 255) + chance.normal(0, 15, 3)
+    lit = colour + chance.normal(0, chance.uniform(2, 25), (3, 3, 1)) + chance.normal(0, 4, (3, 3, 3))
+    return cv2.resize(np.clip(lit, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def pick(chance, shares: dict) -> str:

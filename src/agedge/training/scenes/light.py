@@ -14,6 +14,17 @@ def light(image: np.ndarray, chance: np.random.Generator, strength: float = 1.0)
     return cv2.LUT(image, np.clip(table * 255, 0, 255).astype(np.uint8)[:, None])
 
 
+def shade(image: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    """An image (h, w, 3) uint8 lit from one side."""
+    height, width = image.shape[:2]
+    angle = chance.uniform(0, 2 * np.pi)
+    across = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None] * np.float32(np.cos(angle))
+    down = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
+    dark, bright = chance.uniform(0.15, 0.6), chance.uniform(0.9, 1.3)
+    lit = np.clip((dark + bright) / 2 + (bright - dark) * (across + down) * chance.uniform(1, 2.5), dark, bright)
+    return cv2.multiply(image, cv2.merge([lit] * 3), dtype=cv2.CV_8U)
+
+
 def blur(image: np.ndarray, chance: np.random.Generator, most: float) -> np.ndarray:
     """Out of focus, or moved; `most` pixels."""
     width = chance.uniform(0.3, max(most, 0.35))
@@ -34,6 +45,11 @@ def photograph(image: np.ndarray, chance: np.random.Generator) -> np.ndarray:
         image = cv2.convertScaleAbs(image, alpha=chance.uniform(0.1, 0.5), beta=chance.uniform(0, 20))
     elif chance.random() < 0.12:  # against the light, fogged
         image = cv2.convertScaleAbs(image, alpha=chance.uniform(0.4, 0.8), beta=chance.uniform(40, 100))
+    height, width = image.shape[:2]
+    small = chance.random() < 0.2  # as a small photograph is enlarged before faces are looked for
+    if small:
+        share = chance.uniform(0.35, 0.8)
+        image = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
     if chance.random() < 0.1:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     if chance.random() < 0.2:
@@ -46,4 +62,4 @@ def photograph(image: np.ndarray, chance: np.random.Generator) -> np.ndarray:
     if chance.random() < 0.5:
         quality = int(chance.uniform(25, 92))
         image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
-    return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) if small else image

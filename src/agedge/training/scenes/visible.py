@@ -4,22 +4,31 @@ import numpy as np
 
 SMALLEST = 10  # pixels: a smaller face is neither face nor background
 VISIBLE = 0.45  # of a face's box: what shows less of it is neither
+CONTRAST = 4  # of 255: the standard deviation of its pixels' grey, under which a face is neither, being unlit or fogged
 LEAST = 0.1  # of a face's box: what shows less of it is background
 
 
 def cut_off(image: np.ndarray, boxes, landmarks, ignored, shown, covers) -> tuple:
     """Faces as they are to be found in `image` (h, w, 3): boxes (n, 4) cut off at its border, landmarks (n, 5, 2),
-    ignored (n,) bool, and covers, a list of n words. What lies outside is gone; `ignored` is also what is too small,
-    and of what too little is within the image and `shown`, (n,) shares of that part, 0..1."""
+    ignored (n,) bool, and covers, a list of n words. What lies outside is gone; `ignored` is also what is too small or
+    too faint, and of what too little is within the image and `shown`, (n,) shares of that part, 0..1."""
     size = np.array(image.shape[1::-1])
     whole = np.array(boxes, np.float64).reshape(-1, 4)
     shares = np.array([share_of_frame(image, box) for box in whole])
     boxes = np.clip(whole, 0, np.tile(size - 1, 2))
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     ignored = np.array(ignored, bool) | (shares * shown < VISIBLE) | (areas < SMALLEST**2)
+    ignored |= np.array([is_faint(image, box) for box in boxes], bool)
     kept = shares > LEAST
     landmarks = np.array(landmarks, np.float64).reshape(-1, 5, 2)
     return boxes[kept], landmarks[kept], ignored[kept], [cover for cover, keep in zip(covers, kept) if keep]
+
+
+def is_faint(image: np.ndarray, box: np.ndarray) -> bool:
+    """Whether what an image (h, w, 3) uint8 shows in a box has next to no contrast."""
+    x1, y1, x2, y2 = np.round(box).astype(int)
+    part = image[y1 : y2 + 1, x1 : x2 + 1, 1]
+    return part.size > 0 and bool(part.std() < CONTRAST)
 
 
 def share_within(box: np.ndarray, other: np.ndarray) -> float:
