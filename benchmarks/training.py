@@ -18,8 +18,9 @@ from agedge.cli import run_door
 from agedge.labels import exact
 from agedge.records import RecordWriter
 from agedge.training.log import read_log
-from agedge.training.loop import optimizer_options, train
+from agedge.training.loop import train
 from agedge.training.recipe import load_recipe
+from agedge.training.start import optimizer_options
 from agedge.training.threads import use_all_cores
 
 

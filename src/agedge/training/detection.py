@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 from tqdm import tqdm
 
 from agedge.errors import AgedgeError, UsageError
@@ -18,14 +17,13 @@ from agedge.faces.annotations import read_annotations
 from agedge.faces.boxes import nms
 from agedge.faces.detection import Faces
 from agedge.sources import read_image
-from agedge.training.checkpoint import load_checkpoint, save_checkpoint
+from agedge.training.checkpoint import save_checkpoint
 from agedge.training.log import RunLog
-from agedge.training.loop import check_same_optimizer, open_folder, optimizer_options, seed_everything
-from agedge.training.parameters import freeze, match_names, set_rates
 from agedge.training.pretrained import load_pretrained_detector
-from agedge.training.recipe import as_plain, refuse_keys
+from agedge.training.recipe import refuse_keys
 from agedge.training.scenes.stream import Scenes, find_backgrounds, stream_batches
 from agedge.training.schedule import learning_rate
+from agedge.training.start import open_folder, optimizer_options, seed_everything, start_state, start_weights
 
 log = logging.getLogger(__name__)
 
@@ -57,29 +55,12 @@ def train_detector(network, recipe, contexts: list, resume: bool = False, progre
     total_steps = steps_an_epoch * recipe.train.epochs
     total_steps = min(total_steps, recipe.train.max_steps or total_steps)
 
-    # Where to start from: the run's own checkpoint, else given weights, else scratch.
-    mx.random.seed(recipe.train.seed)
-    network.initialize_for_training(contexts)
-    network(mx.nd.zeros((1, 3, size, size), ctx=context))  # MXNet learns the shapes
-    match_names(recipe.fresh, network._collect_params_with_prefix(), "fresh")  # a misspelt one is told in any case
-    if recipe.pretrained and not resume:
-        started = load_pretrained_detector(network, recipe.pretrained, contexts, recipe.fresh)
-        log.info("starting from %s", started.describe())
-    if recipe.optimizer.freeze:
-        log.info("%d parameters are frozen", freeze(network, recipe.optimizer.freeze))
-    set_rates(network, recipe.optimizer.lr, recipe.optimizer.lr_of)
-    network.fuse(recipe.train.fuse and context.device_type == "cpu")
+    start_weights(network, recipe, contexts, size, load_pretrained_detector, resume)
     objective = DetectionObjective(network, tuple(TERMS.values()))
     objective.hybridize(static_alloc=True, static_shape=True)
     trainer = gluon.Trainer(network.collect_params(), recipe.optimizer.name, optimizer_options(recipe.optimizer))
     rate = learning_rate(recipe.optimizer, total_steps, steps_an_epoch)
-    state = {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "seed": recipe.train.seed}
-    if resume:
-        state = load_checkpoint(folder / "last.ckpt", network, trainer, contexts)
-        check_same_optimizer(state, recipe, folder)
-        log.info("resuming after epoch %d, step %d", state["epoch"], state["step"])
-    state["optimizer"] = as_plain(recipe.optimizer)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False), encoding="utf-8")
+    state = start_state(network, recipe, trainer, contexts, folder, resume)
     history = RunLog(folder, state["epoch"], plot_detection_curves)
     seeds = [(recipe.train.seed, step) for step in range(state["step"], total_steps)]
 

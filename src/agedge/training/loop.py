@@ -1,26 +1,23 @@
 """The training loop: one function, for any network that has `loss` and `decode`."""
 
 import logging
-import random
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-import yaml
 from tqdm import tqdm
 
 from agedge.batches import training_batches
-from agedge.errors import AgedgeError, UsageError, choices
+from agedge.errors import AgedgeError
 from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import measure
-from agedge.training.checkpoint import load_checkpoint, save_checkpoint
+from agedge.training.checkpoint import save_checkpoint
 from agedge.training.data import open_data
 from agedge.training.log import RunLog
-from agedge.training.parameters import freeze, match_names, set_rates
 from agedge.training.pretrained import load_pretrained
-from agedge.training.recipe import as_plain
 from agedge.training.schedule import learning_rate
+from agedge.training.start import open_folder, optimizer_options, seed_everything, start_state, start_weights
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +28,6 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
     It then holds recipe.yaml, log.csv, TensorBoard events, curves.png, last.ckpt and best.ckpt (the lowest age MAE on
     `data.val`). Raises `AgedgeError` where data or weights cannot be used, and where the loss is no number any more.
     """
-    import mxnet as mx
     from mxnet import autograd, gluon
 
     from agedge.training.objective import Objective, Tallies
@@ -43,30 +39,14 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
     total_steps = steps_an_epoch * recipe.train.epochs
     total_steps = min(total_steps, recipe.train.max_steps or total_steps)
 
-    # Where to start from: the run's own checkpoint, else given weights, else scratch.
-    mx.random.seed(recipe.train.seed)
-    network.initialize_for_training(contexts)
-    network(mx.nd.zeros((1, 3, size, size), ctx=contexts[0]))  # MXNet learns the shapes
-    match_names(recipe.fresh, network._collect_params_with_prefix(), "fresh")  # a misspelt one is told in any case
-    if recipe.pretrained and not resume:
-        log.info("starting from %s", load_pretrained(network, recipe.pretrained, contexts, recipe.fresh).describe())
-    if recipe.optimizer.freeze:
-        log.info("%d parameters are frozen", freeze(network, recipe.optimizer.freeze))
-    set_rates(network, recipe.optimizer.lr, recipe.optimizer.lr_of)
-    network.fuse(recipe.train.fuse and all(context.device_type == "cpu" for context in contexts))
+    start_weights(network, recipe, contexts, size, load_pretrained, resume)
     objective = Objective(network)
     objective.hybridize(static_alloc=True, static_shape=True)
     predict = predictor(network, contexts[0])
     trainer = gluon.Trainer(network.collect_params(), recipe.optimizer.name, optimizer_options(recipe.optimizer))
     rate = learning_rate(recipe.optimizer, total_steps, steps_an_epoch)
-    state = {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "seed": recipe.train.seed}
-    if resume:
-        state = load_checkpoint(folder / "last.ckpt", network, trainer, contexts)
-        check_same_optimizer(state, recipe, folder)
-        log.info("resuming after epoch %d, step %d", state["epoch"], state["step"])
-    state["optimizer"] = as_plain(recipe.optimizer)
+    state = start_state(network, recipe, trainer, contexts, folder, resume)
     (folder / "test.json").unlink(missing_ok=True)  # where it stands, the run is finished
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False), encoding="utf-8")
     history = RunLog(folder, state["epoch"])
 
     while state["epoch"] < recipe.train.epochs and state["step"] < total_steps:
@@ -147,49 +127,6 @@ def to_score(measured: dict, files: list) -> float:
     if measured["gender_acc"] is not None:
         return -measured["gender_acc"]
     raise AgedgeError(f"{files[0]}: it knows nothing of what this network answers")
-
-
-def open_folder(folder: Path, resume: bool) -> Path:
-    """Make the run's folder. Raises `AgedgeError` where a run lies there already and was not asked to go on, or where
-    there is none to go on with."""
-    begun = (folder / "last.ckpt").is_file()
-    if begun and not resume:
-        raise AgedgeError(f"{folder}: holds a run already: go on with it by --resume, or give another run.dir")
-    if resume and not begun:
-        raise AgedgeError(f"{folder / 'last.ckpt'}: missing: there is no run to resume")
-    (folder / "cache").mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def check_same_optimizer(state: dict, recipe, folder: Path) -> None:
-    """Raises `UsageError` where a run is to be resumed with another optimizer than the one that was saved with it."""
-    begun = state.get("optimizer", {})
-    for key in ("name", "wd", "momentum", "freeze"):
-        if begun.get(key, recipe.optimizer[key]) != recipe.optimizer[key]:
-            raise UsageError(
-                f"{folder / 'last.ckpt'}: was begun with optimizer.{key}={begun[key]}, not {recipe.optimizer[key]}"
-            )
-
-
-def optimizer_options(optimizer) -> dict:
-    """What MXNet's optimizer of that name takes from the recipe. Raises `UsageError` on an unknown name."""
-    from mxnet.optimizer import Optimizer
-
-    if optimizer.name not in Optimizer.opt_registry:
-        raise choices("optimizer.name", optimizer.name, sorted(Optimizer.opt_registry))
-    options = {"learning_rate": optimizer.lr, "wd": optimizer.wd}
-    return {**options, "momentum": optimizer.momentum} if optimizer.name in ("sgd", "nag") else options
-
-
-def seed_everything(seed: int, epoch: int) -> int:
-    """Seed Python, NumPy and MXNet for an epoch; returns the seed, for the reader of the data."""
-    import mxnet as mx
-
-    value = (seed * 100_003 + epoch) % 2**31
-    random.seed(value)
-    np.random.seed(value)
-    mx.random.seed(value)
-    return value
 
 
 def check_figures(tallies, folder: Path, step: int) -> str:
