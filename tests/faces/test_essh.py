@@ -37,12 +37,7 @@ def blocks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector(blocks):
-    return unscaled(blocks)
-
-
-def unscaled(folder, **options):
-    """The detector of a folder, that looks at small images as they are."""
-    return create_detector("essh", folder=folder, enlarge=1, **options)
+    return create_detector("essh", folder=blocks)
 
 
 def as_box(x, y, side=64):
@@ -71,43 +66,36 @@ def test_sides_are_padded_a_little_to_a_few_lengths():
 
 
 def test_a_large_image_is_shrunk_and_its_boxes_are_not(detector):
-    faces = unscaled(detector.folder, max_side=640).detect(draw_blocks(900, 1280, (2 * 56, 2 * 104), side=128))
+    faces = create_detector("essh", folder=detector.folder, max_side=640).detect(
+        draw_blocks(900, 1280, (2 * 56, 2 * 104), side=128)
+    )
     assert faces.boxes.tolist() == [as_box(112, 208, 128)]
     np.testing.assert_allclose(faces.landmarks[0, 0], [112 + 63.5, 208 + 63.5])
 
 
 def test_faces_too_large_for_the_anchors_come_from_an_overview(tmp_path):
     folder = write(tmp_path, block_symbol(growth=np.log(2)), block_weights())
-    image = draw_blocks(672, 896, (4 * 72, 4 * 56), side=256)  # in the overview, a quarter as large, 64
-    expected = [as_box(4 * (72 - 32), 4 * (56 - 32), 512)]
-    np.testing.assert_allclose(unscaled(folder).detect(image).boxes, expected, atol=1e-3)
-    assert len(unscaled(folder, pyramid=(1,)).detect(image)) == 0
-    # The overview is not asked for smaller faces: this one would be seen there, at a quarter of its size.
-    folder = write(tmp_path, block_symbol(), block_weights())
-    assert len(unscaled(folder).detect(image)) == 0
+    image = draw_blocks(480, 640, (4 * 72, 4 * 56), side=256)  # in the overview, a quarter as large, 64
+    expected = [[4 * (72 - 32), 4 * (56 - 32), 640, 480]]  # twice as large, within the image
+    np.testing.assert_allclose(create_detector("essh", folder=folder).detect(image).boxes, expected, atol=1e-3)
+    assert len(create_detector("essh", folder=folder, pyramid=(1,)).detect(image)) == 0
+    # The overview is not asked for smaller faces: this one would be seen there, half as large as its block.
+    folder = write(tmp_path, block_symbol(growth=-np.log(2)), block_weights())
+    assert len(create_detector("essh", folder=folder).detect(image)) == 0
 
 
-@pytest.mark.parametrize("shape, enlarge, seen", [((160, 320), 2, 2), ((240, 400), 2, 1.6), ((100, 50), 4, 4)])
-def test_a_small_image_is_enlarged(blocks, shape, enlarge, seen):
-    side, place = round(64 / seen), round(24 / seen)
-    image = draw_blocks(*shape, (place, place), side=side)
-    faces = create_detector("essh", folder=blocks, enlarge=enlarge).detect(image)
-    np.testing.assert_allclose(faces.boxes, [as_box(place, place, side)], atol=1e-3)
-    [look] = create_detector("essh", folder=blocks, enlarge=enlarge)._plan(0, image.shape)
-    assert look.size == (shape[0] * seen, shape[1] * seen)
-
-
-@pytest.mark.parametrize("shape", [(640, 300), (900, 1280), (1, 4000)])
-def test_a_large_one_is_not_enlarged(detector, shape):
-    enlarging = create_detector("essh", folder=detector.folder)
-    assert enlarging._plan(0, shape) == detector._plan(0, shape)
+def test_what_looks_too_large_is_left_to_the_overview(tmp_path):
+    folder = write(tmp_path, block_symbol(growth=np.log(4)), block_weights())
+    image = draw_blocks(480, 640, (200, 168))  # a box of 256 pixels about it; in the overview the block is too small
+    assert len(create_detector("essh", folder=folder, pyramid=(1,)).detect(image)) == 1
+    assert len(create_detector("essh", folder=folder).detect(image)) == 0
 
 
 def test_a_pyramid_is_looked_at_at_its_scales(blocks):
     image = draw_blocks(500, 600, (56, 104))
     image[240:368, 368:496] = 255  # 128 pixels: at half the size a block of 64
     boxes = {
-        scales: sorted(unscaled(blocks, pyramid=scales).detect(image).boxes.tolist())
+        scales: sorted(create_detector("essh", folder=blocks, pyramid=scales).detect(image).boxes.tolist())
         for scales in ((1,), (0.5,), (1, 0.5))
     }
     small, large = as_box(56, 104), as_box(368, 240, 128)
@@ -117,19 +105,20 @@ def test_a_pyramid_is_looked_at_at_its_scales(blocks):
 def test_min_face_and_max_faces(blocks):
     image = draw_blocks(300, 500, (24, 24), (280, 152))
     for options, count in (({}, 2), ({"max_faces": 1}, 1), ({"min_face": 64}, 2), ({"min_face": 65}, 0)):
-        assert len(unscaled(blocks, **options).detect(image)) == count
-    assert len(unscaled(blocks).detect_batch([image], 65)[0]) == 0
+        assert len(create_detector("essh", folder=blocks, **options).detect(image)) == count
+    assert len(create_detector("essh", folder=blocks).detect_batch([image], 65)[0]) == 0
 
 
 def test_of_too_many_the_largest_are_kept_in_order_of_their_scores():
     boxes = np.array([(0, 0, 10, 10), (50, 0, 90, 40), (0, 50, 30, 80)], float)
-    faces = essh.choose_faces((100, 100), boxes, np.array([0.9, 0.6, 0.7]), np.zeros((3, 5, 2)), 0, 2)
+    faces = essh.choose_faces((100, 100), boxes, np.array([0.9, 0.6, 0.7]), np.zeros((3, 5, 2)), 0)
+    faces = essh.keep_largest(faces, 2)
     assert faces.boxes[:, 0].tolist() == [0, 50] and faces.scores.round(1).tolist() == np.float32([0.7, 0.6]).tolist()
 
 
 def test_boxes_end_at_the_image(tmp_path):
     folder = write(tmp_path, block_symbol(growth=np.log(3)), block_weights())
-    detector = unscaled(folder)
+    detector = create_detector("essh", folder=folder)
     boxes = detector.detect(draw_blocks(150, 220, (24, 24), (148, 60))).boxes
     assert len(boxes) and (boxes >= 0).all() and (boxes <= [220, 150, 220, 150]).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
@@ -176,7 +165,7 @@ def test_colours_are_rgb_less_the_mean_of_the_card(tmp_path):
     for mean in (None, (100, 0, 0), (0, 0, 100), (-0.5, 0, 0)):
         if mean:
             write_card(folder, mean)
-        detector = unscaled(folder)
+        detector = create_detector("essh", folder=folder)
         found[mean] = len(detector.detect(red)), len(detector.detect(blue))
     assert found == {None: (1, 0), (100, 0, 0): (0, 0), (0, 0, 100): (1, 0), (-0.5, 0, 0): (1, 0)}
 
@@ -208,7 +197,7 @@ def test_other_kinds_of_images(detector):
 
 
 def test_the_shipped_network_is_run_as_it_was_built(tmp_path):
-    detector = unscaled(write_random(tmp_path), threshold=0.6)
+    detector = create_detector("essh", folder=write_random(tmp_path), threshold=0.6, pyramid=(1,))
     image = np.random.RandomState(3).randint(0, 256, (128, 160, 3)).astype(np.uint8)  # a shape that needs no padding
     block = mx.gluon.SymbolBlock.imports(str(tmp_path / WORD["symbol"]), ["data"], str(tmp_path / WORD["params"]))
     maps = block(mx.nd.array(image[..., ::-1].transpose(2, 0, 1)[None]))
@@ -234,7 +223,9 @@ def test_names_of_weights_may_be_another_trainers(tmp_path, how):
     params = {RENAMED[how](name): value for name, value in block_weights().items()}
     params["arg:label_of_nothing"] = np.zeros(3)
     write(tmp_path, block_symbol(), params)
-    assert unscaled(tmp_path).detect(draw_blocks(300, 300, (24, 24))).boxes.tolist() == [as_box(24, 24)]
+    assert create_detector("essh", folder=tmp_path).detect(draw_blocks(300, 300, (24, 24))).boxes.tolist() == [
+        as_box(24, 24)
+    ]
 
 
 @pytest.mark.parametrize("ceil", [False, True])
@@ -243,7 +234,7 @@ def test_a_foreign_network_runs_by_the_order_of_its_outputs(tmp_path, ceil):
     assert any("label" in name for name in symbol.list_arguments())
     weights = random_weights(symbol)
     write(tmp_path, symbol, {f"arg:{name}": value for name, value in weights.items()})
-    detector = unscaled(tmp_path, threshold=0.5)
+    detector = create_detector("essh", folder=tmp_path, threshold=0.5)
     image = np.random.RandomState(3).randint(0, 256, (150, 170, 3)).astype(np.uint8)
     faces = detector.detect(image)
     assert len(faces) and np.isfinite(faces.landmarks).all()
@@ -256,7 +247,7 @@ def test_maps_may_be_rounded_down_or_up(tmp_path):
         folder = tmp_path / rounding
         folder.mkdir()
         write(folder, block_symbol(rounding=rounding), block_weights())
-        found.append(unscaled(folder).detect(draw_blocks(300, 300, (24, 24))).boxes.tolist())
+        found.append(create_detector("essh", folder=folder).detect(draw_blocks(300, 300, (24, 24))).boxes.tolist())
     assert found[0] == found[1] == [as_box(24, 24)]
 
 
@@ -265,12 +256,12 @@ def test_a_missing_file_is_named_at_once(blocks, tmp_path, name):
     folder = shutil.copytree(blocks, tmp_path / "copy")
     (folder / name).unlink()
     with pytest.raises(AgedgeError, match=rf"{name}: missing"):
-        unscaled(folder)
+        create_detector("essh", folder=folder)
 
 
 def complaint(folder) -> str:
     with pytest.raises(AgedgeError) as raised:
-        unscaled(folder).detect(np.zeros((64, 64, 3), np.uint8))
+        create_detector("essh", folder=folder).detect(np.zeros((64, 64, 3), np.uint8))
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -334,8 +325,7 @@ def test_an_input_beside_the_image_is_named(tmp_path):
     "option, value",
     [("threshold", 0), ("threshold", 1.5), ("min_face", -1), ("min_face", float("nan")), ("max_faces", 0)]
     + [("max_side", 10), ("pyramid", ()), ("pyramid", (1, 0)), ("pyramid", ("half",)), ("pyramid", 2)]
-    + [("threshold", "high"), ("min_face", "small"), ("max_faces", 1.5), ("max_side", None)]
-    + [("enlarge", 0.5), ("enlarge", float("inf")), ("enlarge", None)],
+    + [("threshold", "high"), ("min_face", "small"), ("max_faces", 1.5), ("max_side", None)],
 )
 def test_impossible_options_are_named(blocks, option, value):
     with pytest.raises(UsageError, match=option):
@@ -399,7 +389,7 @@ from agedge.faces.detection import create_detector
 
 image = np.zeros((300, 300, 3), np.uint8)
 image[24:88, 24:88] = 255
-detector = create_detector("essh", folder=sys.argv[1], enlarge=1)
+detector = create_detector("essh", folder=sys.argv[1])
 assert len(detector.detect(image)) == 1
 
 def work(image):
@@ -423,7 +413,7 @@ def test_a_forked_process_loads_its_own_network_or_says_why_not(blocks, threads,
 
 def test_the_threshold_is_the_cards_unless_another_is_given(tmp_path):
     folder = write_random(tmp_path)
-    assert unscaled(folder).threshold == 0.5
+    assert create_detector("essh", folder=folder).threshold == 0.5
     write_card(folder, threshold=0.6)
-    assert unscaled(folder).threshold == 0.6
-    assert unscaled(folder, threshold=0.3).threshold == 0.3
+    assert create_detector("essh", folder=folder).threshold == 0.6
+    assert create_detector("essh", folder=folder, threshold=0.3).threshold == 0.3

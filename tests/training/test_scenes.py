@@ -12,7 +12,7 @@ from agedge.faces.annotations import Photo
 from agedge.training.scenes import cover, light
 from agedge.training.scenes.compose import DISTRACTIONS, KINDS, Composer, Scene, plain
 from agedge.training.scenes.crop import crop_photograph
-from agedge.training.scenes.cutout import Cutout, paste, similarity, soft_frame, soft_oval, turn, turn_boxes
+from agedge.training.scenes.cutout import Cutout, paste, similarity, soft_frame, soft_oval, stretch, turn, turn_boxes
 from agedge.training.scenes.stream import Scenes, find_backgrounds, make_batch, stream_batches
 from agedge.training.scenes.visible import cut_off, share_of_mask, share_within
 
@@ -74,6 +74,15 @@ def test_landmarks_go_where_their_pixels_go(mirror, scale, degrees):
     assert away.max() < 0.6
     if mirror:
         assert landmarks[0, 0] < landmarks[1, 0] or abs(degrees) > 45  # left stays left, as seen
+
+
+def test_stretching_keeps_the_middle_and_the_width():
+    middle = np.array([30.0, 50.0])
+    matrix = stretch(similarity(middle, np.array([80.0, 70.0]), 2, 0), middle, 0.5)
+    np.testing.assert_allclose(
+        turn(np.array([[30.0, 50], [40, 50], [30, 60]]), matrix), [[80, 70], [100, 70], [80, 80]]
+    )
+    np.testing.assert_allclose(turn_boxes(np.array([[20.0, 40, 40, 60]]), matrix), [[60, 60, 100, 80]])
 
 
 def test_shrinking_takes_the_annotation_along():

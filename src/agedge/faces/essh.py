@@ -4,7 +4,7 @@ After SSH (Najibi et al., ICCV 2017). The network is whatever checkpoint of that
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Iterator, List, Optional, Sequence
 
 import cv2
@@ -16,14 +16,15 @@ from agedge.faces.boxes import nms
 from agedge.faces.detection import Faces, check_image, check_max_faces
 from agedge.faces.essh_card import find_checkpoint, read_card
 from agedge.faces.own_networks import OwnNetworks
+from agedge.faces.second_look import DOUBTFUL, look_again
 
 SQUAT = 3 / 4  # A squarer image is shrunk to as many pixels as one of this shape and of `max_side`.
 OVERLAP = 0.3  # of two boxes, over which the lower score goes
 LOWEST = 64  # pixels: the smallest side that the network is shown
-# Of faces taller than TALL pixels few are found. An image that has room for one, faces being up to TALLER times as tall
-# as wide, is also looked at with a longer side of OVERVIEW pixels, for faces larger than LARGE of that.
-TALL, TALLER, OVERVIEW, LARGE = 448, 1.3, 224, 0.3
-CLEAR = 640  # pixels: at that longer side the small faces of small images are seen better, and their landmarks
+# Faces of over TALL pixels are seen badly. An image that has room for one, faces being up to TALLER times as tall as
+# wide, is also looked at at SHARE of that size, at least LEAST pixels long, for faces from LARGE pixels on there. What
+# is larger than TALL, and than ENOUGH times those, is left to that look.
+TALL, TALLER, SHARE, LEAST, LARGE, ENOUGH = 220, 1.3, 0.175, 160, 45, 1.1
 TOGETHER = 320 * 320  # Images of one padded shape share a batch of at most so many pixels.
 
 
@@ -33,10 +34,10 @@ class ESSH(OwnNetworks):
     `folder`: where the checkpoint lies. `threshold`: the lowest score of a face, by default the card's, and 0.5 without
     a card. `min_face`: faces whose longer side has fewer pixels are left out. `max_faces`: so many, the largest.
     `max_side`: a larger image is shrunk to that longer side, and one squarer than 4:3 to as many pixels as one of 4:3
-    then has; memory grows with its square. `enlarge`: an image with a longer side below 640 pixels is enlarged to that,
-    at most so many times; 1: never.
-    `pyramid`: scales at which the image, so shrunk, is looked at, in place of being enlarged. Without it, once, and
-    where a face could be over 448 pixels tall, once more with a longer side of 224 pixels, which finds such faces.
+    then has; memory grows with its square.
+    `pyramid`: scales at which the image, so shrunk, is looked at, and nothing else. Without it: once as it is; where a
+    face could be over 220 pixels tall, once more at a sixth of the size, but 160 pixels at least, which finds such
+    faces; and small and doubtful faces are cut out and looked at again, large (`agedge.faces.second_look`).
 
     The network is loaded at the first `detect`, and anew in a forked process, which with several CPU threads refuses;
     threads take turns. Raises `UsageError` on an impossible option, `AgedgeError` where a file is missing, and at the
@@ -50,18 +51,15 @@ class ESSH(OwnNetworks):
         min_face: float = 0,
         max_faces: Optional[int] = None,
         max_side: int = 1280,
-        enlarge: float = 2,
         pyramid: Optional[Sequence[float]] = None,
     ):
         card = read_card(folder)
         threshold = card.threshold if threshold is None else threshold
         _require(_is_number(threshold) and threshold < 1, "threshold", threshold, "a score between 0 and 1")
         _require(_is_number(max_side, LOWEST), "max_side", max_side, f"a number of pixels, from {LOWEST} on,")
-        _require(_is_number(enlarge, 1) and enlarge < math.inf, "enlarge", enlarge, "a number of times, from 1 on,")
         scales = np.ndim(pyramid) == 1 and len(pyramid) and all(map(_is_number, pyramid))
         _require(pyramid is None or scales, "pyramid", pyramid, "a list of scales above 0")
-        self.folder, self.threshold = folder, threshold
-        self.max_side, self.enlarge, self.pyramid = max_side, enlarge, pyramid
+        self.folder, self.threshold, self.max_side, self.pyramid = folder, threshold, max_side, pyramid
         self.min_face, self.max_faces = _check_min_face(min_face), check_max_faces(max_faces)
         super().__init__()
         for file in find_checkpoint(card):
@@ -87,10 +85,15 @@ class ESSH(OwnNetworks):
             for batch in share_batches(looks):
                 for look, candidates in zip(batch, self._look([images[look.owner] for look in batch], batch)):
                     seen[look.owner].append(look.to_image(*candidates))
-        return [
-            choose_faces(image.shape, *map(np.concatenate, zip(*its)), min_face, self.max_faces)
-            for image, its in zip(images, seen)
-        ]
+            return [self._decide(image, its, min_face) for image, its in zip(images, seen)]
+
+    def _decide(self, image: np.ndarray, candidates: list, min_face: float) -> Faces:
+        """The faces of an image, of what its looks gave."""
+        faces = choose_faces(image.shape, *map(np.concatenate, zip(*candidates)), min_face)
+        if self.pyramid is None and len(faces):
+            look = self._plan(0, image.shape)[0]
+            faces = look_again(self.load(), image, faces, look.size[0] / look.full[0])
+        return keep_largest(faces.take(faces.scores > self.threshold), self.max_faces)
 
     def _plan(self, owner: int, shape: tuple) -> List["Look"]:
         """How an image of `shape` (h, w, 3) is looked at."""
@@ -100,11 +103,13 @@ class ESSH(OwnNetworks):
         limit = self.max_side / max(*size, math.sqrt(math.prod(size) / SQUAT))
         if self.pyramid is not None:
             return [Look.at_scale(owner, size, min(scale * min(1, limit), limit)) for scale in self.pyramid]
-        looks = [Look.at_scale(owner, size, min(limit, max(1, min(self.enlarge, CLEAR / max(size)))))]
-        height, width = looks[0].size
-        if min(height, TALLER * width) > TALL:
-            looks.append(Look.at_scale(owner, size, OVERVIEW / max(size), smallest=LARGE * OVERVIEW))
-        return looks
+        look = Look.at_scale(owner, size, min(1, limit))
+        height, width = look.size
+        if min(height, TALLER * width) <= TALL:
+            return [look]
+        share = max(SHARE, LEAST / max(height, width))
+        overview = Look.at_scale(owner, size, share * max(height, width) / max(size), smallest=LARGE)
+        return [replace(look, largest=max(TALL, ENOUGH * LARGE / share)), overview]
 
     def _look(self, images: list, looks: list) -> list:
         """Candidates, as of `find_candidates`, for each of the images, that are padded alike."""
@@ -114,19 +119,21 @@ class ESSH(OwnNetworks):
             # A plane at a time, to memory in use: blobFromImage takes new memory, and many times as long.
             for target, plane, mean in zip(planes, cv2.split(look.cut(image))[::-1], net.mean):
                 np.subtract(plane, mean, out=target, dtype=np.float32)
-        return find_candidates(net.run(shape), self.threshold)
+        return find_candidates(net.run(shape), self.threshold * (DOUBTFUL if self.pyramid is None else 1))
 
 
 @dataclass(frozen=True)
 class Look:
     """One look at an image: `owner`, its number; `full` and `size`, (height, width) of the image and of what is shown;
-    `padded`, that of the canvas on whose upper left it is shown; `smallest`, the least longer side of a box there."""
+    `padded`, that of the canvas on whose upper left it is shown; `smallest` and `largest`, of longer sides of boxes
+    there."""
 
     owner: int
     full: tuple
     size: tuple
     padded: tuple
-    smallest: float
+    smallest: float = 0
+    largest: float = math.inf
 
     @classmethod
     def at_scale(cls, owner: int, full: tuple, scale: float, smallest: float = 0) -> "Look":
@@ -150,9 +157,10 @@ class Look:
         """Candidates at inclusive corners in what is shown as candidates in the image, where a pixel is 1 wide."""
         scale = np.array([self.full[1] / self.size[1], self.full[0] / self.size[0]])
         boxes = boxes + (0, 0, 1, 1)
-        large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) >= self.smallest
+        sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+        fit = (sides >= self.smallest) & (sides <= self.largest)
         # Landmarks are at centres of pixels: that of the first is 0.
-        return boxes[large] * np.tile(scale, 2), scores[large], (landmarks[large] + 0.5) * scale - 0.5
+        return boxes[fit] * np.tile(scale, 2), scores[fit], (landmarks[fit] + 0.5) * scale - 0.5
 
 
 def pad_side(side: int) -> int:
@@ -173,20 +181,20 @@ def share_batches(looks: List[Look]) -> Iterator[List[Look]]:
             alike = alike[count:]
 
 
-def choose_faces(
-    shape: tuple, boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray, min_face: float, max_faces=None
-) -> Faces:
-    """What is left of an image's candidates: of those that overlap the best, within the image, of the sizes wanted."""
+def choose_faces(shape: tuple, boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray, min_face: float) -> Faces:
+    """What is left of an image's candidates: of those that overlap the best, within the image, and not too small."""
     kept = nms(boxes, scores, OVERLAP)
     boxes = boxes[kept].clip(0, np.tile(shape[1::-1], 2)).astype(np.float32)
     scores, landmarks = scores[kept], landmarks[kept].astype(np.float32)
     sides = boxes[:, 2:] - boxes[:, :2]
     there = (sides.min(axis=1) > 0) & np.isfinite(landmarks).all(axis=(1, 2))
-    wanted = np.flatnonzero(there & (sides.max(axis=1) >= min_face))
-    if max_faces is not None:
-        largest = np.argsort(-sides[wanted].prod(axis=1), kind="stable")[:max_faces]
-        wanted = np.sort(wanted[largest])  # again by score
-    return Faces(boxes, scores, landmarks).take(wanted)
+    return Faces(boxes, scores, landmarks).take(there & (sides.max(axis=1) >= min_face))
+
+
+def keep_largest(faces: Faces, max_faces: Optional[int]) -> Faces:
+    """At most `max_faces`, the largest, in order of their scores."""
+    areas = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
+    return faces.take(np.sort(np.argsort(-areas, kind="stable")[:max_faces]))
 
 
 def _check_min_face(min_face) -> float:

@@ -10,12 +10,22 @@ import numpy as np
 from agedge.faces.annotations import Photo
 from agedge.faces.boxes import overlaps
 from agedge.training.scenes import cover, light
-from agedge.training.scenes.cutout import SHARPEST, Cutout, paste, similarity, soft_frame, soft_oval, turn, turn_boxes
+from agedge.training.scenes.cutout import (
+    SHARPEST,
+    Cutout,
+    paste,
+    similarity,
+    soft_frame,
+    soft_oval,
+    stretch,
+    turn,
+    turn_boxes,
+)
 from agedge.training.scenes.pictures import TRIES, Pictures
 from agedge.training.scenes.visible import LEAST, VISIBLE, cut_off, share_of_frame, share_of_mask, share_within
 
 # Kinds of scenes, of what covers a face, and of what is like one and none: how many of a hundred are of each.
-KINDS = {"crowd": 16, "group": 30, "portrait": 30, "tiles": 10, "empty": 14}
+KINDS = {"crowd": 16, "group": 34, "portrait": 26, "tiles": 10, "empty": 14}
 COVERS = {"": 52, "mask": 26, "glasses": 9, "hand": 5, "thing": 8}
 DISTRACTIONS = {"letters": 26, "skin": 28, "thing": 18, "emblem": 18, "shoulders": 10}
 CLOSE = 0.15  # share of a face over an earlier one from which it is put elsewhere
@@ -83,7 +93,7 @@ class Composer:
             for side in self.sides(chance, int(chance.integers(1, 5)), 22, 0.4):
                 self.place(scene, side, chance)
         elif kind == "portrait":
-            self.place(scene, self.sides(chance, 1, 90, 1.1)[0], chance, clear=False)
+            self.place(scene, self.sides(chance, 1, 60, 1.1)[0], chance, clear=False)
             if chance.random() < 0.25:
                 self.place(scene, self.sides(chance, 1, 20, 0.35)[0], chance)
         elif kind == "tiles":
@@ -180,7 +190,10 @@ class Composer:
             cutout.image = light.blur(cutout.image, chance, cutout.side / 60)
         degrees = chance.normal(0, 14) if chance.random() < 0.9 else chance.uniform(-75, 75)
         cutout, scale = cutout.shrunk(side / cutout.side)
-        matrix = similarity(cutout.boxes[0].reshape(2, 2).mean(axis=0), centre, scale, degrees)
+        middle = cutout.boxes[0].reshape(2, 2).mean(axis=0)
+        matrix = similarity(middle, centre, scale, degrees)
+        if chance.random() < 0.25:  # looking up or down
+            matrix = stretch(matrix, middle, chance.uniform(0.75, 1.15))
         dressed = chance.random() < 0.6
         with scene.drawing():
             if dressed:

@@ -49,7 +49,7 @@ def turn(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def turn_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Upright boxes (n, 4) about the ellipses in boxes (n, 4) after a similarity (2, 3)."""
+    """Upright boxes (n, 4) about the ellipses in boxes (n, 4) after a (2, 3) matrix."""
     centre = turn((boxes[:, :2] + boxes[:, 2:]) / 2, matrix)
     half = np.sqrt(((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ (matrix[:, :2] ** 2).T)
     return np.concatenate([centre - half, centre + half], axis=1)
@@ -60,6 +60,12 @@ def similarity(source: np.ndarray, target: np.ndarray, scale: float, degrees: fl
     angle = np.deg2rad(degrees)
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return np.column_stack([linear, target - linear @ source])
+
+
+def stretch(matrix: np.ndarray, middle: np.ndarray, height: float) -> np.ndarray:
+    """A (2, 3) matrix after which a picture is so many times as high, about the point `middle` of it."""
+    linear = matrix[:, :2] * (1, height)
+    return np.column_stack([linear, turn(middle, matrix) - linear @ middle])
 
 
 def soft_oval(cutout: Cutout, chance: np.random.Generator) -> np.ndarray:
