@@ -74,14 +74,16 @@ def test_a_large_image_is_shrunk_and_its_boxes_are_not(detector):
 
 
 def test_faces_too_large_for_the_anchors_come_from_an_overview(tmp_path):
-    folder = write(tmp_path, block_symbol(growth=np.log(2)), block_weights())
+    folder = write(tmp_path, block_symbol(growth=np.log(2.5)), block_weights())
     image = draw_blocks(480, 640, (4 * 72, 4 * 56), side=256)  # in the overview, a quarter as large, 64
-    expected = [[4 * (72 - 32), 4 * (56 - 32), 640, 480]]  # twice as large, within the image
-    np.testing.assert_allclose(create_detector("essh", folder=folder).detect(image).boxes, expected, atol=1e-3)
-    assert len(create_detector("essh", folder=folder, pyramid=(1,)).detect(image)) == 0
-    # The overview is not asked for smaller faces: this one would be seen there, half as large as its block.
-    folder = write(tmp_path, block_symbol(growth=-np.log(2)), block_weights())
-    assert len(create_detector("essh", folder=folder).detect(image)) == 0
+    assert len(create_detector("essh", folder=folder).detect(image)) == 0  # nothing hints at it
+    image[24:88, 24:88] = 255  # a box of 160 pixels is such a hint
+    small, large = [0, 0, 136, 136], [416 - 320, 352 - 320, 640, 480]
+    boxes = {
+        scales: create_detector("essh", folder=folder, pyramid=scales).detect(image).boxes for scales in (None, (1,))
+    }
+    np.testing.assert_allclose(boxes[(1,)], [small], atol=1e-3)
+    np.testing.assert_allclose(np.sort(boxes[None], axis=0), np.sort([small, large], axis=0), atol=1e-3)
 
 
 def test_what_looks_too_large_is_left_to_the_overview(tmp_path):
@@ -149,7 +151,7 @@ def test_images_of_one_shape_share_a_network_run(detector, monkeypatch):
     shapes = []
     monkeypatch.setattr(essh_net.Net, "run", lambda self, shape: shapes.append(shape) or _no_faces(shape))
     detector.detect_batch([np.zeros((100, 100, 3), np.uint8)] * 7 + [np.zeros((1200, 900, 3), np.uint8)] * 2)
-    assert shapes[:2] == [(1, 3, 1280, 960)] * 2 and [shape[0] for shape in shapes[2:]] == [2, 4, 2, 1]
+    assert shapes[:2] == [(1, 3, 1280, 960)] * 2 and [shape[0] for shape in shapes[2:]] == [4, 2, 1]
     assert all(np.prod(shape) / 3 <= max(essh.TOGETHER, 1280 * 960) for shape in shapes)
 
 
@@ -348,9 +350,18 @@ def test_a_large_shape_is_bound_once_whatever_was_seen_before(detector):
     detector.detect(np.zeros((960, 1280, 3), np.uint8))
     bound = []
     for _ in range(3):
-        detector.detect(np.zeros((886, 1280, 3), np.uint8))
-        bound.append(list(detector.load().executors.values()))
-    assert bound[0] == bound[1] == bound[2] and len(bound[0]) == 2  # itself, and the overview
+        for shape in ((886, 1280, 3), (160, 224, 3)):
+            detector.detect(np.zeros(shape, np.uint8))
+        bound.append([*detector.load().executors.values()])
+    assert bound[0] == bound[1] == bound[2] and len(bound[0]) == 2
+
+
+def test_parts_of_a_large_face_are_no_faces():
+    large, part, beside, small = [0, 0, 100, 100], [10, 10, 60, 60], [60, 60, 115, 115], [20, 80, 60, 120]
+    boxes = np.array([large, part, beside, small], float)
+    for surest, left in ((0.99, [large, beside, small]), (0.6, [large, part, beside, small])):
+        faces = essh.choose_faces((120, 120), boxes, np.array([surest, 0.8, 0.7, 0.5]), np.zeros((4, 5, 2)), 0)
+        assert sorted(faces.boxes.tolist()) == sorted(left), surest
 
 
 def test_threads_take_turns(detector):

@@ -16,15 +16,16 @@ from agedge.faces.boxes import nms
 from agedge.faces.detection import Faces, check_image, check_max_faces
 from agedge.faces.essh_card import find_checkpoint, read_card
 from agedge.faces.own_networks import OwnNetworks
-from agedge.faces.second_look import DOUBTFUL, look_again
+from agedge.faces.second_look import DOUBTFUL, SURE, look_again
 
 SQUAT = 3 / 4  # A squarer image is shrunk to as many pixels as one of this shape and of `max_side`.
 OVERLAP = 0.3  # of two boxes, over which the lower score goes
+PART = 0.75  # share of a box within a larger face's, over which it is a part of that
 LOWEST = 64  # pixels: the smallest side that the network is shown
 # Faces of over TALL pixels are seen badly. An image that has room for one, faces being up to TALLER times as tall as
-# wide, is also looked at at SHARE of that size, at least LEAST pixels long, for faces from LARGE pixels on there. What
-# is larger than TALL, and than ENOUGH times those, is left to that look.
-TALL, TALLER, SHARE, LEAST, LARGE, ENOUGH = 220, 1.3, 0.175, 160, 45, 1.1
+# wide, and in which anything over HINT of that is seen, is also looked at at SHARE of that size, at least LEAST pixels
+# long, for faces from LARGE pixels on there. What is larger than TALL, and ENOUGH times those, is left to that look.
+TALL, TALLER, HINT, SHARE, LEAST, LARGE, ENOUGH = 220, 1.3, 0.7, 0.175, 160, 45, 1.1
 TOGETHER = 320 * 320  # Images of one padded shape share a batch of at most so many pixels.
 
 
@@ -82,9 +83,13 @@ class ESSH(OwnNetworks):
         seen = [[(np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2)))] for _ in images]
         looks = [look for owner, image in enumerate(images) for look in self._plan(owner, image.shape)]
         with self.own().lock:
-            for batch in share_batches(looks):
-                for look, candidates in zip(batch, self._look([images[look.owner] for look in batch], batch)):
-                    seen[look.owner].append(look.to_image(*candidates))
+            while looks:
+                overviews = []
+                for batch in share_batches(looks):
+                    for look, candidates in zip(batch, self._look([images[look.owner] for look in batch], batch)):
+                        seen[look.owner].append(look.to_image(*candidates))
+                        overviews += [look.overview()] if look.hints_at_large(candidates[0]) else []
+                looks = overviews
             return [self._decide(image, its, min_face) for image, its in zip(images, seen)]
 
     def _decide(self, image: np.ndarray, candidates: list, min_face: float) -> Faces:
@@ -104,12 +109,8 @@ class ESSH(OwnNetworks):
         if self.pyramid is not None:
             return [Look.at_scale(owner, size, min(scale * min(1, limit), limit)) for scale in self.pyramid]
         look = Look.at_scale(owner, size, min(1, limit))
-        height, width = look.size
-        if min(height, TALLER * width) <= TALL:
-            return [look]
-        share = max(SHARE, LEAST / max(height, width))
-        overview = Look.at_scale(owner, size, share * max(height, width) / max(size), smallest=LARGE)
-        return [replace(look, largest=max(TALL, ENOUGH * LARGE / share)), overview]
+        has_room = min(look.size[0], TALLER * look.size[1]) > TALL
+        return [replace(look, largest=max(TALL, ENOUGH * LARGE / look.share))] if has_room else [look]
 
     def _look(self, images: list, looks: list) -> list:
         """Candidates, as of `find_candidates`, for each of the images, that are padded alike."""
@@ -139,6 +140,18 @@ class Look:
     def at_scale(cls, owner: int, full: tuple, scale: float, smallest: float = 0) -> "Look":
         size = tuple(max(1, round(side * scale)) for side in full)
         return cls(owner, tuple(full), size, tuple(map(pad_side, size)), smallest)
+
+    @property
+    def share(self) -> float:
+        """Of this look's size in that of its overview."""
+        return max(SHARE, LEAST / max(self.size))
+
+    def overview(self) -> "Look":
+        return self.at_scale(self.owner, self.full, self.share * max(self.size) / max(self.full), smallest=LARGE)
+
+    def hints_at_large(self, boxes: np.ndarray) -> bool:
+        """Whether there may be a face too large for this look, of which it gave candidates (n, 4)."""
+        return self.largest < math.inf and bool((boxes[:, 2:] - boxes[:, :2] > HINT * TALL).any())
 
     def cut(self, image: np.ndarray) -> np.ndarray:
         """What is shown of an image (h, w, 3), at the size of the canvas."""
@@ -182,13 +195,25 @@ def share_batches(looks: List[Look]) -> Iterator[List[Look]]:
 
 
 def choose_faces(shape: tuple, boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray, min_face: float) -> Faces:
-    """What is left of an image's candidates: of those that overlap the best, within the image, and not too small."""
+    """What is left of an image's candidates: of those that overlap the best, within the image, not too small, and no
+    part of a sure face."""
     kept = nms(boxes, scores, OVERLAP)
     boxes = boxes[kept].clip(0, np.tile(shape[1::-1], 2)).astype(np.float32)
     scores, landmarks = scores[kept], landmarks[kept].astype(np.float32)
     sides = boxes[:, 2:] - boxes[:, :2]
     there = (sides.min(axis=1) > 0) & np.isfinite(landmarks).all(axis=(1, 2))
-    return Faces(boxes, scores, landmarks).take(there & (sides.max(axis=1) >= min_face))
+    there &= ~is_part(boxes, scores) & (sides.max(axis=1) >= min_face)
+    return Faces(boxes, scores, landmarks).take(there)
+
+
+def is_part(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(n,) bool: which of the boxes (n, 4) lie within a sure face of over twice the area: what a look takes for a face
+    in one that is too large for it."""
+    areas, parts = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.zeros(len(boxes), bool)
+    for sure in np.flatnonzero(scores > SURE):
+        sides = np.minimum(boxes[:, 2:], boxes[sure, 2:]) - np.maximum(boxes[:, :2], boxes[sure, :2])
+        parts |= (sides.clip(0).prod(axis=1) > PART * areas) & (areas[sure] > 2 * areas)
+    return parts
 
 
 def keep_largest(faces: Faces, max_faces: Optional[int]) -> Faces:
