@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agedge.faces import second_look
-from agedge.faces.detection import Faces
+from agedge.faces.detection import Faces, mirror
 from agedge.faces.second_look import CANVAS, MOST, look_again
 
 BOX = [100.0, 60, 156, 116]  # seen twice as large, the square about it beginning at (88, 48)
@@ -48,7 +48,7 @@ def seen(score: float, mirrored: bool = False, away: float = 0) -> tuple:
     box = ((np.array(BOX).reshape(2, 2) - CORNER) * ZOOM + (away, 0)).reshape(1, 4)
     points = ((POINTS - CORNER + 0.5) * ZOOM - 0.5)[None]
     if mirrored:
-        box, points = second_look.mirror(box, points, CANVAS)
+        box, points = mirror(box, points, CANVAS)
     return box, np.array([score]), points
 
 

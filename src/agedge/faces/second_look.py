@@ -8,7 +8,7 @@ import numpy as np
 
 from agedge.faces.anchors import find_candidates
 from agedge.faces.boxes import overlaps
-from agedge.faces.detection import Faces
+from agedge.faces.detection import Faces, mirror
 from agedge.faces.patches import cut_patches
 
 SURE = 0.98  # score of a face that is not asked for again
@@ -16,7 +16,6 @@ SMALL = 52  # pixels: a face whose longer side was shown with fewer has its land
 SIDE, CANVAS = 112, 160  # pixels of that side, and of the square around it, in the second look
 MOST = 16  # faces of an image; further ones, less sure, stay as they are
 AGREES = 0.4  # overlap with the first look's box from which on it is the same face
-MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face, left being left as seen
 FAINT, NOTHING = 0.02, 0.05  # scores that are none; below the second a face is not looked at a third time
 DOUBTFUL = 3 / 4  # of the threshold: a score from which on a face is asked for again
 
@@ -63,9 +62,3 @@ def look_at(net, image: np.ndarray, box: np.ndarray, mirrored: bool = False) -> 
         return 0.0, np.zeros((5, 2))
     best = scores.argmax()
     return float(scores[best]), (landmarks[best] + 0.5) / zoom - 0.5 + corner
-
-
-def mirror(boxes: np.ndarray, landmarks: np.ndarray, width: int) -> tuple:
-    """Boxes (n, 4) of inclusive corners and landmarks (n, 5, 2) as they are in the mirrored image of that width."""
-    boxes = boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (width - 1, 0, width - 1, 0)
-    return boxes, landmarks[:, MIRRORED] * (-1, 1) + (width - 1, 0)

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 
 from agedge.faces.annotations import Photo
+from agedge.faces.detection import mirror
 from agedge.training.scenes import light
-from agedge.training.scenes.cutout import MIRRORED
 from agedge.training.scenes.visible import cut_off
 
 SHARES = (0.3, 0.45, 0.6, 0.8, 1.0)  # of the shorter side
@@ -32,6 +32,5 @@ def crop_photograph(image: np.ndarray, photo: Photo, size: int, chance: np.rando
     boxes, landmarks, ignored, covers = cut_off(piece, boxes, landmarks, photo.ignored, shown, photo.occlusion)
     if chance.random() < 0.5:
         piece = np.ascontiguousarray(piece[:, ::-1])
-        boxes = boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (size - 1, 0, size - 1, 0)
-        landmarks = landmarks[:, MIRRORED] * (-1, 1) + (size - 1, 0)
+        boxes, landmarks = mirror(boxes, landmarks, size)
     return light.photograph(piece, chance), boxes, landmarks, ignored, covers

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face, left being left as seen
+from agedge.faces.detection import mirror
+
 SHARPEST = 0.5  # bilinear sampling does not alias down to half the size
 
 
@@ -25,9 +26,7 @@ class Cutout:
         return float(np.sqrt(np.prod(self.boxes[0, 2:] - self.boxes[0, :2])))
 
     def mirrored(self) -> "Cutout":
-        width = self.image.shape[1]
-        boxes = self.boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (width - 1, 0, width - 1, 0)
-        landmarks = self.landmarks[:, MIRRORED] * (-1, 1) + (width - 1, 0)
+        boxes, landmarks = mirror(self.boxes, self.landmarks, self.image.shape[1])
         return Cutout(np.ascontiguousarray(self.image[:, ::-1]), boxes, landmarks, self.ignored)
 
     def shrunk(self, scale: float) -> tuple:
