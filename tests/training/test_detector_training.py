@@ -216,7 +216,7 @@ def test_what_is_missing_is_named(data, tmp_path, overrides, said):
         ("scenes.size=0", "scenes.size=0: a number of at least 64"),
         ("scenes.size=96.5", "scenes.size=96.5: a whole number"),
         ("scenes.an_epoch=0", "scenes.an_epoch=0: a number of at least 1"),
-        ("scenes.composed=-0.1", "scenes.composed=-0.1: a number of at least 0"),
+        ("scenes.composed=-0.1", "scenes.composed=-0.1: a share from 0 to 1"),
         ("scenes.composed=1.5", "scenes.composed=1.5: a share from 0 to 1"),
         ("scenes.composed=.nan", "scenes.composed=nan"),
     ],

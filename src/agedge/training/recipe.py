@@ -21,7 +21,9 @@ DEFAULTS = {
         "val": "",  # FILE.rec or a list of them: measured after every epoch, and chooses the best
         "test": "",  # FILE.rec or a list of them, if any: measured once, by the finished model, into test.json
         "labels": "auto",  # gender,age or age,gender for files of older tools
-        "threads": 1,  # that decode and augment: 2,900 faces/s each, far faster than a network trains
+        "cache": "auto",  # memory, disk (decoded anew every epoch) or native (MXNet's reader); auto: memory if it fits
+        "threads": 1,  # that decode, where the faces are not in memory
+        "balance": 0.0,  # 1: every age is seen equally often; 0: as often as the data has it
     },
     "scenes": {  # what a detector is trained on; data.train and data.val are then files of annotated faces
         "size": 320,  # pixels of a side
@@ -41,6 +43,8 @@ DEFAULTS = {
         "warmup": 300,  # steps of linear rise to lr
         "wd": 0.0001,
         "momentum": 0.9,  # sgd
+        "clip": 0.0,  # the gradient's largest norm, of the mean over a batch; 0: any
+        "wd_on": "all",  # or weights: no weight decay of BatchNorms and biases
         "freeze": [],  # patterns of parameters that do not train, such as body.*
         "lr_of": {},  # {pattern: its own learning rate}
     },
@@ -50,21 +54,42 @@ DEFAULTS = {
         "max_steps": 0,  # ends the run early; 0: never
         "patience": 0,  # ends it after so many epochs without a better one; 0: never
         "seed": 0,
-        "log_every": 20,  # steps
+        "mixup": 0.0,  # alpha of Beta(alpha, alpha), of which two faces' shares in a picture are drawn; 0: no mixing
+        "ema": 0.0,  # the model is a running mean of the weights: a step keeps this share of it, such as 0.999; 0: none
+        "swa": 0.0,  # share of the epochs, the last ones, whose weights are averaged in the end; 0: none
+        "log_every": 20,  # steps between two looks at the loss; a checkpoint is of the last of them
         "fuse": True,  # fused BatchNorm-ReLU where every device is a CPU
+        "kvstore": "device",  # or local; several machines: dist_sync
     },
-    "run": {"dir": ""},  # by default runs/ and the recipe's name; -splitK is added where --split is given
+    "distill": {  # learning what teachers say of the faces, besides the labels
+        "teachers": [],  # runs or model folders; of several the mean is taught
+        "weight": 1.0,  # of the teachers' ages in the loss
+        "gender": 1.0,  # of their P(male)
+        "temperature": 2.0,  # that softens both distributions
+        "hints": 0.0,  # weight of the teachers' features
+    },
+    "run": {
+        "dir": "",  # by default runs/ and the recipe's name; -splitK is added where --split is given
+        "keep": 2,  # of the last checkpoints, besides the best
+        "save_every": 300,  # seconds between two checkpoints; there is one an epoch in any case
+    },
 }
 
 OPEN_SECTIONS = ("network", "optimizer.lr_of")
 PATTERNS = ("fresh", "optimizer.freeze")
 FILES = ("data.", "scenes.photographs")  # of which a list may be given
 SCHEDULES = ("cosine", "steps", "inverse")
+CHOICES = (
+    ("optimizer", "schedule", SCHEDULES),
+    ("optimizer", "wd_on", ("all", "weights")),
+    ("data", "cache", ("auto", "memory", "disk", "native")),
+    ("train", "kvstore", ("local", "device", "dist_sync", "dist_device_sync")),
+)
+SHARES = (("scenes", "composed"), ("data", "balance"), ("train", "swa"), ("train", "ema"))
 AT_LEAST = (
     ("data", "threads", 1),
     ("scenes", "size", 64),
     ("scenes", "an_epoch", 1),
-    ("scenes", "composed", 0),
     ("train", "epochs", 1),
     ("train", "batch_size", 1),
     ("train", "log_every", 1),
@@ -74,6 +99,14 @@ AT_LEAST = (
     ("optimizer", "lr", 0),
     ("optimizer", "decay", 0),
     ("optimizer", "warmup", 0),
+    ("optimizer", "clip", 0),
+    ("optimizer", "wd", 0),
+    ("train", "mixup", 0),
+    ("distill", "weight", 0),
+    ("distill", "gender", 0),
+    ("distill", "hints", 0),
+    ("run", "keep", 1),
+    ("run", "save_every", 0),
 )
 
 
@@ -163,10 +196,14 @@ def check_values(recipe: dict) -> None:
     for section, key, least in AT_LEAST:
         if not recipe[section][key] >= least:
             raise UsageError(f"{section}.{key}={recipe[section][key]}: a number of at least {least} is wanted")
-    if not recipe["scenes"]["composed"] <= 1:
-        raise UsageError(f"scenes.composed={recipe['scenes']['composed']}: a share from 0 to 1 is wanted")
-    if recipe["optimizer"]["schedule"] not in SCHEDULES:
-        raise choices("optimizer.schedule", recipe["optimizer"]["schedule"], SCHEDULES)
+    for section, key in SHARES:
+        if not 0 <= recipe[section][key] <= 1:
+            raise UsageError(f"{section}.{key}={recipe[section][key]}: a share from 0 to 1 is wanted")
+    if not recipe["distill"]["temperature"] > 0:
+        raise UsageError(f"distill.temperature={recipe['distill']['temperature']}: a number above 0 is wanted")
+    for section, key, known in CHOICES:
+        if recipe[section][key] not in known:
+            raise choices(f"{section}.{key}", recipe[section][key], known)
     check_augmentation(recipe["augment"])
 
 
@@ -193,6 +230,9 @@ def check_type(name: str, value, default) -> None:
     elif name in PATTERNS:
         fits = isinstance(value, (list, tuple)) and all(isinstance(pattern, str) for pattern in value)
         wanted = "a list of patterns of parameters' names, such as ['body.*'],"
+    elif name == "distill.teachers":
+        fits = isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
+        wanted = "a list of runs or model folders, such as [runs/large],"
     elif isinstance(default, dict):
         fits, wanted = isinstance(value, dict), "a mapping"
     elif isinstance(default, list):
