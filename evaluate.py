@@ -23,7 +23,7 @@ def evaluate(
     decode: str = typer.Option("", help="What the output of PREFIX,EPOCH is, if unclear: age, gender or pairs."),
     labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools."),
     json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here."),
-    report: Optional[Path] = typer.Option(None, help="A folder for errors.png."),
+    report: Optional[Path] = typer.Option(None, help="A folder for report.html and errors.png."),
 ):
     """Age error and gender accuracy of a model on .rec files, by age band; every record counts once."""
     loaded = load_model(model, runtime, form=decode)
@@ -39,13 +39,16 @@ def evaluate(
         json_file.parent.mkdir(parents=True, exist_ok=True)
         value = to_json(model, runtime, answers, measured)
         json_file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    if report and measured["age_mae"] is None:
-        log.warning("%s: no errors.png, for no age is known or given", report)
-    elif report:
+    if report:
         from agedge.evaluation.plots import plot_errors
+        from agedge.evaluation.report import write_report
 
         report.mkdir(parents=True, exist_ok=True)
-        plot_errors(answers.labels, answers.ages, report / "errors.png")
+        write_report(report / "report.html", card, answers, labels=labels)
+        if measured["age_mae"] is None:
+            log.warning("%s: no errors.png, for no age is known or given", report)
+        else:
+            plot_errors(answers.labels, answers.ages, report / "errors.png")
 
 
 if __name__ == "__main__":
