@@ -36,6 +36,8 @@ class FaceNet(HybridBlock):
     answers = {**AGE, **GENDER}
     # Patterns of the parameters that fine-tuning to other classes (`train.py --fin`) freezes, and begins anew.
     backbone, classes = ("body.*",), ("age.*",)
+    # Whether there is one place of features, `embed`, from which a student can learn a teacher's.
+    embeds = False
 
     def __init__(self, name, size, smallest=16, **arguments):
         if not (is_whole(size) and size >= smallest):
@@ -56,6 +58,14 @@ class FaceNet(HybridBlock):
     def distribution(self, F, outputs):
         """P(age = 0..100), (N, 101), where the age head has one; else None."""
         return None
+
+    def embed(self, F, data):
+        """Where `embeds`: what the heads see of the images, (N, C) or (N, C, 1, 1), before dropout."""
+        raise NotImplementedError
+
+    def answer(self, F, features):
+        """Where `embeds`: the outputs that calling the network gives, from what `embed` gives."""
+        raise NotImplementedError
 
     def initialize_for_training(self, ctx):
         """Fresh weights, uniform within 0.07. BatchNorm undoes their scale, and to small weights Adam's steps are
@@ -97,6 +107,8 @@ class AgeGenderNet(FaceNet):
     BatchNorm behind each head, as existing MXNet trainers of faces do.
     """
 
+    embeds = True
+
     def __init__(
         self,
         name,
@@ -127,7 +139,13 @@ class AgeGenderNet(FaceNet):
         self.answers = {**self.age.answers, **GENDER}
 
     def hybrid_forward(self, F, data):
-        features = self.dropout(self.pool(self.body(scale_pixels(data))))
+        return self.answer(F, self.embed(F, data))
+
+    def embed(self, F, data):
+        return self.pool(self.body(scale_pixels(data)))
+
+    def answer(self, F, features):
+        features = self.dropout(features)
         age, gender = self.age(features), self.gender(features)
         if self.norm_logits:
             age, gender = self.age_norm(age), self.gender_norm(gender)

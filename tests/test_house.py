@@ -43,8 +43,8 @@ def test_a_predicting_machine_needs_only_the_library_it_uses():
     early = {
         f"{path.relative_to(ROOT)} imports {module} at its top"
         for path in (ROOT / "src/agedge").rglob("*.py")
-        # its classes are blocks of Gluon; the loop imports it late
-        if path.name != "objective.py"
+        # their classes are blocks of Gluon; the loop imports them late
+        if path.name not in ("objective.py", "distill_loss.py")
         for module, at_top in imports(ast.parse(path.read_text()))
         if at_top and module.split(".")[0] in LATE
     }

@@ -8,6 +8,7 @@ the L1 term on the expectation that of Gao et al. 2018 ("DLDL-v2"), mean and var
 from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head, distance_to_interval, value_of, years_constant
+from symbols.heads.label_width import log_width, read_width, width_loss, width_of, width_parameter
 from symbols.options import require_not_negative
 
 MASKED = -1e30  # the log of no probability, which float32 holds and -inf would make NaN of
@@ -16,25 +17,32 @@ MASKED = -1e30  # the log of no probability, which float32 holds and -inf would 
 class DistributionHead(AgeHead):
     """Features (N, C) -> logits (N, 101).
 
-    `sigma`: width in years of the label distribution of an exact age, 0 for its class alone; `l1`: weight of the
-    distance in years.
+    `sigma`: width in years of the label distribution of an exact age, 0 for its class alone; or [young, old], the width
+    at the ages 0 and 100 and in proportion between; or "learnt", a parameter for each age that begins at 2.5, or at
+    {"start": years} (see `heads.label_width`). `l1`: weight of the distance in years.
     """
 
     def __init__(self, sigma=2.5, l1=0.1, prefix=None):
-        require_not_negative(sigma=sigma, l1=l1)
+        require_not_negative(l1=l1)
+        width = read_width(sigma)
         super().__init__(prefix=prefix)
-        self.sigma, self.l1 = float(sigma), float(l1)
+        self.sigma, self.l1 = width, float(l1)
+        if isinstance(width, dict):
+            self.log_sigma = width_parameter(self.params, **width)
         with self.name_scope():
             self.dense = nn.Dense(LAST_AGE + 1)
         self.years = years_constant(self.params)
 
-    def hybrid_forward(self, F, features, years):
+    def hybrid_forward(self, F, features, years, log_sigma=None):
         return self.dense(features)
 
     def loss(self, F, logits, age_min, age_max):
         """Of an exact age, the cross-entropy with a Gaussian about it, or with its class where `sigma` is 0; of an
         interval, -log of the probability mass inside. To both come `l1` times the years by which the expectation lies
-        outside of the label. An age between two whole years is of both classes."""
+        outside of the label. An age between two whole years is of both classes.
+
+        Where the width is learnt, it is the divergence from that Gaussian in place of the cross-entropy, which depends
+        on the width alone, and the width's own loss besides."""
         low, high = clip_to_head(F, age_min), clip_to_head(F, age_max)
         log_p = F.log_softmax(logits)
         years = value_of(F, self.years, logits)
@@ -42,11 +50,32 @@ class DistributionHead(AgeHead):
         inside = F.broadcast_greater_equal(years, F.floor(low)) * F.broadcast_lesser_equal(years, F.ceil(high))
         loss = minus_log_mass(F, log_p, inside)
         if self.sigma:
-            gaussian = F.softmax(-(F.broadcast_sub(years, low) ** 2) / (2 * self.sigma**2))
-            exact_loss = -F.sum(gaussian * log_p, axis=1, keepdims=True)
+            exact_loss = self._loss_of_exact_age(F, logits, log_p, years, low)
             loss = F.where(low == high, exact_loss, loss)
         loss = loss + self.loss_of_expectation(F, logits, low, high)
         return F.squeeze((age_min >= 0) * loss, axis=1)
+
+    def _loss_of_exact_age(self, F, logits, log_p, years, age):
+        squares = -(F.broadcast_sub(years, age) ** 2)
+        if isinstance(self.sigma, float):
+            gaussian = F.softmax(squares / (2 * self.sigma**2))
+            return -F.sum(gaussian * log_p, axis=1, keepdims=True)
+        width = self.width(F, age)
+        log_q = F.log_softmax(F.broadcast_div(squares, 2 * F.BlockGrad(width) ** 2))
+        if isinstance(self.sigma, tuple):
+            return -F.sum(F.exp(log_q) * log_p, axis=1, keepdims=True)
+        log = log_width(F, value_of(F, self.log_sigma, age), years, age)
+        divergence = F.sum(F.exp(log_q) * (log_q - log_p), axis=1, keepdims=True)
+        return divergence + width_loss(F, log, F.abs(self.decode(F, logits) - age))
+
+    def width(self, F, age):
+        """(N, 1) the label distribution's width in years at ages (N, 1)."""
+        if isinstance(self.sigma, float):
+            return 0 * age + self.sigma
+        if isinstance(self.sigma, tuple):
+            young, old = self.sigma
+            return young + (old - young) / LAST_AGE * age
+        return width_of(F, log_width(F, value_of(F, self.log_sigma, age), value_of(F, self.years, age), age))
 
     def loss_of_expectation(self, F, logits, low, high):
         """What the expected age (N, 1) adds to the loss."""
