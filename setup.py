@@ -1,5 +1,6 @@
-"""The parts of the package that are compiled: work on boxes, and patches of images. Metadata stands in pyproject.toml.
+"""The parts of the package that are compiled: boxes, patches of images, changes of training faces.
 
+Metadata stands in pyproject.toml.
 The extensions are optional: without Cython or without a compiler the install succeeds, and the NumPy twins serve.
 """
 
@@ -17,9 +18,10 @@ def list_extensions() -> list:
     # No fused multiply-add: both twins give the same numbers to the last bit.
     flags = [] if sys.platform == "win32" else ["-O3", "-ffp-contract=off"]
     sources = [
-        Extension(f"agedge.faces.{name}", [f"src/agedge/faces/{name}.pyx"], extra_compile_args=flags)
-        for name in ("_boxes", "_patches")
+        Extension(f"agedge.{name}", [f"src/agedge/{name.replace('.', '/')}.pyx"], extra_compile_args=flags)
+        for name in ("faces._boxes", "faces._patches", "training._augment")
     ]
+    sources[-1].depends = ["src/agedge/training/_warp.h"]
     extensions = cythonize(sources, quiet=True)
     for extension in extensions:
         extension.optional = True  # here, for Cython makes new extensions and forgets it

@@ -69,7 +69,7 @@ def read_frames(path: Path) -> Iterator[Tuple[int, bytes]]:
         size, at, number = len(view), 0, 0
         while at < size:
             try:
-                record, end = _read_frame(view, at)
+                record, end = read_frame(view, at)
             except ValueError as fault:
                 raise AgedgeError(f"{path}: damaged at record {number}, byte {at}: {fault}") from None
             except EOFError:
@@ -96,7 +96,7 @@ def salvage_frames(path: Path) -> Iterator[Union[Tuple[int, bytes], Gap]]:
         size, at = len(view), 0
         while at < size:
             try:
-                record, end = _read_frame(view, at)
+                record, end = read_frame(view, at)
             except (ValueError, EOFError):
                 record, end = None, at
             following = end
@@ -123,8 +123,8 @@ def _open_view(path: Path):
         yield view
 
 
-def _read_frame(view: mmap.mmap, at: int) -> Tuple[bytes, int]:
-    """(record, where the next one begins: up to 3 bytes past the file's end where zeros are missing).
+def read_frame(view: Union[mmap.mmap, bytes], at: int) -> Tuple[bytes, int]:
+    """(record at a byte, where the next one begins: up to 3 bytes past the file's end where zeros are missing).
 
     Raises `EOFError` where the data runs over the file's end, `ValueError` with the reason where there is no frame.
     """
@@ -155,7 +155,7 @@ def _find_frame(view: mmap.mmap, at: int) -> int:
     """Where the next frame begins: one that another follows or that holds a JPEG; else the file's end."""
     while (at := view.find(MAGIC, at)) >= 0:
         try:
-            record, end = _read_frame(view, at)
+            record, end = read_frame(view, at)
             if _is_start(view, end) or unpack_image(record)[2].startswith(b"\xff\xd8\xff"):
                 return at
         except (ValueError, EOFError):

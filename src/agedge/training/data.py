@@ -1,43 +1,89 @@
-"""The records of a run: opened, checked, and brought into the one file that MXNet's reader takes."""
+"""The records of a run: opened, checked, and given as batches from wherever `data.cache` keeps them."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from agedge.batches import prepare_training_file
-from agedge.errors import AgedgeError
+import numpy as np
+
+from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.records import read_crop, read_raw
+from agedge.training.faces import TrainingFaces, checksum, open_faces
+from agedge.training.native import NativeStream, prepare_training_file
+from agedge.training.order import age_weights, draw_order
+from agedge.training.stream import Stream
+
+log = logging.getLogger(__name__)
 
 LABELS = (("age", "age", 1), ("p_male", "gender", 0))  # an answer, what it is of, its column in the labels
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """`train`: a .rec of readable faces, `count` of them, with labels of `layout`. `val`: the .rec files to validate
-    on, whose labels are of `val_layout`. `crop`: how the training faces were cut, where that is known."""
+    """`faces` to train on, or with MXNet's reader the `file` of them and the `layout` of its labels; `count` of them.
+    `val`: the .rec files to validate on, whose labels are of `val_layout`. `crop`: how the training faces were cut,
+    where that is known."""
 
-    train: Path
     count: int
+    faces: Optional[TrainingFaces]
+    file: Path
     layout: str
     val: list
     val_layout: str
     crop: Optional[Crop]
 
+    def stream(self, recipe, size: int, epoch: int, first: int, part: tuple):
+        """The batches of an epoch from number `first` on, as `stream.Stream` gives them: this worker's `part` (i, n) of
+        those of all n."""
+        seed, batch_size = recipe.train.seed, recipe.train.batch_size * part[1]
+        if self.faces is None:
+            steps, threads = -(-self.count // batch_size), recipe.data.threads
+            how = (size, batch_size, recipe.augment, seed, epoch, steps, threads, first, part)
+            return NativeStream(self.file, self.layout, *how)
+        weights = age_weights(self.faces.labels, recipe.data.balance) if recipe.data.balance else None
+        order = draw_order(self.count, batch_size, seed, epoch, weights)
+        return Stream(self.faces, order, batch_size, recipe.augment, seed, epoch, first, part)
 
-def open_data(recipe, cache: Path, answers: dict) -> TrainingData:
-    """Check the data that a recipe names for a network with these `answers`. Raises `AgedgeError` where a file cannot
-    be used, holds too few faces, or no known label of what the network answers."""
-    known = {what: column for answer, what, column in LABELS if answer in answers}
+
+def open_data(recipe, cache: Path, network) -> TrainingData:
+    """Check the data that a recipe names for a network, and open it; `cache`: where MXNet's reader may have a file made
+    for it. Raises `AgedgeError` where a file cannot be used, holds too few faces, or no known label of what the network
+    answers, `UsageError` where MXNet's reader is to do what it cannot."""
+    known = {what: column for answer, what, column in LABELS if answer in network.answers}
     columns = list(known.values())
-    paths, val = find_files(recipe, "train"), find_files(recipe, "val")
-    for path in (*paths, *val, *find_files(recipe, "test")):
+    paths, val, test = (find_files(recipe, part) for part in ("train", "val", "test"))
+    for path in (*paths, *val, *test):
         if not any(label[columns].max() >= 0 for label, _ in read_raw(path, recipe.data.labels)):
             raise AgedgeError(f"{path}: no record with a known {' or '.join(known)}")
-    file, count, layout = prepare_training_file(paths, cache, recipe.data.labels)
+    labels, faces, file, layout = recipe.data.labels, None, paths[0], ""
+    if recipe.data.cache == "native":
+        for key, value in (("data.balance", recipe.data.balance), ("distill.teachers", recipe.distill.teachers)):
+            if value:
+                raise UsageError(f"{key}={value}: MXNet's reader (data.cache=native) does not say which face is which")
+        file, count, layout = prepare_training_file(paths, cache, labels)
+        sums = np.array([checksum(jpeg) for _, jpeg in read_raw(file, labels)], np.uint64)
+    else:
+        faces = open_faces(paths, network.size, labels, recipe.data.cache, recipe.data.threads)
+        count, sums = faces.count, faces.checksums
     if recipe.train.batch_size > count:
         raise AgedgeError(f"{file}: {count} faces, too few for train.batch_size={recipe.train.batch_size}")
-    return TrainingData(file, count, layout, val, recipe.data.labels, read_crop(paths[0]))
+    warn_of_shared_records(sums, (*val, *test), labels)
+    return TrainingData(count, faces, file, layout, val, labels, read_crop(paths[0]))
+
+
+def warn_of_shared_records(checksums: np.ndarray, files, labels: str) -> None:
+    """A line for each of the files to measure on that has images which are trained on, by their `checksums`."""
+    for path in files:
+        there = np.array([checksum(jpeg) for _, jpeg in read_raw(path, labels)], np.uint64)
+        if shared := int(np.isin(there, checksums).sum()):
+            log.warning(
+                "%s: %d of its %d images are trained on too: errors on them look better than they are",
+                path,
+                shared,
+                len(there),
+            )
 
 
 def find_files(recipe, part: str) -> list:
