@@ -1,7 +1,9 @@
 """Train, resume or fine-tune a network: python train.py --recipe recipes/mobilenet025.yaml [key=value ...]"""
 
+import json
 import logging
 import re
+import sys
 from pathlib import Path
 from typing import List, Optional
 
@@ -9,8 +11,13 @@ import typer
 
 from agedge.cli import run_door
 from agedge.errors import UsageError
+from agedge.training.cluster import KINDS, check_environment, serve
 from agedge.training.flags import find_contexts, flags_to_overrides
+from agedge.training.launch import launch as launch_workers
+from agedge.training.launch import without_flags
 from agedge.training.recipe import load_recipe, refuse_keys
+from agedge.training.store import ending_with_others, is_chief
+from agedge.training.sweep import run_sweep
 from agedge.training.threads import use_all_cores
 
 log = logging.getLogger("train")
@@ -37,6 +44,13 @@ def main(
     pretrained: str = typer.Option("", help="PREFIX,EPOCH, or a run or model folder, to start from."),
     max_steps: Optional[int] = typer.Option(None, help="train.max_steps"),
     end_epoch: Optional[int] = typer.Option(None, help="train.epochs"),
+    keep: Optional[int] = typer.Option(None, help="run.keep: how many of the last checkpoints to keep."),
+    kvstore: str = typer.Option("", help="train.kvstore: device, local; dist_sync for machines (docs/scale.md)."),
+    launch: Optional[int] = typer.Option(None, metavar="N", help="Train as N workers on this machine."),
+    sweep: Optional[List[str]] = typer.Option(
+        None, metavar="KEY=VALUE,..", help="Train with each of these values, or KEY=LOW..HIGH; may be given again."
+    ),
+    trials: int = typer.Option(0, help="How many runs of a --sweep with a range."),
 ):
     """Train, resume or fine-tune a network. The folder of the run then holds its model and what was measured of it."""
     given = flags_to_overrides(
@@ -54,7 +68,25 @@ def main(
         labels=labels,
         split=split,
     )
+    given += [
+        f"{key}={value}" for key, value in (("run.keep", keep), ("train.kvstore", kvstore)) if value not in (None, "")
+    ]
     settings = load_recipe(recipe, [*given, *(overrides or ())], "" if split is None else f"-split{split}")
+    program = [sys.executable, sys.argv[0]]
+    if sweep:
+        if test:
+            raise UsageError("--sweep: trains; --test measures one run")
+        words = [word for word in without_flags(sys.argv[1:], ("--sweep", "--trials")) if word != "--resume"]
+        folder = f"run.dir={json.dumps(settings.run.dir)}"  # with --split it depends on more than the overrides
+        raise typer.Exit(run_sweep(program, words, sweep, trials, recipe, [*given, *(overrides or ()), folder]))
+    if trials:
+        raise UsageError("--trials: only with --sweep")
+    if launch is not None:
+        words = without_flags(sys.argv[1:], ("--launch", "--kvstore", "--gpus", "train.kvstore"))
+        kind = kvstore or (settings.train.kvstore if settings.train.kvstore in KINDS else KINDS[0])
+        raise typer.Exit(launch_workers(program, words, launch, kind, gpus))
+    if check_environment(settings.train.kvstore) != "worker":
+        serve()
     if ckpt is not None:
         log.info("--ckpt: last.ckpt and best.ckpt are kept whatever it says")
     use_all_cores()
@@ -68,13 +100,15 @@ def main(
         raise UsageError(said if said.startswith("network: ") else f"network: {said}") from error
 
     if settings.network.name in symbols.detectors():
+        if settings.train.kvstore in KINDS:
+            raise UsageError(f"--kvstore {settings.train.kvstore}: a detector trains in one process")
         if test or fin:
             raise UsageError(f"--{'test' if test else 'fin'}: for networks of ages and genders, not for a detector")
         from agedge.training.detection import train_detector as train
         from agedge.training.finish_detector import finish_detector as finish
     else:
+        from agedge.training.ages import train
         from agedge.training.finish import finish, retest
-        from agedge.training.loop import train
 
         refuse_keys(settings, ["scenes"], "ages and genders")
     if test:
@@ -90,8 +124,11 @@ def main(
     except KeyboardInterrupt:
         log.warning("interrupted: the same command with --resume goes on after the last whole epoch")
         raise
+    if not is_chief():  # the first worker finishes the model
+        return
     print(finish(symbols.create(**settings.network), settings, folder))
 
 
 if __name__ == "__main__":
-    run_door(main)
+    with ending_with_others():
+        run_door(main)

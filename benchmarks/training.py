@@ -17,8 +17,8 @@ import typer
 from agedge.cli import run_door
 from agedge.labels import exact
 from agedge.records import RecordWriter
+from agedge.training.ages import train
 from agedge.training.log import read_log
-from agedge.training.loop import train
 from agedge.training.recipe import load_recipe
 from agedge.training.start import optimizer_options
 from agedge.training.threads import use_all_cores

@@ -1,11 +1,14 @@
-"""What all doors share: `--debug`, the log on stderr, exit statuses (0 done, 1 could not be done, 2 wrong usage)."""
+"""What all doors share: `--debug`, the log on stderr, exit statuses.
+
+0: done; 1: could not be done; 2: wrong usage; from 128 on: ended by a signal.
+"""
 
 import logging
 import sys
 
 import typer
 
-from agedge.errors import AgedgeError, UsageError
+from agedge.errors import AgedgeError, StoppedError
 
 
 def run_door(door, argv=None) -> None:
@@ -32,8 +35,9 @@ def run_door(door, argv=None) -> None:
     except (AgedgeError, OSError) as error:
         if debug:
             raise
-        print(f"error: {describe(error)}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        text = describe(error)
+        print(text if isinstance(error, StoppedError) else f"error: {text}", file=sys.stderr)
+        sys.exit(getattr(error, "status", 1))
 
 
 def describe(error: BaseException) -> str:

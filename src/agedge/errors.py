@@ -4,9 +4,22 @@
 class AgedgeError(Exception):
     """The job could not be done; doors print the message and exit with 1."""
 
+    status = 1
+
 
 class UsageError(AgedgeError):
     """The command was wrong: an unknown name, key or value; doors print the message and exit with 2."""
+
+    status = 2
+
+
+class StoppedError(AgedgeError):
+    """The job was asked to end by a signal, and has saved where it stands; doors exit with 128 + its number, as shells
+    have it."""
+
+    def __init__(self, text: str, number: int):
+        super().__init__(text)
+        self.status = 128 + number
 
 
 def choices(what: str, given: object, known) -> UsageError:

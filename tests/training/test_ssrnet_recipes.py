@@ -8,7 +8,7 @@ import pytest
 from toy_runs import write_toys
 
 import symbols
-from agedge.training.loop import train
+from agedge.training.ages import train
 from agedge.training.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -7,7 +7,7 @@ import symbols
 from agedge.faces.crop import Crop
 from agedge.labels import Label, exact
 from agedge.records import RecordWriter
-from agedge.training.loop import train
+from agedge.training.ages import train
 from agedge.training.recipe import load_recipe
 
 SIZE = 32

@@ -1,13 +1,13 @@
-"""Training a face detector on scenes: the loop of `train.py` for a recipe whose network is one."""
+"""Training a face detector on scenes."""
 
 import contextlib
 import logging
 import time
 from pathlib import Path
+from typing import Optional
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation.detection import measure_detection
@@ -17,109 +17,120 @@ from agedge.faces.annotations import read_annotations
 from agedge.faces.boxes import nms
 from agedge.faces.detection import Faces
 from agedge.sources import read_image
-from agedge.training.checkpoint import save_checkpoint
-from agedge.training.log import RunLog
+from agedge.training.loop import run
 from agedge.training.pretrained import load_pretrained_detector
 from agedge.training.recipe import refuse_keys
-from agedge.training.scenes.stream import Scenes, find_backgrounds, stream_batches
-from agedge.training.schedule import learning_rate
-from agedge.training.start import open_folder, optimizer_options, seed_everything, start_state, start_weights
+from agedge.training.scenes.stream import Scenes, find_backgrounds, make_batch, stream_batches
+from agedge.training.task import Batches, Inputs, Measured, Task
 
 log = logging.getLogger(__name__)
 
 TERMS = {"face": 1.0, "box": 1.5, "landmarks": 3.0}  # of the loss, and their weights
 LEAST = 0.05  # score of a face that counts for average precision
 LONGEST = 1280  # pixels: a larger photograph is measured shrunk to that longer side, as the detector sees it
-NOT_FOR_FACES = ("augment", "data.labels", "data.test")  # what scenes.* and data.val are for a detector
+NOT_FOR_FACES = (  # what scenes.* and data.val are for a detector
+    "augment",
+    "data.labels",
+    "data.test",
+    "data.cache",
+    "data.balance",
+    "train.mixup",
+    "distill",
+)
 
 
 def train_detector(network, recipe, contexts: list, resume: bool = False, progress: bool = True) -> Path:
     """Train a detector as the recipe says, on one MXNet context, into `recipe.run.dir`. Returns that folder.
 
-    It then holds recipe.yaml, log.csv, TensorBoard events, curves.png, last.ckpt and best.ckpt (the highest average
-    precision on `data.val`). Raises `AgedgeError` where data or weights cannot be used, and where the loss is no number
-    any more.
+    See `loop.run`; the best checkpoint has the highest average precision on `data.val`.
     """
-    import mxnet as mx
-    from mxnet import autograd, gluon
-
-    from agedge.training.objective import DetectionObjective
-
     refuse_keys(recipe, NOT_FOR_FACES, "faces")
     if len(contexts) > 1:
         raise UsageError(f"--gpus: {len(contexts)} devices, where a detector trains on one")
-    folder, context = open_folder(Path(recipe.run.dir), resume), contexts[0]
-    scenes, held_out = open_scenes(recipe), open_held_out(recipe)
-    size, batch_size = recipe.scenes.size, recipe.train.batch_size
-    steps_an_epoch = max(1, recipe.scenes.an_epoch // batch_size)
-    total_steps = steps_an_epoch * recipe.train.epochs
-    total_steps = min(total_steps, recipe.train.max_steps or total_steps)
+    if recipe.train.kvstore.startswith("dist"):
+        raise UsageError(f"train.kvstore={recipe.train.kvstore}: a detector trains on one machine")
+    return run(Detection, network, recipe, contexts, resume, progress)
 
-    start_weights(network, recipe, contexts, size, load_pretrained_detector, resume)
-    objective = DetectionObjective(network, tuple(TERMS.values()))
-    objective.hybridize(static_alloc=True, static_shape=True)
-    trainer = gluon.Trainer(network.collect_params(), recipe.optimizer.name, optimizer_options(recipe.optimizer))
-    rate = learning_rate(recipe.optimizer, total_steps, steps_an_epoch)
-    state = start_state(network, recipe, trainer, contexts, folder, resume)
-    history = RunLog(folder, state["epoch"], plot_detection_curves)
-    seeds = [(recipe.train.seed, step) for step in range(state["step"], total_steps)]
 
-    batches = stream_batches(scenes, seeds, batch_size, recipe.data.threads)
-    with contextlib.closing(batches):
-        while state["step"] < total_steps:
-            epoch = state["epoch"] + 1
-            seed_everything(recipe.train.seed, epoch)
-            steps = min(steps_an_epoch, total_steps - state["step"])
-            sums, started = mx.nd.zeros(3, ctx=context), time.time()
-            bar = tqdm(range(steps), f"epoch {epoch}", leave=False, disable=None if progress else True)
-            for number in bar:
-                batch = next(batches)
-                trainer.set_learning_rate(rate(state["step"]))
-                given = [mx.nd.array(value, ctx=context, dtype="float32") for value in batch]
-                with autograd.record():
-                    loss, terms = objective(*given)
-                loss.backward()
-                trainer.step(batch_size)
-                state["step"] += 1
-                sums += terms
-                if number % recipe.train.log_every == 0 or number == steps - 1:
-                    means = check_terms(sums / ((number + 1) * batch_size), folder, state["step"])
-                    bar.set_postfix_str(", ".join(f"{name} {value:.3f}" for name, value in zip(TERMS, means)))
-            seconds = time.time() - started
+class Detection(Task):
+    """Scenes with faces."""
 
-            # Validate, and keep the last and the best.
-            measured = validate(network, held_out, context)
-            recall, precision = measured["recall"], measured["precision"] or 0.0
-            state["epoch"], score = epoch, measured["average_precision"]
-            is_best = state["best"] is None or score > state["best"]
-            if is_best:
-                state.update(best=score, best_epoch=epoch)
-            row = {
-                "epoch": epoch,
-                "step": state["step"],
-                "lr": trainer.learning_rate,
-                "loss": float(means @ list(TERMS.values())),
-            }
-            row.update({f"{name}_loss": float(value) for name, value in zip(TERMS, means)})
-            row.update(val_recall=recall, val_precision=precision, val_ap=score)
-            history.write({**row, "images_per_s": round(steps * batch_size / seconds, 1)})
-            for name in ("best", "last") if is_best else ("last",):
-                save_checkpoint(folder / f"{name}.ckpt", network, trainer, state)
-            log.info(
-                "epoch %d: %s; recall %.3f, precision %.3f, average precision %.3f%s; %.0f scenes/s",
-                epoch,
-                ", ".join(f"{name} {value:.3f}" for name, value in zip(TERMS, means)),
-                recall,
-                precision,
-                score,
-                " (best)" if is_best else "",
-                steps * batch_size / seconds,
-            )
-            if recipe.train.patience and epoch - state["best_epoch"] >= recipe.train.patience:
-                log.info("stopped: no better than epoch %d for %d epochs", state["best_epoch"], recipe.train.patience)
-                break
-    history.close()
-    return folder
+    load, plot = staticmethod(load_pretrained_detector), staticmethod(plot_detection_curves)
+
+    def __init__(self, network, recipe, folder: Path, store, contexts: list):
+        from agedge.training.objective import DetectionObjective
+
+        self.network, self.recipe, self.context = network, recipe, contexts[0]
+        self.size, self.batch_size = recipe.scenes.size, recipe.train.batch_size
+        self.scenes, self.held_out = open_scenes(recipe), open_held_out(recipe)
+        self.steps = max(1, recipe.scenes.an_epoch // self.batch_size)
+        self.count = self.steps * self.batch_size
+        self.objective = DetectionObjective(network, tuple(TERMS.values()))
+        self.stream: Optional[Waiting] = None  # of the whole run, for its processes take a while to start
+
+    @contextlib.contextmanager
+    def batches(self, epoch: int, first: int):
+        step = (epoch - 1) * self.steps + first
+        if self.stream is None or self.stream.step != step:
+            self.close()
+            # An epoch more than there are, for the statistics of averaged weights.
+            seeds = [(self.recipe.train.seed, at) for at in range(step, (self.recipe.train.epochs + 1) * self.steps)]
+            made = stream_batches(self.scenes, seeds, self.batch_size, self.recipe.data.threads)
+            self.stream = Waiting(made, step)
+        self.stream.waited = 0.0
+        yield Batches(self.stream, (Inputs(as_floats(batch), self.stream.step - 1) for batch in self.stream))
+
+    def close(self) -> None:
+        if self.stream is not None:
+            self.stream.source.close()
+            self.stream = None
+
+    def save_batch(self, index: int, path: Path) -> str:
+        path = path.with_suffix(".npz")
+        scenes = make_batch(self.scenes, (self.recipe.train.seed, index), self.batch_size)
+        np.savez_compressed(path, **scenes._asdict())
+        return path.name
+
+    def figures(self, sums: np.ndarray) -> dict:
+        means = sums[1:] / sums[0]
+        figures = {f"{name}_loss": float(value) for name, value in zip(TERMS, means)}
+        return {"loss": float(means @ list(TERMS.values())), **figures}
+
+    def say(self, figures: dict) -> str:
+        return ", ".join(f"{name} {figures[f'{name}_loss']:.3f}" for name in TERMS)
+
+    def validate(self) -> Measured:
+        measured = validate(self.network, self.held_out, self.context)
+        recall, precision = measured["recall"], measured["precision"] or 0.0
+        score = measured["average_precision"]
+        row = {"val_recall": recall, "val_precision": precision, "val_ap": score}
+        text = f"recall {recall:.3f}, precision {precision:.3f}, average precision {score:.3f}"
+        return Measured(-score, row, text)
+
+
+class Waiting:
+    """An iterator over batches; `step`: the number of the next one; `waited`: the seconds that somebody stood waiting
+    for it."""
+
+    def __init__(self, source, step: int):
+        self.source, self.step, self.waited = source, step, 0.0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        started = time.perf_counter()
+        try:
+            batch = next(self.source)
+        finally:
+            self.waited += time.perf_counter() - started
+        self.step += 1
+        return batch
+
+
+def as_floats(batch) -> tuple:
+    """The arrays of a batch as float32."""
+    return tuple(np.asarray(value, np.float32) for value in batch)
 
 
 def open_scenes(recipe) -> Scenes:
@@ -159,14 +170,6 @@ def read_faces(file) -> list:
 
 def as_list(value) -> list:
     return [value] if isinstance(value, str) and value else list(value)
-
-
-def check_terms(sums, folder: Path, step: int) -> np.ndarray:
-    """The mean losses (3,). Raises `AgedgeError` where one is no number any more."""
-    means = sums.asnumpy()
-    if not np.isfinite(means).all():
-        raise AgedgeError(f"{folder}: the loss is {means.sum()} at step {step}; last.ckpt holds the epoch before")
-    return means
 
 
 class Watcher:

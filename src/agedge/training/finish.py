@@ -8,18 +8,20 @@ from agedge.batches import warn_of_bad_images
 from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import calibrate, format_table, measure
 from agedge.evaluation.plots import plot_errors
+from agedge.evaluation.report import write_report
 from agedge.records import read_crop, read_info
 from agedge.runtime.card import Card, load_card
+from agedge.training.ages import predictor
 from agedge.training.checkpoint import load_checkpoint
 from agedge.training.data import find_files
-from agedge.training.loop import predictor
 from agedge.training.recipe import as_plain
 from agedge.training.weights import load_weights
 
 
 def finish(network, recipe, folder: Path) -> str:
-    """Write `folder/model` (slim graph, weights, card.json), errors.png and report.json, measured on `data.val`; and
-    where there is a `data.test`, test.json, in the form of evaluate.py's JSON. Returns the tables of errors.
+    """Write `folder/model` (slim graph, weights, card.json), errors.png, report.json and report.html, measured on
+    `data.val`; and where there is a `data.test`, test.json, in the form of evaluate.py's JSON. Returns the tables of
+    errors.
 
     `network` is a fresh one of the recipe; it gets the weights of `folder/best.ckpt`.
     """
@@ -53,6 +55,8 @@ def finish(network, recipe, folder: Path) -> str:
     tables = [say("validation", val), format_table(card.error)]
     if test:
         tables.append(measure_test(ask_of, test, folder))
+    others = [("test", json.loads((folder / "test.json").read_text(encoding="utf-8")))] if test else []
+    write_report(folder / "report.html", card, answers, labels=recipe.data.labels, calibrated=True, others=others)
     return "\n".join([*tables, f"model: {folder / 'model'}"])
 
 

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Callable
 
 from agedge.errors import AgedgeError
 from agedge.evaluation.plots import plot_curves
@@ -18,12 +19,17 @@ class RunLog:
         self.rows = [row for row in read_log(self.path) if row["epoch"] <= first_epoch] if first_epoch else []
         self.board = SummaryWriter(str(folder / "events"), purge_step=first_epoch + 1)
 
-    def write(self, row: dict) -> None:
-        """Add an epoch's figures, and draw the curves anew."""
+    def add(self, row: dict) -> Callable[[], None]:
+        """Add an epoch's figures. Returns what writes them to the disk, with all before them, and draws the curves
+        anew; it can be called again where the disk was full."""
         self.rows.append(row)
+        return lambda: self.write(row)
+
+    def write(self, row: dict) -> None:
+        """Write the table up to `row`, an event for each of its figures, and the curves."""
         partial = self.path.with_suffix(".partial")
         with open(partial, "w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, list(row), extrasaction="ignore")
+            table = csv.DictWriter(file, list(self.rows[-1]), extrasaction="ignore")
             table.writeheader()
             table.writerows(self.rows)
         partial.replace(self.path)

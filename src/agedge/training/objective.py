@@ -1,23 +1,47 @@
 """The network with its loss as one graph, so that a step is one call for MXNet to plan and run."""
 
+import numpy as np
 from mxnet.gluon import HybridBlock
 
 
 class Objective(HybridBlock):
-    """(data (N, 3, S, S), labels (N, 3)) -> loss (N,) and tallies (6,).
+    """(data (N, 3, S, S), labels (N, 3), ...) -> loss (N,) and tallies (6,).
 
     Tallies are the number of faces and the sum of their losses; the number of known ages and the sum of the years by
     which they are missed; the number of known genders and that of right ones. What the network does not answer counts
     as not known.
+
+    With `mixup` (Zhang et al. 2018) the third input is the share (N, 1), at least a half, of every face in its picture;
+    the rest of it is the face at the same place counted from the other end. The loss is that of both labels by their
+    shares, which for a label distribution is that of the mixed distribution; tallies count the larger share's label.
+
+    With `lessons`, a `DistillLoss`, what teachers said of the faces comes last, and its term is added to the loss.
     """
 
-    def __init__(self, network):
+    def __init__(self, network, mixup=False, lessons=None):
         super().__init__(prefix="")
-        self.network = network
+        self.network, self.mixup = network, mixup
+        self.lessons = lessons
 
-    def hybrid_forward(self, F, data, labels):
-        outputs = self.network(data)
+    def hybrid_forward(self, F, data, labels, *more):
+        share, lessons = (more[0], more[1:]) if self.mixup else (None, more)
+        if self.mixup:
+            data = mix(F, F.reshape(share, (-1, 1, 1, 1)), data)
+        features = self.network.embed(F, data) if self.lessons and self.lessons.hints else None
+        outputs = self.network(data) if features is None else self.network.answer(F, features)
         loss = self.network.loss(F, outputs, labels)
+        if self.mixup:
+            other = self.network.loss(F, outputs, F.reverse(labels, axis=0))
+            share = F.reshape(share, (-1,))
+            loss = share * loss + (1 - share) * other
+        if self.lessons:
+            if self.mixup:
+                lessons = [mix(F, more[0], lesson) for lesson in lessons]
+            loss = loss + self.lessons.term(F, outputs, features, *lessons)
+        return loss, F.BlockGrad(self.count(F, loss, outputs, labels))
+
+    def count(self, F, loss, outputs, labels):
+        """The tallies."""
         said = dict(zip(self.network.answers, self.network.decode(F, outputs)))
         gender, low, high = (F.slice_axis(labels, axis=1, begin=i, end=i + 1) for i in range(3))
         nothing = F.zeros_like(gender)
@@ -29,7 +53,22 @@ class Objective(HybridBlock):
             genders = gender >= 0
             right = genders * ((said["p_male"] > 0.5) == gender)
         tallies = [F.sum(value) for value in (F.ones_like(loss), loss, ages, years_off, genders, right)]
-        return loss, F.BlockGrad(F.concat(*tallies, dim=0))
+        return F.concat(*tallies, dim=0)
+
+
+def mix(F, share, values):
+    """`share` of every row and the rest of the row at the same place from the other end."""
+    return F.broadcast_mul(values, share) + F.broadcast_mul(F.reverse(values, axis=0), 1 - share)
+
+
+def to_figures(sums: np.ndarray) -> dict:
+    """Mean loss a face, age MAE in years and gender accuracy, of tallies (6,); None where nothing was known."""
+    faces, loss, ages, years_off, genders, right = sums
+    return {
+        "loss": float(loss / faces),
+        "age_mae": float(years_off / ages) if ages else None,
+        "gender_acc": float(right / genders) if genders else None,
+    }
 
 
 class Inference(HybridBlock):
@@ -44,28 +83,25 @@ class Inference(HybridBlock):
 
 
 class Tallies:
-    """Running sums of `Objective`'s tallies. Adding does not wait for the device; asking does."""
+    """Sums of an objective's tallies, by device. Adding does not wait for the device; taking does."""
 
     def __init__(self):
-        self.total = {}
-        self.faces = 0
+        self.sums = {}
 
     def add(self, tallies) -> None:
         at = tallies.context
-        self.total[at] = self.total[at] + tallies if at in self.total else tallies
+        self.sums[at] = self.sums[at] + tallies if at in self.sums else tallies
 
-    def means(self) -> dict:
-        """Mean loss a face, age MAE in years and gender accuracy; None where nothing was known."""
-        self.faces, loss, ages, years_off, genders, right = sum(total.asnumpy() for total in self.total.values())
-        return {
-            "loss": float(loss / self.faces),
-            "age_mae": float(years_off / ages) if ages else None,
-            "gender_acc": float(right / genders) if genders else None,
-        }
+    def take(self) -> np.ndarray:
+        """What was added since the last time, (k,) float64."""
+        total = sum(sums.asnumpy().astype(np.float64) for sums in self.sums.values())
+        self.sums = {}
+        return total
 
 
 class DetectionObjective(HybridBlock):
-    """(images (N, 3, S, S), what each of the anchors is to say) -> loss (N,), and its three terms summed over N.
+    """(images (N, 3, S, S), what each of the anchors is to say) -> loss (N,) and tallies (4,): N, and the three terms
+    of the loss summed over N.
 
     `weights`: of the terms, as the network's `loss` gives them.
     """
@@ -77,4 +113,5 @@ class DetectionObjective(HybridBlock):
     def hybrid_forward(self, F, data, faces, boxes, landmarks):
         terms = self.network.loss(F, self.network(data), faces, boxes, landmarks)
         loss = sum(weight * term for weight, term in zip(self.weights, terms))
-        return loss, F.BlockGrad(F.concat(*[F.sum(term) for term in terms], dim=0))
+        sums = [F.sum(value) for value in (F.ones_like(loss), *terms)]
+        return loss, F.BlockGrad(F.concat(*sums, dim=0))

@@ -47,3 +47,10 @@ def set_rates(network, lr: float, lr_of: Dict[str, float]) -> None:
     for pattern, rate in lr_of.items():
         for name in match_names([pattern], parameters, "optimizer.lr_of"):
             parameters[name].lr_mult = rate / lr
+
+
+def decay_weights_alone(network) -> None:
+    """No weight decay of biases and of BatchNorms' scales and shifts, whatever the optimizer's is."""
+    for name, parameter in network._collect_params_with_prefix().items():
+        if name.rpartition(".")[2] in ("bias", "gamma", "beta"):
+            parameter.wd_mult = 0.0

@@ -1,31 +1,40 @@
 """How a run starts: its folder, its weights and what of them learns, and where an earlier run of it stopped."""
 
+import contextlib
 import logging
 import random
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 import numpy as np
-import yaml
 
 from agedge.errors import AgedgeError, UsageError, choices
-from agedge.training.checkpoint import load_checkpoint
-from agedge.training.parameters import freeze, match_names, set_rates
-from agedge.training.recipe import as_plain
+from agedge.locks import open_alone
+from agedge.training.checkpoint import find_last, list_last, load_checkpoint
+from agedge.training.parameters import decay_weights_alone, freeze, match_names, set_rates
 
 log = logging.getLogger(__name__)
 
 
-def open_folder(folder: Path, resume: bool) -> Path:
-    """Make the run's folder. Raises `AgedgeError` where a run lies there already and was not asked to go on, or where
-    there is none to go on with."""
-    begun = (folder / "last.ckpt").is_file()
+@contextlib.contextmanager
+def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
+    """Make the run's folder, this process's alone meanwhile.
+
+    Raises `AgedgeError` where a run lies there already and was not asked to go on, where there is none to go on with,
+    and where another process trains into it.
+    """
+    begun = list_last(folder)
     if begun and not resume:
         raise AgedgeError(f"{folder}: holds a run already: go on with it by --resume, or give another run.dir")
     if resume and not begun:
         raise AgedgeError(f"{folder / 'last.ckpt'}: missing: there is no run to resume")
     (folder / "cache").mkdir(parents=True, exist_ok=True)
-    return folder
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(open_alone(folder / "cache" / "lock"))
+        except AgedgeError:
+            raise AgedgeError(f"{folder}: another process trains into it") from None
+        yield folder
 
 
 def start_weights(network, recipe, contexts: list, size: int, load: Callable, resume: bool) -> None:
@@ -45,29 +54,30 @@ def start_weights(network, recipe, contexts: list, size: int, load: Callable, re
     if recipe.optimizer.freeze:
         log.info("%d parameters are frozen", freeze(network, recipe.optimizer.freeze))
     set_rates(network, recipe.optimizer.lr, recipe.optimizer.lr_of)
+    if recipe.optimizer.wd_on == "weights":
+        decay_weights_alone(network)
     network.fuse(recipe.train.fuse and all(context.device_type == "cpu" for context in contexts))
 
 
-def start_state(network, recipe, trainer, contexts: list, folder: Path, resume: bool) -> dict:
-    """Where the run stands: at its beginning, or where its last checkpoint was saved, whose weights and optimizer state
-    are then loaded. The recipe is written into the folder. Raises `AgedgeError`."""
-    state = {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "seed": recipe.train.seed}
-    if resume:
-        state = load_checkpoint(folder / "last.ckpt", network, trainer, contexts)
-        check_same_optimizer(state, recipe, folder)
-        log.info("resuming after epoch %d, step %d", state["epoch"], state["step"])
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False), encoding="utf-8")
-    return {**state, "optimizer": as_plain(recipe.optimizer)}
+def start_state(network, recipe, trainer, contexts: list, folder: Path, resume: bool, same: dict) -> tuple:
+    """(where the run stands, the checkpoint that it goes on from or None): at its beginning, or where its last intact
+    checkpoint was saved, whose weights and optimizer state are then loaded.
 
-
-def check_same_optimizer(state: dict, recipe, folder: Path) -> None:
-    """Raises `UsageError` where a run is to be resumed with another optimizer than the one that was saved with it."""
-    begun = state.get("optimizer", {})
-    for key in ("name", "wd", "momentum", "freeze"):
-        if begun.get(key, recipe.optimizer[key]) != recipe.optimizer[key]:
-            raise UsageError(
-                f"{folder / 'last.ckpt'}: was begun with optimizer.{key}={begun[key]}, not {recipe.optimizer[key]}"
-            )
+    `same`: what a resumed run must have as it had it, {key of the recipe: value}. Raises `AgedgeError`, `UsageError`
+    where that has changed.
+    """
+    if not resume:
+        return {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "same": same}, None
+    file = find_last(folder)
+    state = load_checkpoint(file, network, trainer, contexts)
+    begun = {f"optimizer.{key}": value for key, value in state.pop("optimizer", {}).items()}  # version 1
+    begun.update(state.get("same", {}))
+    for key, value in same.items():
+        if begun.get(key, value) != value:
+            raise UsageError(f"{file}: was begun with {key}={begun[key]}, not {value}")
+    if state["version"] == 1:
+        log.info("%s: of an earlier release, which saved between epochs: it goes on from there", file)
+    return {**state, "same": same}, file
 
 
 def optimizer_options(optimizer) -> dict:
@@ -80,12 +90,11 @@ def optimizer_options(optimizer) -> dict:
     return {**options, "momentum": optimizer.momentum} if optimizer.name in ("sgd", "nag") else options
 
 
-def seed_everything(seed: int, epoch: int) -> int:
-    """Seed Python, NumPy and MXNet for an epoch; returns the seed, for the reader of the data."""
+def seed_everything(seed: int, step: int) -> None:
+    """Seed Python, NumPy and MXNet for the steps from `step` on."""
     import mxnet as mx
 
-    value = (seed * 100_003 + epoch) % 2**31
+    value = (seed * 1_000_003 + step) % 2**31
     random.seed(value)
     np.random.seed(value)
     mx.random.seed(value)
-    return value
