@@ -1,5 +1,6 @@
 """Train, resume or fine-tune a network: python train.py --recipe recipes/mobilenet025.yaml [key=value ...]"""
 
+import functools
 import json
 import logging
 import re
@@ -107,10 +108,11 @@ def main(
         from agedge.training.detection import train_detector as train
         from agedge.training.finish_detector import finish_detector as finish
     else:
-        from agedge.training.ages import train
+        from agedge.training import ages
         from agedge.training.finish import finish, retest
 
         refuse_keys(settings, ["scenes"], "ages and genders")
+        train = functools.partial(ages.train, create=symbols.create)
     if test:
         print(retest(built, settings, Path(settings.run.dir)))
         return
@@ -119,11 +121,7 @@ def main(
             raise UsageError("--fin: say what to fine-tune: --pretrained PREFIX,EPOCH, or a run or model folder")
         settings.optimizer.freeze = [*settings.optimizer.freeze, *built.backbone]
         settings.fresh = [*settings.fresh, *built.classes]
-    try:
-        folder = train(built, settings, find_contexts(gpus), resume, progress=not quiet)
-    except KeyboardInterrupt:
-        log.warning("interrupted: the same command with --resume goes on after the last whole epoch")
-        raise
+    folder = train(built, settings, find_contexts(gpus), resume, progress=not quiet)
     if not is_chief():  # the first worker finishes the model
         return
     print(finish(symbols.create(**settings.network), settings, folder))

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -348,3 +349,31 @@ def test_missing_variables_and_a_missing_scheduler_are_told(toys):
     done = train("--kvstore", "dist_sync", *toys, env={k: v for k, v in os.environ.items() if "DMLC" not in k})
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "DMLC_ROLE, DMLC_PS_ROOT_URI, DMLC_PS_ROOT_PORT, DMLC_NUM_WORKER, DMLC_NUM_SERVER not set" in done.stderr
+
+
+def test_a_scheduler_says_that_its_port_is_taken_and_waits_for_a_second_signal():
+    (port,) = free_ports(1)
+    words = dict(DMLC_PS_ROOT_URI="127.0.0.1", DMLC_PS_ROOT_PORT=str(port), DMLC_NUM_WORKER="1", DMLC_NUM_SERVER="1")
+    environment = {**os.environ, **words, "DMLC_ROLE": "scheduler"}
+    command = [sys.executable, "train.py", "--kvstore", "dist_sync"]
+    one = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.time() + 30
+        while not is_listening(port) and time.time() < end:
+            time.sleep(0.1)
+        other = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+        assert (other.returncode, other.stdout, len(other.stderr.splitlines())) == (1, "", 1)
+        assert f"error: scheduler: cannot listen at 127.0.0.1:{port}: the port is taken" in other.stderr
+        one.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            one.wait(0.5)
+        one.terminate()
+        assert one.wait(10) == 1 and "a second signal" in one.stderr.read()
+    finally:
+        one.kill()
+        one.communicate()
+
+
+def is_listening(port):
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0

@@ -160,6 +160,15 @@ def test_signs_of_life_are_sent_unless_the_environment_says_how_often(environmen
     assert os.environ["PS_HEARTBEAT_INTERVAL"] == "2" and os.environ["PS_HEARTBEAT_TIMEOUT"] == "7"
 
 
+def test_a_scheduler_with_a_name_listens_everywhere(environment):
+    environment.setenv("DMLC_USE_KUBERNETES", "")
+    for address, said in (("10.0.0.1", None), ("node1.cluster", "1")):
+        os.environ.pop("DMLC_USE_KUBERNETES", None)
+        environment.setenv("DMLC_PS_ROOT_URI", address)
+        cluster.check_environment("dist_sync")
+        assert os.environ.get("DMLC_USE_KUBERNETES") == said
+
+
 def test_a_scheduler_that_is_not_there_is_told_by_its_address(environment):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody else can listen there

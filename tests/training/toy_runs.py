@@ -41,4 +41,4 @@ def run(folder, toys, *overrides, resume=False, network=None):
 
     recipe = load_recipe(None, [*SMALL, *toys, f"run.dir={folder}", *overrides])
     network = network or symbols.create(**recipe.network)
-    return train(network, recipe, [mx.cpu()], resume, progress=False), recipe
+    return train(network, recipe, [mx.cpu()], resume, progress=False, create=symbols.create), recipe

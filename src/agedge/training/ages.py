@@ -20,15 +20,15 @@ from agedge.training.task import Batches, Inputs, Measured, Task
 MIXING = 3  # which chance a seed is for, beside those of `order.py`
 
 
-def train(network, recipe, contexts: list, resume: bool = False, progress: bool = True, teachers=()) -> Path:
+def train(network, recipe, contexts: list, resume: bool = False, progress: bool = True, create=None) -> Path:
     """Train `network` as the recipe says, on a list of MXNet contexts, into `recipe.run.dir`. Returns that folder.
 
-    See `loop.run`; the best checkpoint has the lowest age MAE on `data.val`. `teachers`: what `distill.load_teachers`
-    gives for the recipe.
+    See `loop.run`; the best checkpoint has the lowest age MAE on `data.val`. `create(**arguments)` builds the networks
+    of teachers, where the recipe has any: `symbols.create`.
     """
 
     def open_task(*arguments) -> Ages:
-        return Ages(*arguments, teachers)
+        return Ages(*arguments, create)
 
     return run(open_task, network, recipe, contexts, resume, progress)
 
@@ -38,20 +38,21 @@ class Ages(Task):
 
     load, plot = staticmethod(load_pretrained), staticmethod(plot_curves)
 
-    def __init__(self, network, recipe, folder: Path, store, contexts: list, teachers=()):
+    def __init__(self, network, recipe, folder: Path, store, contexts: list, create=None):
         from agedge.training.objective import Objective
 
         self.network, self.recipe, self.store = network, recipe, store
         self.size = network.size
         self.data = open_data(recipe, folder / "cache" / "train.rec", network)
         self.count = self.data.count
-        self.taught = self._ask(teachers, folder / "cache") if teachers else None
+        self.contexts = contexts
+        self.taught = self._ask_teachers(create, folder / "cache") if recipe.distill.teachers else None
         self.objective = Objective(network, recipe.train.mixup > 0, self.lessons)
-        self.contexts, self.predict = contexts, None
+        self.predict = None
 
-    def _ask(self, teachers, cache: Path):
+    def _ask_teachers(self, create, cache: Path):
         """What the teachers say of every face."""
-        from agedge.training.distill import wanted
+        from agedge.training.distill import load_teachers, wanted
         from agedge.training.distill_loss import DistillLoss
         from agedge.training.lessons import teach
 
@@ -61,8 +62,10 @@ class Ages(Task):
             pool, rows = faces.pool(np.arange(first, end))
             return pool[rows][..., :3]
 
+        what = wanted(self.network, distill)
+        teachers = load_teachers(create, distill.teachers, self.size, self.contexts, self.data.crop)
         digest = hashlib.sha256(faces.checksums.tobytes()).hexdigest()
-        taught = teach(teachers, images, self.count, cache, digest, wanted(self.network, distill))
+        taught = teach(teachers, images, self.count, cache, digest, what)
         self.lessons = DistillLoss(self.network, taught.widths, distill)
         return taught
 
@@ -85,14 +88,14 @@ class Ages(Task):
                 inputs += self.taught.batch(batch.index, batch.mirrored)
             yield Inputs(tuple(inputs), batch.index)
 
-    def save_batch(self, index: np.ndarray, path: Path) -> str:
+    def save_batches(self, indices: list, path: Path) -> str:
         if self.data.faces is None:
             return f"{self.data.file.name} (data.cache=native does not say which)"
         path = path.with_suffix(".rec")
         with RecordWriter(path) as writer:
-            for face in index:
+            for face in np.concatenate(indices):
                 writer.write_labels(*self.data.faces.record(face))
-            writer.info = {"faces": [self.data.faces.where(face) for face in index]}
+            writer.info = {"faces": [self.data.faces.where(face) for face in np.concatenate(indices)]}
         return path.name
 
     def figures(self, sums: np.ndarray) -> dict:

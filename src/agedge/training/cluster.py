@@ -7,6 +7,7 @@ itself when one of them falls silent; and the others end when they hear no more 
 """
 
 import ctypes
+import ipaddress
 import os
 import signal
 import socket
@@ -47,6 +48,10 @@ def check_environment(kind: str) -> str:
         if not os.environ[name].isdecimal() or not int(os.environ[name]):
             raise UsageError(f"{name}={os.environ[name]}: a whole number of at least 1 is wanted")
     os.environ.setdefault("MXNET_KVSTORE_BIGARRAY_BOUND", str(SPLIT))
+    try:
+        ipaddress.ip_address(os.environ["DMLC_PS_ROOT_URI"])
+    except ValueError:  # a name: ps-lite cannot listen at one, but so it listens at all addresses of the machine
+        os.environ.setdefault("DMLC_USE_KUBERNETES", "1")
     for name, seconds in SECONDS.items():
         os.environ.setdefault(name, str(seconds))
         if not os.environ[name].isdecimal() or not int(os.environ[name]):
@@ -62,19 +67,31 @@ def serve() -> None:
     where to stop; a second one ends them.
     """
     role = os.environ["DMLC_ROLE"]
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])  # threads to come inherit it
-    threading.Thread(target=_end_at_second_signal, args=(role,), daemon=True).start()
+    _outlive_a_signal(role)
     if role == "server":
         find_scheduler()
     del os.environ["DMLC_ROLE"]  # with it, importing MXNet serves, and nobody would look after the others
     from mxnet import kvstore
+    from mxnet.base import MXNetError
     from mxnet.kvstore.kvstore_server import KVStoreServer
 
     os.environ["DMLC_ROLE"] = role
     store = kvstore.create("dist")
     Watch(store, "", role)
-    KVStoreServer(store).run()
+    try:
+        KVStoreServer(store).run()
+    except MXNetError as error:
+        reason = str(error).strip().splitlines()[-1]
+        if "bind failed" in reason:
+            reason = f"cannot listen at {find_address()}: the port is taken, or that is no address of this machine"
+        print(f"error: {role}: {reason}", file=sys.stderr)
+        end_process(1)
     end_process(0)
+
+
+def find_address() -> str:
+    """Of the scheduler, for messages."""
+    return f"{os.environ['DMLC_PS_ROOT_URI']}:{os.environ['DMLC_PS_ROOT_PORT']}"
 
 
 def find_scheduler(seconds: float = FIND_SECONDS) -> None:
@@ -114,8 +131,7 @@ class Watch:
 
     def _who(self) -> str:
         if self.role != "scheduler":
-            where = f"{os.environ['DMLC_PS_ROOT_URI']}:{os.environ['DMLC_PS_ROOT_PORT']}"
-            said = f"a worker, a server or the scheduler ({where}) is gone"
+            said = f"a worker, a server or the scheduler ({find_address()}) is gone"
             return f"{said}; the same command with --resume goes on from the last checkpoint"
         nodes = [
             f"{kind} {rank}"
@@ -161,8 +177,19 @@ def end_process(status: int) -> None:
     os._exit(status)
 
 
-def _end_at_second_signal(role: str) -> None:
-    for _ in range(2):
-        signal.sigwait([signal.SIGTERM, signal.SIGINT])
-    print(f"error: {role}: ended by a second signal", file=sys.stderr)
-    end_process(1)
+def _outlive_a_signal(role: str) -> None:
+    """SIGTERM and SIGINT end the process the second time only. Python's own handlers would not run before MXNet, which
+    serves in the main thread, is done; but of each signal a byte is written to a file, which a thread can read."""
+    told, write = socket.socketpair()
+    write.setblocking(False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(write.detach())
+
+    def end_at_second():
+        told.recv(1)
+        told.recv(1)
+        print(f"error: {role}: ended by a second signal", file=sys.stderr)
+        end_process(1)
+
+    threading.Thread(target=end_at_second, daemon=True).start()

@@ -20,7 +20,7 @@ from agedge.sources import read_image
 from agedge.training.loop import run
 from agedge.training.pretrained import load_pretrained_detector
 from agedge.training.recipe import refuse_keys
-from agedge.training.scenes.stream import Scenes, find_backgrounds, make_batch, stream_batches
+from agedge.training.scenes.stream import Batch, Scenes, find_backgrounds, make_batch, stream_batches
 from agedge.training.task import Batches, Inputs, Measured, Task
 
 log = logging.getLogger(__name__)
@@ -85,10 +85,11 @@ class Detection(Task):
             self.stream.source.close()
             self.stream = None
 
-    def save_batch(self, index: int, path: Path) -> str:
+    def save_batches(self, indices: list, path: Path) -> str:
         path = path.with_suffix(".npz")
-        scenes = make_batch(self.scenes, (self.recipe.train.seed, index), self.batch_size)
-        np.savez_compressed(path, **scenes._asdict())
+        seeds = ((self.recipe.train.seed, index) for index in indices)
+        scenes = zip(*(make_batch(self.scenes, seed, self.batch_size) for seed in seeds))
+        np.savez_compressed(path, **dict(zip(Batch._fields, map(np.concatenate, scenes))))
         return path.name
 
     def figures(self, sums: np.ndarray) -> dict:

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import logging
+import signal
 import time
 from pathlib import Path
 from typing import Callable
@@ -174,10 +175,8 @@ class Run:
     def look(self, more: bool) -> None:
         """Show where the run stands; save it where it is time, and where somebody asked it to stop. `more`: whether
         steps of the epoch are left; else `measure_epoch` saves."""
-        from mxnet import nd
-
-        stop = self.watch.look(bool(self.asked))
-        nd.waitall()  # BatchNorm's statistics are written in the backward pass, of which the engine does not know
+        parameters = self.network.collect_params().values()
+        stop = self.watch.look(bool(self.asked), [parameter.list_data()[0] for parameter in parameters])
         if EMA in self.means:
             self.means[EMA].settle()
         self.state["seconds"] = time.monotonic() - self.started
@@ -254,9 +253,10 @@ class Run:
         """Raises `StoppedError`."""
         if self.store.is_chief:
             self.keeper.close()
+        self.store.close()
         raise StoppedError(
             f"{self.folder}: saved at step {self.state['step']}; the same command with --resume goes on from there",
-            self.asked.number,
+            self.asked.number or signal.SIGTERM,  # another worker was asked
         )
 
 

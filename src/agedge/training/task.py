@@ -28,14 +28,14 @@ class Task:
         """A context manager that gives an iterator over the batches of an epoch from number `first` on, by the seed and
         the epoch alone.
 
-        A batch has `inputs`, arrays (n, ..) for the objective, and `index`, by which `save_batch` knows its images; the
-        iterator has `waited`, the seconds that somebody stood waiting for it.
+        A batch has `inputs`, arrays (n, ..) for the objective, and `index`, by which `save_batches` knows its images.
+        The iterator has `waited`, the seconds that somebody stood waiting for it.
         """
         raise NotImplementedError
 
-    def save_batch(self, index, path: Path) -> str:
-        """Write the images of a batch to a file named like `path`, and return that name, for somebody to look at them.
-        Raises `OSError`."""
+    def save_batches(self, indices: list, path: Path) -> str:
+        """Write the images of batches, the `index` of each, to a file named like `path` for somebody to look at them,
+        and return its name. Raises `OSError`."""
         raise NotImplementedError
 
     def figures(self, sums: np.ndarray) -> dict:

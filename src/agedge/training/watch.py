@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from agedge.errors import AgedgeError
+from agedge.training.averaging import TOGETHER
 from agedge.training.checkpoint import find_last
 from agedge.training.objective import Tallies
 
@@ -33,11 +34,15 @@ class Watch:
         """What step `step` trained on, and the losses that it had."""
         self.recent.append((step, index, losses))
 
-    def look(self, asked: bool) -> bool:
+    def look(self, asked: bool, parameters: list) -> bool:
         """Wait for the device and take the sums of all workers; whether one of them was asked to stop.
 
-        Raises `AgedgeError`, and saves the images, where the loss is no number or far larger than in the beginning.
+        Raises `AgedgeError`, and saves the images, where the loss or one of the parameters is no number, and where the
+        loss is far larger than in the beginning.
         """
+        from mxnet import nd
+
+        nd.waitall()  # BatchNorm's statistics are written in the backward pass, of which the engine does not know
         *window, stop = self.store.sum_small(np.append(self.tallies.take(), float(asked)))
         loss = self.task.figures(np.array(window))["loss"]
         if not np.isfinite(loss):
@@ -45,18 +50,23 @@ class Watch:
         first = self.state.setdefault("first_loss", loss)
         if loss > DIVERGED * max(first, 0.1):
             self.give_up(f"the loss is {loss:.4g}, {DIVERGED} times that of the first steps, {first:.4g}, and more,")
+        if not are_finite(parameters):  # ReLU makes 0 of what is no number, and the loss may stay one
+            self.give_up("a weight is no number any more")
         self.sums = self.sums + np.array(window)
         self.state["sums"] = self.sums.tolist()
         self.recent = []
         return stop > 0
 
     def give_up(self, reason: str) -> None:
-        """Raises `AgedgeError` with the first step whose loss is no number, else the last one, and what it saw."""
+        """Raises `AgedgeError` with the first step whose loss is no number, or else all since the last look, and saves
+        what they saw."""
         bad = [entry for entry in self.recent if not all(np.isfinite(loss.asnumpy()).all() for loss in entry[2])]
-        step, index, _ = (bad or self.recent[-1:])[0]
+        seen = bad[:1] or self.recent
+        step = seen[0][0]
+        within = "" if bad else f" or one of the {len(self.recent) - 1} after it"
         worker = f"-worker{self.store.rank}" if self.store.workers > 1 else ""
         try:
-            saved = self.task.save_batch(index, self.folder / f"bad-step{step}{worker}")
+            saved = self.task.save_batches([index for _, index, _ in seen], self.folder / f"bad-step{step}{worker}")
         except OSError as error:
             saved = f"not saved ({error.strerror or error})"
         try:
@@ -64,6 +74,14 @@ class Watch:
         except AgedgeError:
             good = "no checkpoint was saved yet"
         raise AgedgeError(
-            f"{self.folder}: {reason} at step {step}, whose images are in {saved}; {good}; a lower optimizer.lr, or "
-            "optimizer.clip=1, may help"
+            f"{self.folder}: {reason} at step {step}{within}, whose images are in {saved}; {good}; "
+            "a lower optimizer.lr, or optimizer.clip=1, may help"
         )
+
+
+def are_finite(parameters: list) -> bool:
+    """Whether all numbers of NDArrays on one device are."""
+    from mxnet import nd
+
+    groups = (parameters[first : first + TOGETHER] for first in range(0, len(parameters), TOGETHER))
+    return all(nd.multi_all_finite(*some, num_arrays=len(some)).asscalar() for some in groups)
