@@ -1,20 +1,22 @@
 """Training's speed and memory: python -m benchmarks.training [--write docs/training.md] [KEY=VALUE ...]
 
 Faces a second of the training loop, by where it has its faces from, against pure compute (the same network, loss and
-optimizer on one batch that never changes) and against the usual MXNet script on the same file. Every measurement has a
-process of its own; they take turns, and ratios are medians of those within a turn. Nothing else should be running.
+optimizer on one batch that never changes), and against the usual MXNet script on the same file. Loop and compute take
+turns in bursts within one process, and their ratio is the median of the bursts'; the script runs before and after them
+in a process of its own. Nothing else should be running.
 
 --memory instead: what a process holds after each of ten epochs.
 """
 
+import itertools
 import multiprocessing
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from statistics import harmonic_mean, mean, median
-from typing import List, Optional
+from statistics import median
+from typing import List, NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -24,20 +26,22 @@ from agedge.cli import run_door
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import exact
 from agedge.records import RecordWriter
-from agedge.training.ages import Ages, train
-from agedge.training.averaging import WeightMean
-from agedge.training.log import read_log
-from agedge.training.loop import clip_gradients, run
+from agedge.training.ages import Ages
+from agedge.training.loop import EMA, Run, clip_gradients, run, split
+from agedge.training.progress import Progress
 from agedge.training.recipe import load_recipe
-from agedge.training.schedule import learning_rate
-from agedge.training.start import optimizer_options, start_weights
+from agedge.training.start import seed_everything
+from agedge.training.stopping import Asked
 from agedge.training.threads import use_all_cores
+from agedge.training.watch import Watch
 from benchmarks.pages import replace_table
 
 RECIPES = [Path("recipes", f"{name}.yaml") for name in ("mobilenet025", "mobilenet025_fast", "ssrnet")]
 CACHES = ("memory", "disk", "native")
-WARM = 3  # steps of pure compute before the clock runs; of the loop, it is the first epoch
-EPOCHS = 3
+WARM = 8  # steps before the clock runs
+BURSTS = 8
+AN_EPOCH = 60  # batches
+EPOCHS = 3  # of benchmarks.workers
 MEMORY_EPOCHS = 10
 HEADER = """| recipe | batch | faces from | compute, faces/s | loop, faces/s | loop/compute | waiting | peak, MB | usual script, faces/s | loop/script |
 |---|---|---|---|---|---|---|---|---|---|"""  # noqa: E501
@@ -47,8 +51,8 @@ def main(
     overrides: Optional[List[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Laid over every recipe."),
     recipe: List[Path] = typer.Option(RECIPES, help="Whose network is measured; may be given again."),
     cache: List[str] = typer.Option(list(CACHES), help="data.cache that is measured; may be given again."),
-    steps: int = typer.Option(100, min=4, help="Steps an epoch."),
-    repeats: int = typer.Option(3, min=1, help="Turns; in each everything is measured once."),
+    steps: int = typer.Option(40, min=4, help="Steps a burst."),
+    repeats: int = typer.Option(1, min=1, help="How often everything is measured."),
     memory: bool = typer.Option(False, "--memory", help="Measure what ten epochs do to the memory instead."),
     write: Optional[Path] = typer.Option(None, help="The Markdown file whose table is to be replaced."),
 ):
@@ -61,12 +65,12 @@ def main(
             settings = load_recipe(path, [*(overrides or ()), f"run.dir={folder}/run"])
             if settings.distill.teachers:
                 raise UsageError(f"{path}: distill.teachers: pure compute has none")
-            settings.data.update(prepare(settings, steps, Path(folder)))
+            settings.data.update(prepare(settings, AN_EPOCH, Path(folder)))
             name = path.stem
             if memory:
                 print(say_memory(name, in_process(hold_memory, settings, cache[0])))
                 continue
-            turns = [take_turn(settings, cache, steps, folder, turn) for turn in range(repeats)]
+            turns = [measure_all(settings, cache, steps, folder) for _ in range(repeats)]
         for row in make_rows(name, settings.train.batch_size, cache, turns):
             if not rows:
                 print(HEADER)
@@ -102,25 +106,37 @@ def in_process(measure, *arguments):
             raise AgedgeError(f"{measure.__name__}: its process ended (out of memory?)") from None
 
 
-def take_turn(recipe, caches: list, steps: int, folder: str, turn: int) -> dict:
-    """Everything measured once: {"compute": faces/s, "script": faces/s, cache: (faces/s, share waited, peak MB)}."""
-    measured = {"compute": in_process(time_compute, recipe, steps)}
+def measure_all(recipe, caches: list, steps: int, folder: str) -> dict:
+    """Everything once: {cache: `Pair`, "script": faces/s before and after}."""
+    measured = {"script": [in_process(time_script, recipe)]}
     for cache in caches:
-        recipe.run.dir = f"{folder}/{cache}{turn}"
-        measured[cache] = in_process(time_loop, recipe, cache)
-    measured["script"] = in_process(time_script, recipe)
+        recipe.run.dir = f"{folder}/{cache}{len(list(Path(folder).iterdir()))}"
+        measured[cache] = in_process(time_pair, recipe, cache, steps)
+    measured["script"].append(in_process(time_script, recipe))
     return measured
 
 
+class Pair(NamedTuple):
+    """Faces/s of bursts of pure compute and of the loop, the share of the time that the loop waited for faces, and the
+    megabytes that the process held at most."""
+
+    compute: list
+    loop: list
+    waited: float
+    peak: float
+
+
 def make_rows(name: str, batch_size: int, caches: list, turns: list):
-    """The rows of the table for one recipe, by what `take_turn` gave."""
-    compute, script = (median(turn[key] for turn in turns) for key in ("compute", "script"))
+    """The rows of the table for one recipe, by what `measure_all` gave."""
+    script = median(rate for turn in turns for rate in turn["script"])
     for cache in caches:
-        rate, waited, peak = (median(turn[cache][at] for turn in turns) for at in range(3))
-        of_compute, of_script = (median(turn[cache][0] / turn[key] for turn in turns) for key in ("compute", "script"))
+        pairs = [turn[cache] for turn in turns]
+        compute, loop = (median(rate for pair in pairs for rate in getattr(pair, key)) for key in ("compute", "loop"))
+        ratio = median(rate / other for pair in pairs for rate, other in zip(pair.loop, pair.compute))
+        waited, peak = median(pair.waited for pair in pairs), max(pair.peak for pair in pairs)
         yield (
-            f"| {name} | {batch_size} | {cache} | {compute:,.0f} | {rate:,.0f} | {of_compute:.1%} | {waited:.1%} "
-            f"| {peak:,.0f} | {script:,.0f} | {of_script:.2f} |"
+            f"| {name} | {batch_size} | {cache} | {compute:,.0f} | {loop:,.0f} | {ratio:.1%} | {waited:.1%} "
+            f"| {peak:,.0f} | {script:,.0f} | {loop / script:.2f} |"
         )
 
 
@@ -132,55 +148,91 @@ def create(recipe):
     return symbols.create(**recipe.network)
 
 
-def time_compute(recipe, steps: int) -> float:
-    """Faces a second on a batch that never changes: all that a step of the loop computes, and nothing that waits."""
+def time_pair(recipe, cache: str, steps: int) -> Pair:
+    """The loop and pure compute by turns within one process, `BURSTS` of each: neighbours on the machine slow both."""
     network = create(recipe)
     import mxnet as mx
-    from mxnet import autograd, gluon
 
-    from agedge.training.objective import Objective
+    from agedge.training.store import open_store
 
-    batch_size, size = recipe.train.batch_size, network.size
-    start_weights(network, recipe, [mx.cpu()], size, None, resume=True)  # resumed: nothing pretrained is loaded
-    objective = Objective(network, recipe.train.mixup > 0)
-    objective.hybridize(static_alloc=True, static_shape=True)
-    parameters = objective.collect_params()
-    trainer = gluon.Trainer(parameters, recipe.optimizer.name, optimizer_options(recipe.optimizer), kvstore=None)
-    gradients = [[parameter.grad()] for parameter in parameters.values() if parameter.grad_req != "null"]
-    rate, ema = learning_rate(recipe.optimizer, steps), recipe.train.ema and WeightMean(network)
-    ages = mx.nd.random.randint(1, 90, (batch_size, 1)).astype("float32")
-    batch = [mx.nd.random.uniform(0, 255, (batch_size, 3, size, size)), mx.nd.concat(ages > 45, ages, ages, dim=1)]
-    batch += [mx.nd.ones((batch_size, 1)) * 0.7] if recipe.train.mixup else []
-    sums = 0
-    for step in range(-WARM, steps):
-        if step == 0:
-            mx.nd.waitall()
-            started = time.perf_counter()
-        trainer.set_learning_rate(rate(max(step, 0)))
-        with autograd.record():
-            loss, tallies = objective(*batch)
-        loss.backward()
-        if recipe.optimizer.clip:
-            clip_gradients(gradients, recipe.optimizer.clip * batch_size)
-        trainer.update(batch_size)
-        if ema:
-            ema.step(recipe.train.ema)
-        sums = sums + tallies
+    recipe.data.cache, folder, contexts = cache, Path(recipe.run.dir), [mx.cpu()]
+    (folder / "cache").mkdir(parents=True)
+    store = open_store("device", contexts)
+    job = Run(Ages(network, recipe, folder, store, contexts), network, recipe, contexts, store, resume=False)
+    job.bar, job.asked, job.keeper.every = Progress(1, 1, 1, False), Asked(), float("inf")
+    feed, pair = Feed(job.task), Pair([], [], 0.0, 0.0)
+    same = [array.copy() for array in split(next(feed).inputs, contexts)[0]]
+    for burst in range(2 * BURSTS):
+        if burst % 2:
+            time_loop(job, feed, WARM)  # batches that lay ready when it was begun
+            feed.waited = 0.0
+            pair.loop.append(time_loop(job, feed, steps))
+            pair = pair._replace(waited=pair.waited + feed.waited / (steps * recipe.train.batch_size / pair.loop[-1]))
+        else:
+            time_compute(job, same, WARM)
+            pair.compute.append(time_compute(job, same, steps))
+    job.history.close()
+    return pair._replace(waited=pair.waited / BURSTS, peak=read_status("VmHWM"))
+
+
+class Feed:
+    """The batches of a training, one epoch after the other; `waited`: the seconds that somebody stood waiting."""
+
+    def __init__(self, task):
+        self.task, self.waited, self.batches = task, 0.0, self._all()
+
+    def _all(self):
+        for epoch in itertools.count(1):
+            with self.task.batches(epoch, 0) as batches:
+                before = 0.0
+                for batch in batches:
+                    self.waited += batches.waited - before
+                    before = batches.waited
+                    yield batch
+
+    def __next__(self):
+        return next(self.batches)
+
+
+def time_loop(job, feed: Feed, steps: int) -> float:
+    """Faces a second of the training loop."""
+    import mxnet as mx
+
+    log_every = job.recipe.train.log_every
+    job.state.update(sums=None)
+    job.watch, job.started = Watch(job.task, job.store, job.folder, job.state), time.monotonic()
+    job.bar.begin(1, 0, steps, job.state["step"])
+    started = time.perf_counter()
+    for step in range(1, steps + 1):
+        if step % log_every == 1:
+            seed_everything(0, step)
+        job.step(next(feed))
+        if step % log_every == 0:
+            job.look(more=True)
     mx.nd.waitall()
-    return steps * batch_size / (time.perf_counter() - started)
+    return steps * job.batch_size / (time.perf_counter() - started)
 
 
-def time_loop(recipe, cache: str) -> tuple:
-    """(faces/s, share of the time that it waits for faces, megabytes at most) of the epochs after the first, from the
-    first batch that is asked for to the last step; validation is not counted."""
-    network = create(recipe)
+def time_compute(job, batch: list, steps: int) -> float:
+    """Faces a second on a batch that never changes: what a step of the loop computes, and nothing that waits."""
     import mxnet as mx
+    from mxnet import autograd
 
-    recipe.train.update(epochs=EPOCHS, patience=0, max_steps=0)
-    recipe.data.cache = cache
-    rows = read_log(train(network, recipe, [mx.cpu()], progress=False) / "log.csv")[1:]
-    rates = [row["images_per_s"] for row in rows]
-    return harmonic_mean(rates), mean(row["waited"] for row in rows), read_status("VmHWM")
+    optimizer, ema = job.recipe.optimizer, job.means.get(EMA)
+    gradients = [parameter.list_grad() for parameter in job.learnt]
+    started = time.perf_counter()
+    for step in range(steps):
+        job.trainer.set_learning_rate(job.rate(step))
+        with autograd.record():
+            loss, _ = job.task.objective(*batch)
+        loss.backward()
+        if optimizer.clip:
+            clip_gradients(gradients, optimizer.clip * job.batch_size)
+        job.trainer.update(job.batch_size)
+        if ema:
+            ema.step(job.recipe.train.ema)
+    mx.nd.waitall()
+    return steps * job.batch_size / (time.perf_counter() - started)
 
 
 def time_script(recipe) -> float:

@@ -1,6 +1,8 @@
 """The rules of the house that a program can read: who imports whom, how long a file is, what a file is called."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,10 @@ def test_a_file_answers_one_question(path):
 def test_every_file_parses_on_the_oldest_python():
     for path in SOURCES:
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+
+
+def test_what_trains_is_imported_before_mxnet():
+    """MXNet reads the number of its threads when it is imported; `train.py` says it before that, and after these."""
+    modules = ("loop", "ages", "detection", "finish", "flags", "recipe", "launch", "sweep", "store", "stream", "faces")
+    code = "; ".join([*(f"import agedge.training.{name}" for name in modules), "import sys"])
+    subprocess.run([sys.executable, "-c", f"{code}; assert 'mxnet' not in sys.modules"], check=True)

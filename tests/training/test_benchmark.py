@@ -1,4 +1,4 @@
-"""What the benchmark of training compares: the usual script reads and learns as it should; ratios are of one turn."""
+"""What the benchmark of training compares: the usual script reads and learns as it should; ratios are of neighbours."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ import symbols
 from agedge.records import read_records
 from agedge.training.augment import NO_AUGMENTATION
 from benchmarks.plain_training import AGES, FaceIter, GenderRight, YearsOff, build_symbol, time_plain
-from benchmarks.training import make_rows, say_memory, write_faces
+from benchmarks.training import Pair, make_rows, say_memory, write_faces
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {"name": "mobilenet025", "size": SIZE, "stem_stride": 2}
@@ -76,14 +76,11 @@ def test_the_usual_script_trains_scores_too(name, tmp_path):
     assert time_plain(path, {"name": name, "size": 40}, 4, {**NO_AUGMENTATION, "mirror": 0.5, "contrast": 0.2}) > 0
 
 
-def test_ratios_are_of_one_turn():
-    turns = [
-        {"compute": 100, "script": 50, "memory": (90, 0.01, 500)},
-        {"compute": 10, "script": 4, "memory": (10, 0.02, 700)},  # something else ran
-        {"compute": 100, "script": 25, "memory": (80, 0.03, 600)},
-    ]
+def test_ratios_are_of_bursts_that_follow_each_other():
+    pair = Pair([100.0, 10.0, 100.0], [90.0, 10.0, 80.0], 0.02, 500.0)  # something else ran during the second
+    turns = [{"script": [50.0, 20.0], "memory": pair}, {"script": [40.0, 40.0], "memory": pair._replace(peak=700.0)}]
     (row,) = make_rows("fast", 64, ["memory"], turns)
-    assert row == "| fast | 64 | memory | 100 | 80 | 90.0% | 2.0% | 600 | 25 | 2.50 |"
+    assert row == "| fast | 64 | memory | 100 | 80 | 90.0% | 2.0% | 700 | 40 | 2.00 |"
 
 
 def test_memory_is_compared_with_the_second_epoch():

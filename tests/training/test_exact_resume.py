@@ -293,3 +293,68 @@ def test_another_run_is_not_gone_on_with(change, tmp_path, toys):
     run(tmp_path / "run", toys, "train.epochs=1")
     with pytest.raises(AgedgeError, match="last.ckpt: was begun with"):
         run(tmp_path / "run", toys, change, resume=True)
+
+
+def test_a_run_that_was_cut_goes_on(tmp_path, toys):
+    same = ["optimizer.schedule=steps", "train.epochs=3"]
+    whole, _ = run(tmp_path / "whole", toys, *same)
+    cut, _ = run(tmp_path / "cut", toys, *same, "train.max_steps=9")
+    assert read_state(cut / "last.ckpt")["step"] == 9
+    run(cut, toys, *same, resume=True)
+    assert [row["epoch"] for row in read_log(cut / "log.csv")] == [1, 2, 3]
+    assert read_state(cut / "last.ckpt")["step"] == read_state(whole / "last.ckpt")["step"] == 24
+
+
+def test_devices_that_come_later_step_as_the_first(tmp_path, toys):
+    import mxnet as mx
+
+    import symbols
+    from agedge.training.ages import train
+    from agedge.training.recipe import load_recipe
+
+    folder, _ = run(tmp_path / "run", toys, "train.epochs=1")
+    recipe = load_recipe(None, [*SMALL, *toys, f"run.dir={folder}", "train.epochs=2"])
+    network = symbols.create(**recipe.network)
+    train(network, recipe, [mx.cpu(0), mx.cpu(1)], resume=True, progress=False)
+    for name, parameter in network.collect_params().items():
+        if parameter.grad_req != "null":
+            one, two = (array.asnumpy() for array in parameter.list_data())
+            np.testing.assert_array_equal(one, two, err_msg=name)
+
+
+def test_little_shared_memory_is_no_matter(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "IN_MEMORY", tmp_path)
+    places = []
+
+    def save(path):
+        places.append(Path(path).parent.parent)
+        if places[-1] == tmp_path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        Path(path).write_bytes(b"all of it")
+
+    assert checkpoint.to_bytes(save) == b"all of it"
+    assert len(places) == 2
+
+    def save_nowhere(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="no room to put it together"):
+        checkpoint.to_bytes(save_nowhere)
+
+
+def test_events_that_cannot_be_written_do_not_hold_the_run_up(tmp_path, toys, monkeypatch, caplog):
+    from tensorboardX.event_file_writer import EventsWriter
+
+    monkeypatch.setattr(keeper, "RETRY", 0)
+    flush, calls = EventsWriter.flush, []
+
+    def full(self):
+        calls.append(1)
+        if len(calls) < 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return flush(self)
+
+    monkeypatch.setattr(EventsWriter, "flush", full)
+    folder, _ = run(tmp_path / "run", toys, *LIVELY)
+    assert "log.csv: not saved: No space left on device" in caplog.text
+    assert [row["epoch"] for row in read_log(folder / "log.csv")] == [1, 2, 3]

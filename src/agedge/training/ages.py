@@ -99,13 +99,11 @@ class Ages(Task):
         return path.name
 
     def figures(self, sums: np.ndarray) -> dict:
-        from agedge.training.objective import to_figures
-
-        figures = to_figures(sums)
+        faces, loss, ages, years_off, genders, right = map(float, sums)
         return {
-            "loss": figures["loss"],
-            "train_age_mae": figures["age_mae"],
-            "train_gender_acc": figures["gender_acc"],
+            "loss": loss / faces,
+            "train_age_mae": years_off / ages if ages else None,
+            "train_gender_acc": right / genders if genders else None,
         }
 
     def say(self, figures: dict) -> str:
@@ -151,11 +149,17 @@ def predictor(network, context):
 
     inference = Inference(network)
     inference.hybridize(static_alloc=True)
+    most = 0
 
     def predict(images: np.ndarray):
+        nonlocal most
+        n, most = len(images), max(len(images), most)
+        # A last, smaller batch is filled up: each time the shape changes MXNet plans anew, and takes more memory.
+        data = np.zeros((most, 3, *images.shape[1:3]), np.float32)
+        data[:n] = to_network_input(images)
         with warnings.catch_warnings():  # MXNet's, of parameters that only the loss needs
             warnings.filterwarnings("ignore", "Parameter .* not used by any computation")
-            said = inference(nd.array(to_network_input(images), ctx=context))
-        return decode({name: value.asnumpy() for name, value in zip(network.answers, said)}, network.answers)
+            said = inference(nd.array(data, ctx=context))
+        return decode({name: value.asnumpy()[:n] for name, value in zip(network.answers, said)}, network.answers)
 
     return predict

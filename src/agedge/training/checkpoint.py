@@ -4,13 +4,16 @@ A run's folder has `last.ckpt`, before it `last-1.ckpt` and so on, as many as `r
 """
 
 import contextlib
+import errno
 import io
 import json
 import logging
 import os
 import re
+import struct
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Callable, Dict, Optional
 
@@ -35,16 +38,25 @@ def pack_checkpoint(network, trainer, state: dict, more: Optional[Dict[str, dict
     with zipfile.ZipFile(content, "w") as file:
         for name, part in parts.items():
             file.writestr(name, part)
-        file.writestr(STATE, json.dumps({"version": VERSION, **state}))
+        file.writestr(STATE, json.dumps({**state, "version": VERSION}))
     return content.getvalue()
 
 
 def to_bytes(save: Callable[[str], None]) -> bytes:
     """What `save(path)` writes."""
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
-        path = Path(folder) / "part"
-        save(str(path))
-        return path.read_bytes()
+    from mxnet.base import MXNetError
+
+    for place in ([IN_MEMORY] if IN_MEMORY.is_dir() else []) + [None]:  # which may be small in a container
+        try:
+            with tempfile.TemporaryDirectory(dir=place) as folder:
+                path = Path(folder) / "part"
+                save(str(path))
+                return path.read_bytes()
+        except (OSError, MXNetError) as error:
+            reason = error
+    raise OSError(
+        errno.ENOSPC, f"no room to put it together ({' '.join(str(reason).split())[:80]})", tempfile.gettempdir()
+    )
 
 
 def write_whole(path: Path, content: bytes, before: Callable[[], None] = lambda: None) -> None:
@@ -93,13 +105,16 @@ _LAST = re.compile(r"last-(\d+)\.ckpt")
 
 
 def find_last(folder: Path) -> Path:
-    """The newest intact checkpoint of a run. A broken one is told, and put aside as NAME.broken. Raises `AgedgeError`
-    where there is none."""
+    """The newest intact checkpoint of a run, then called `last.ckpt`. A broken one is told, and put aside as
+    NAME.broken. Raises `AgedgeError` where there is none."""
     errors = []
     for path in list_last(folder):
         try:
             read_state(path)
-            return path
+            newest = folder / "last.ckpt"
+            if path != newest:
+                os.replace(path, newest)
+            return newest
         except AgedgeError as error:
             if isinstance(error, NewerVersionError):
                 raise
@@ -147,6 +162,10 @@ def extract_params(path):
     return extract_part(path, PARAMS)
 
 
+# What Python says of a zip file with flipped bits.
+DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, TypeError, RuntimeError)
+
+
 class NewerVersionError(AgedgeError):
     """A checkpoint that a later release wrote."""
 
@@ -163,7 +182,7 @@ def read_state(path) -> dict:
             state = {"version": 1, **state, "epoch": int(state["epoch"]), "step": int(state["step"])}
     except FileNotFoundError:
         raise AgedgeError(f"{path}: no such checkpoint") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+    except DAMAGES as error:
         raise AgedgeError(f"{path}: not a checkpoint of a run: {error}") from None
     if state["version"] > VERSION:
         raise NewerVersionError(f"{path}: of version {state['version']}, of a later release; this one reads {VERSION}")

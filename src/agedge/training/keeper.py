@@ -12,7 +12,7 @@ from agedge.training.checkpoint import rotate, write_whole
 log = logging.getLogger(__name__)
 
 RETRY = 30  # seconds until what could not be written is tried again
-LAST_TRIES = 5  # at the end of a run
+LAST_TRIES = 5  # at the end of a run, RETRY seconds apart
 
 
 class Keeper:
@@ -49,8 +49,10 @@ class Keeper:
 
     def flush(self) -> bool:
         """Write all that waits; False, and a line, where that could not be done."""
-        self.tried = time.monotonic()
+        self.tried, full = time.monotonic(), False
         for name in list(self.waiting):
+            if full and name.endswith(".ckpt"):
+                continue  # in their order: what is the best is known to the last
             try:
                 self.waiting[name]()
             except OSError as error:
@@ -60,14 +62,18 @@ class Keeper:
                     error.strerror or error,
                     RETRY,
                 )
-                return False
-            del self.waiting[name]
-        return True
+                full = full or name.endswith(".ckpt")
+            else:
+                del self.waiting[name]
+        return not self.waiting
 
     def close(self) -> None:
         """Write what still waits. Raises `AgedgeError` where after several tries it could not be done."""
         for _ in range(LAST_TRIES):
-            if not self.waiting or self.flush():
+            if not self.waiting:
                 return
             time.sleep(RETRY)
+            self.flush()
+        if not self.waiting:
+            return
         raise AgedgeError(f"{self.folder}: not saved: {', '.join(self.waiting)}; make room, then --resume")

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 FAILED_SECONDS = 2.0  # that the others get to say what is wrong, when one has failed
-STOPPED_SECONDS = 60.0  # likewise to end, when a worker has ended because it was told to
+STOPPED_SECONDS = 180.0  # likewise to end, when a worker has ended because it was told to
 DONE_SECONDS = 10.0  # likewise server and scheduler, when all workers are done
 SAID_LINES = 5  # of what a process said that failed
 STOPS = (signal.SIGINT, signal.SIGTERM)

@@ -1,6 +1,8 @@
 """What a run leaves for its user to read: log.csv, TensorBoard events, curves.png."""
 
+import contextlib
 import csv
+import time
 from pathlib import Path
 from typing import Callable
 
@@ -12,12 +14,16 @@ class RunLog:
     """A row an epoch. Resumed, it goes on after the rows up to the epoch it starts from."""
 
     def __init__(self, folder: Path, first_epoch: int = 0, plot=plot_curves):
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self.folder, self.plot = folder, plot
         self.path = folder / "log.csv"
         self.rows = [row for row in read_log(self.path) if row["epoch"] <= first_epoch] if first_epoch else []
-        self.board = SummaryWriter(str(folder / "events"), purge_step=first_epoch + 1)
+        (folder / "events").mkdir(exist_ok=True)
+        # Not by SummaryWriter, whose thread dies where the disk is full; whoever writes next then waits for ever.
+        self.events = EventsWriter(str(folder / "events" / "events"))
+        self.events.write_event(Event(step=first_epoch + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, row: dict) -> Callable[[], None]:
         """Add an epoch's figures. Returns what writes them to the disk, with all before them, and draws the curves
@@ -26,21 +32,25 @@ class RunLog:
         return lambda: self.write(row)
 
     def write(self, row: dict) -> None:
-        """Write the table up to `row`, an event for each of its figures, and the curves."""
+        """Write the table, the figures of `row` for TensorBoard, and the curves. Raises `OSError`."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
         partial = self.path.with_suffix(".partial")
         with open(partial, "w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, list(self.rows[-1]), extrasaction="ignore")
             table.writeheader()
             table.writerows(self.rows)
         partial.replace(self.path)
-        for key, value in row.items():
-            if key != "epoch" and value is not None:
-                self.board.add_scalar(key, value, row["epoch"])
-        self.board.flush()
+        figures = {key: value for key, value in row.items() if key != "epoch" and value is not None}
+        summary = Summary(value=[Summary.Value(tag=key, simple_value=float(value)) for key, value in figures.items()])
+        self.events.write_event(Event(wall_time=time.time(), step=row["epoch"], summary=summary))
+        self.events.flush()
         self.plot(self.rows, self.folder / "curves.png")
 
     def close(self) -> None:
-        self.board.close()
+        with contextlib.suppress(OSError):
+            self.events.close()
 
 
 def read_log(path: Path) -> list:

@@ -11,7 +11,7 @@ from typing import Callable
 import numpy as np
 import yaml
 
-from agedge.errors import StoppedError
+from agedge.errors import AgedgeError, StoppedError
 from agedge.training.averaging import WeightMean, is_statistic
 from agedge.training.checkpoint import load_part, pack_checkpoint
 from agedge.training.keeper import Keeper
@@ -92,8 +92,15 @@ class Run:
 
         same = {f"{section}.{key}": recipe[section][key] for section, keys in SAME.items() for key in keys}
         same.update({"images": task.count, "train.batch_size of all workers": self.batch_size})
+        if not store.is_chief:
+            store.barrier()  # the chief first, who may put a broken checkpoint aside
         self.state, file = start_state(network, recipe, self.trainer, contexts, self.folder, resume, as_plain(same))
+        if store.is_chief:
+            store.barrier()
         self.means, self.flying = {}, collections.deque()
+        if self.state["step"] < self.state["epoch"] * self.steps_an_epoch:  # train.max_steps had cut its last epoch
+            self.state.update(epoch=self.state["step"] // self.steps_an_epoch, sums=None)
+        self.compare_workers()
         for name, wanted in ((EMA, recipe.train.ema), (SWA, recipe.train.swa)):
             if wanted:
                 self.means[name] = WeightMean(network)
@@ -112,6 +119,17 @@ class Run:
             self.keeper.write("recipe.yaml", lambda: (self.folder / "recipe.yaml").write_text(text, encoding="utf-8"))
         if resume:
             log.info("resuming after epoch %d, step %d", self.state["epoch"], self.state["step"])
+
+    def compare_workers(self) -> None:
+        """Raises `AgedgeError` where a worker would do another number of steps than the others: all would wait."""
+        mine = {"images": self.task.count, "steps": self.total_steps, "log_every": self.recipe.train.log_every}
+        mine["begun at step"] = self.state["step"]
+        told = np.zeros((self.store.workers, len(mine)))
+        told[self.store.rank] = list(mine.values())
+        told = self.store.sum_small(told.ravel()).reshape(told.shape)
+        for name, column in zip(mine, told.T):
+            if len(set(column)) > 1:
+                raise AgedgeError(f"{self.folder}: the workers differ in {name}: {', '.join(f'{n:g}' for n in column)}")
 
     def is_done(self) -> bool:
         """Whether there is no step left, or none that would bring anything better."""
@@ -195,7 +213,7 @@ class Run:
         state, sums = self.state, self.watch.sums
         epoch, seconds, waited = state["epoch"] + 1, state["seconds"], state["waited"]
         state.update(epoch=epoch, sums=None, seconds=0.0, waited=0.0)
-        self.store.mean([p.list_data() for p in self.network.collect_params().values() if is_statistic(p.name)])
+        self.mean_statistics()
         if SWA in self.means and epoch > self.recipe.train.epochs * (1 - self.recipe.train.swa):
             self.means[SWA].add()
         if self.store.is_chief:
@@ -226,6 +244,7 @@ class Run:
             return
         with swa.in_place():
             take_statistics(self.task, self.contexts, self.state["epoch"] + 1, self.recipe.train.seed)
+            self.mean_statistics()
             if self.store.is_chief:
                 measured = self.task.validate()
                 is_best = measured.score < self.state["best"]
@@ -233,6 +252,10 @@ class Run:
                 if is_best:
                     self.state.update(best=measured.score, best_epoch=self.state["epoch"], averaged=swa.count)
                     self.keeper.save("best", pack_checkpoint(self.network, self.trainer, self.state))
+
+    def mean_statistics(self) -> None:
+        """BatchNorm's running statistics are those of all devices and workers."""
+        self.store.mean([p.list_data() for p in self.network.collect_params().values() if is_statistic(p.name)])
 
     def averaged(self):
         """A context in which the network has the weights that are measured and shipped."""
@@ -245,9 +268,13 @@ class Run:
             lessons = self.task.lessons._collect_params_with_prefix()
             more[LESSONS] = {name: parameter.list_data()[0] for name, parameter in lessons.items()}
         for name in names:
-            with self.averaged() if name == "best" else contextlib.nullcontext():
-                content = pack_checkpoint(self.network, self.trainer, self.state, more if name == "last" else None)
-            self.keeper.save(name, content)
+            try:
+                with self.averaged() if name == "best" else contextlib.nullcontext():
+                    content = pack_checkpoint(self.network, self.trainer, self.state, more if name == "last" else None)
+            except OSError as error:
+                log.warning("%s: %s.ckpt not saved: %s; the run goes on", self.folder, name, error.strerror)
+            else:
+                self.keeper.save(name, content)
 
     def stop(self) -> None:
         """Raises `StoppedError`."""

@@ -1,6 +1,5 @@
 """The network with its loss as one graph, so that a step is one call for MXNet to plan and run."""
 
-import numpy as np
 from mxnet.gluon import HybridBlock
 
 
@@ -61,16 +60,6 @@ def mix(F, share, values):
     return F.broadcast_mul(values, share) + F.broadcast_mul(F.reverse(values, axis=0), 1 - share)
 
 
-def to_figures(sums: np.ndarray) -> dict:
-    """Mean loss a face, age MAE in years and gender accuracy, of tallies (6,); None where nothing was known."""
-    faces, loss, ages, years_off, genders, right = sums
-    return {
-        "loss": float(loss / faces),
-        "age_mae": float(years_off / ages) if ages else None,
-        "gender_acc": float(right / genders) if genders else None,
-    }
-
-
 class Inference(HybridBlock):
     """data (N, 3, S, S) -> a tuple of what the network's `answers` name, for validation between epochs."""
 
@@ -80,23 +69,6 @@ class Inference(HybridBlock):
 
     def hybrid_forward(self, F, data):
         return self.network.decode(F, self.network(data))
-
-
-class Tallies:
-    """Sums of an objective's tallies, by device. Adding does not wait for the device; taking does."""
-
-    def __init__(self):
-        self.sums = {}
-
-    def add(self, tallies) -> None:
-        at = tallies.context
-        self.sums[at] = self.sums[at] + tallies if at in self.sums else tallies
-
-    def take(self) -> np.ndarray:
-        """What was added since the last time, (k,) float64."""
-        total = sum(sums.asnumpy().astype(np.float64) for sums in self.sums.values())
-        self.sums = {}
-        return total
 
 
 class DetectionObjective(HybridBlock):

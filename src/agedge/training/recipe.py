@@ -50,7 +50,7 @@ DEFAULTS = {
     },
     "train": {
         "epochs": 60,
-        "batch_size": 128,  # over all devices
+        "batch_size": 128,  # of a worker, over all of its devices
         "max_steps": 0,  # ends the run early; 0: never
         "patience": 0,  # ends it after so many epochs without a better one; 0: never
         "seed": 0,

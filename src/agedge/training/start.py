@@ -70,6 +70,7 @@ def start_state(network, recipe, trainer, contexts: list, folder: Path, resume: 
         return {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "same": same}, None
     file = find_last(folder)
     state = load_checkpoint(file, network, trainer, contexts)
+    count_alike(trainer, contexts)
     begun = {f"optimizer.{key}": value for key, value in state.pop("optimizer", {}).items()}  # version 1
     begun.update(state.get("same", {}))
     for key, value in same.items():
@@ -78,6 +79,14 @@ def start_state(network, recipe, trainer, contexts: list, folder: Path, resume: 
     if state["version"] == 1:
         log.info("%s: of an earlier release, which saved between epochs: it goes on from there", file)
     return {**state, "same": same}, file
+
+
+def count_alike(trainer, contexts: list) -> None:
+    """MXNet counts an optimizer's steps by the number of the device, and a checkpoint has those of the process that
+    saved it: give all devices of this one the same count, on which Adam's step depends."""
+    optimizer = trainer._optimizer
+    counts = max(optimizer._all_index_update_counts.values(), key=lambda of: max(of.values(), default=0))
+    optimizer._all_index_update_counts = {context.device_id: dict(counts) for context in contexts}
 
 
 def optimizer_options(optimizer) -> dict:

@@ -120,6 +120,7 @@ class Store:
         import mxnet as mx
 
         mx.nd.waitall()
+        self.barrier()  # while the watch still looks after the others
         if self.watch:
             self.watch.stop()
         self.kvstore = self.watch = None  # MXNet's destructor says good-bye

@@ -114,8 +114,8 @@ def _fill(make, steps, ready: queue.Queue, room: threading.Semaphore, stop: thre
 
 
 def yield_to_the_network() -> None:
-    """Let this thread run in the gaps that MXNet's threads leave: at a rank of its own they wait for each other where it
-    takes a core from one. Only Linux ranks threads."""
+    """Let this thread run in the gaps that MXNet's threads leave: they wait for each other where it takes a core from
+    one of them. Only Linux ranks threads."""
     with contextlib.suppress(AttributeError, OSError):
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), RANK)

@@ -21,6 +21,7 @@ from typing import Optional
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
+from agedge.training.checkpoint import list_last
 from agedge.training.launch import collected_signals, end, start, wait_for
 from agedge.training.log import read_log
 from agedge.training.recipe import DEFAULTS, as_plain, lay_over, load_recipe, parse_override
@@ -215,7 +216,7 @@ def run_trial(program: list, arguments: list, trial: Trial) -> tuple:
     if earlier["status"] == "done":
         return to_row(trial, earlier["seconds"], "done"), 0
     trial.folder.mkdir(parents=True, exist_ok=True)
-    resume = ["--resume"] if any(trial.folder.glob("*.ckpt")) else []
+    resume = ["--resume"] if list_last(trial.folder) else []
     folder = f"run.dir={json.dumps(str(trial.folder), ensure_ascii=False)}"
     command = [*program, "--quiet", *resume, *arguments, *to_overrides(trial.values), folder]
     write_trial(trial, earlier["seconds"], "unfinished")

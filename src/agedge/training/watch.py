@@ -8,11 +8,27 @@ import numpy as np
 from agedge.errors import AgedgeError
 from agedge.training.averaging import TOGETHER
 from agedge.training.checkpoint import find_last
-from agedge.training.objective import Tallies
 
 log = logging.getLogger(__name__)
 
 DIVERGED = 20  # times the loss of the first steps: no run that learns comes to that
+
+
+class Tallies:
+    """Sums of an objective's tallies, by device. Adding does not wait for the device; taking does."""
+
+    def __init__(self):
+        self.sums = {}
+
+    def add(self, tallies) -> None:
+        at = tallies.context
+        self.sums[at] = self.sums[at] + tallies if at in self.sums else tallies
+
+    def take(self) -> np.ndarray:
+        """What was added since the last time, (k,) float64."""
+        total = sum(sums.asnumpy().astype(np.float64) for sums in self.sums.values())
+        self.sums = {}
+        return total
 
 
 class Watch:
@@ -67,8 +83,8 @@ class Watch:
         worker = f"-worker{self.store.rank}" if self.store.workers > 1 else ""
         try:
             saved = self.task.save_batches([index for _, index, _ in seen], self.folder / f"bad-step{step}{worker}")
-        except OSError as error:
-            saved = f"not saved ({error.strerror or error})"
+        except (OSError, AgedgeError) as error:
+            saved = f"not saved ({getattr(error, 'strerror', None) or error})"
         try:
             good = f"{find_last(self.folder).name} holds the last good step"
         except AgedgeError:
