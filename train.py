@@ -82,6 +82,8 @@ def main(
         raise typer.Exit(run_sweep(program, words, sweep, trials, recipe, [*given, *(overrides or ()), folder]))
     if trials:
         raise UsageError("--trials: only with --sweep")
+    if launch is not None and test:
+        raise UsageError("--launch: trains; --test measures a run in one process")
     if launch is not None:
         words = without_flags(sys.argv[1:], ("--launch", "--kvstore", "--gpus", "train.kvstore"))
         kind = kvstore or (settings.train.kvstore if settings.train.kvstore in KINDS else KINDS[0])

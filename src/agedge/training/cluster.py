@@ -77,7 +77,7 @@ def serve() -> None:
 
     os.environ["DMLC_ROLE"] = role
     store = kvstore.create("dist")
-    Watch(store, "", role)
+    Neighbours(store, "", role)
     try:
         KVStoreServer(store).run()
     except MXNetError as error:
@@ -108,7 +108,7 @@ def find_scheduler(seconds: float = FIND_SECONDS) -> None:
     raise AgedgeError(f"{host}:{port}: no scheduler there in {seconds:g} s: {reason} (DMLC_PS_ROOT_URI and _PORT)")
 
 
-class Watch:
+class Neighbours:
     """A thread that ends the process, with 1 and one line, when another process of the run `name` is gone."""
 
     def __init__(self, store, name: str, role: str):

@@ -240,6 +240,8 @@ class Run:
     def average_epochs(self) -> None:
         """Measure the mean of the last epochs' weights, and keep it where it is the best."""
         swa = self.means.get(SWA)
+        if swa and not swa.count:
+            log.warning("train.swa=%g: the run ended before the epochs that it averages", self.recipe.train.swa)
         if not (swa and swa.count):
             return
         with swa.in_place():

@@ -10,7 +10,7 @@ import traceback
 
 import numpy as np
 
-from agedge.training.cluster import KINDS, Watch, end_process, find_scheduler, join_in_time
+from agedge.training.cluster import KINDS, Neighbours, end_process, find_scheduler, join_in_time
 
 PARTS = 3  # 24 bits each, of 53
 _opened = []  # stores that span processes
@@ -47,7 +47,7 @@ class Store:
         self.spans = kvstore is not None and kvstore.type.startswith("dist")
         self.rank, self.workers = (kvstore.rank, kvstore.num_workers) if self.spans else (0, 1)
         self.numbers, self.keys, self.packs = itertools.count(), set(), ([], [])
-        self.watch = Watch(kvstore, name, "worker") if self.spans else None
+        self.neighbours = Neighbours(kvstore, name, "worker") if self.spans else None
 
     @property
     def is_chief(self) -> bool:
@@ -120,10 +120,10 @@ class Store:
         import mxnet as mx
 
         mx.nd.waitall()
-        self.barrier()  # while the watch still looks after the others
-        if self.watch:
-            self.watch.stop()
-        self.kvstore = self.watch = None  # MXNet's destructor says good-bye
+        self.barrier()  # while it is still told of others that are gone
+        if self.neighbours:
+            self.neighbours.stop()
+        self.kvstore = self.neighbours = None  # MXNet's destructor says good-bye
         self.spans = False
 
     def _sum(self, key: str, vectors: list) -> None:
