@@ -213,9 +213,10 @@ def test_without_the_extension_numpy_serves_and_one_line_says_so():
 @pytest.mark.parametrize("missing", ["compiler", "cython"])
 def test_install_succeeds_without(missing, tmp_path):
     shutil.copy(ROOT / "setup.py", tmp_path)
-    (tmp_path / "src/agedge/faces").mkdir(parents=True)
-    for source in (ROOT / "src/agedge/faces").glob("*.pyx"):
-        shutil.copy(source, tmp_path / "src/agedge/faces")
+    for source in [*(ROOT / "src/agedge").rglob("*.pyx"), *(ROOT / "src/agedge").rglob("*.h")]:
+        copy = tmp_path / source.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, copy)
     environment = {**os.environ, "CC": str(tmp_path / "no-such-compiler")}
     run = "import sys, runpy; sys.argv = ['setup.py', 'build_ext', '--inplace'];"
     if missing == "cython":
