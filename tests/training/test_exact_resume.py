@@ -80,6 +80,18 @@ class KilledError(Exception):
     pass
 
 
+def kill_before(at, monkeypatch):
+    """The run ends, without a word, where it is to do the step after step number `at`."""
+    step = loop.Run.step
+
+    def step_or_die(self, batch):
+        if self.state["step"] == at:
+            raise KilledError
+        step(self, batch)
+
+    monkeypatch.setattr(loop.Run, "step", step_or_die)
+
+
 def test_killed_at_random_steps_a_run_ends_with_the_same_bits(tmp_path, toys, monkeypatch):
     whole, _ = run(tmp_path / "whole", toys, *LIVELY)
     chance, step, died = np.random.default_rng(), loop.Run.step, []
@@ -112,15 +124,8 @@ def test_wherever_the_faces_are_kept(cache, tmp_path, toys, monkeypatch):
     here = [f"data.cache={cache}", "augment.mirror=0.5", "augment.rotate=10", "network.dropout=0.3"]
     here += ["train.log_every=3", "train.epochs=2", "run.save_every=0"]
     whole, _ = run(tmp_path / "whole", toys, *here)
-    step = loop.Run.step
-
-    def step_or_die(self, batch):
-        if self.state["step"] == 13:
-            raise KilledError
-        step(self, batch)
-
     with monkeypatch.context() as patched, pytest.raises(KilledError):
-        patched.setattr(loop.Run, "step", step_or_die)
+        kill_before(13, patched)
         run(tmp_path / "parts", toys, *here)
     parts, _ = run(tmp_path / "parts", toys, *here, resume=True)
     assert_same(whole, parts)
@@ -201,15 +206,9 @@ def test_stopped_and_resumed_is_the_same_run_too(tmp_path, toys, monkeypatch):
 
 def test_the_newest_intact_checkpoint_is_taken(tmp_path, toys, caplog, monkeypatch):
     whole, _ = run(tmp_path / "whole", toys, *LIVELY)
-    folder, step = tmp_path / "run", loop.Run.step
-
-    def step_or_die(self, batch):
-        if self.state["step"] == 17:
-            raise KilledError
-        step(self, batch)
-
+    folder = tmp_path / "run"
     with monkeypatch.context() as patched, pytest.raises(KilledError):
-        patched.setattr(loop.Run, "step", step_or_die)
+        kill_before(17, patched)
         run(folder, toys, *LIVELY, "run.keep=4")
     assert [path.name for path in checkpoint.list_last(folder)] == ["last.ckpt", *(f"last-{i}.ckpt" for i in (1, 2, 3))]
     steps = [read_state(path)["step"] for path in checkpoint.list_last(folder)]
