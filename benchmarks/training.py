@@ -10,6 +10,7 @@ in a process of its own. Nothing else should be running.
 
 import itertools
 import multiprocessing
+import os
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -32,7 +33,7 @@ from agedge.training.progress import Progress
 from agedge.training.recipe import load_recipe
 from agedge.training.start import seed_everything
 from agedge.training.stopping import Asked
-from agedge.training.threads import use_all_cores
+from agedge.training.threads import count_cores, use_all_cores
 from agedge.training.watch import Watch
 from benchmarks.pages import replace_table
 
@@ -219,7 +220,6 @@ def time_compute(job, batch: list, steps: int) -> float:
     from mxnet import autograd
 
     optimizer, ema = job.recipe.optimizer, job.means.get(EMA)
-    gradients = [parameter.list_grad() for parameter in job.learnt]
     started = time.perf_counter()
     for step in range(steps):
         job.trainer.set_learning_rate(job.rate(step))
@@ -227,7 +227,7 @@ def time_compute(job, batch: list, steps: int) -> float:
             loss, _ = job.task.objective(*batch)
         loss.backward()
         if optimizer.clip:
-            clip_gradients(gradients, optimizer.clip * job.batch_size)
+            clip_gradients(job.gradients, optimizer.clip * job.batch_size)
         job.trainer.update(job.batch_size)
         if ema:
             ema.step(job.recipe.train.ema)
@@ -236,11 +236,13 @@ def time_compute(job, batch: list, steps: int) -> float:
 
 
 def time_script(recipe) -> float:
-    """Faces a second of the usual script."""
-    network = create(recipe)
+    """Faces a second of the usual script, with a thread a core and MXNet's own settings else."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
+    import symbols
     from benchmarks.plain_training import time_plain
 
-    return time_plain(Path(recipe.data.train), network.arguments, recipe.train.batch_size, recipe.augment)
+    arguments = symbols.create(**recipe.network).arguments
+    return time_plain(Path(recipe.data.train), arguments, recipe.train.batch_size, recipe.augment)
 
 
 def hold_memory(recipe, cache: str) -> list:

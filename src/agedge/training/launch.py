@@ -19,6 +19,7 @@ from typing import BinaryIO, Optional
 
 from agedge.errors import UsageError
 from agedge.training.cluster import KINDS
+from agedge.training.threads import count_cores
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def environments(workers: int):
         "DMLC_NUM_SERVER": "1",
         "DMLC_NUM_WORKER": str(workers),
     }
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = count_cores()
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // workers)))
     yield "scheduler", {**shared, "DMLC_ROLE": "scheduler", "OMP_NUM_THREADS": "1"}
     yield "server 0", {**shared, "DMLC_ROLE": "server", "OMP_NUM_THREADS": "1", "PORT": str(server)}

@@ -87,7 +87,6 @@ class Run:
         parameters = task.objective.collect_params()
         # The gradients are summed by `store`, so the trainer needs none of its own.
         self.trainer = gluon.Trainer(parameters, optimizer.name, optimizer_options(optimizer), kvstore=None)
-        self.learnt = [parameter for parameter in parameters.values() if parameter.grad_req != "null"]
         self.rate = learning_rate(optimizer, self.total_steps, self.steps_an_epoch)
 
         same = {f"{section}.{key}": recipe[section][key] for section, keys in SAME.items() for key in keys}
@@ -110,6 +109,7 @@ class Run:
             for name, parameter in task.lessons._collect_params_with_prefix().items():
                 parameter.set_data(part[name])
         store.broadcast([parameter.list_data() for parameter in parameters.values()])
+        self.gradients = [parameter.list_grad() for parameter in parameters.values() if parameter.grad_req != "null"]
 
         if store.is_chief:
             self.keeper = Keeper(self.folder, recipe.run.keep, recipe.run.save_every)
@@ -172,10 +172,9 @@ class Run:
             tallied.append(tallies)
             self.watch.add(tallies)
         autograd.backward(losses)
-        gradients = [parameter.list_grad() for parameter in self.learnt]
-        self.store.sum_gradients(gradients)
+        self.store.sum_gradients(self.gradients)
         if self.recipe.optimizer.clip:
-            clip_gradients(gradients, self.recipe.optimizer.clip * self.batch_size)
+            clip_gradients(self.gradients, self.recipe.optimizer.clip * self.batch_size)
         self.trainer.update(self.batch_size)
         if EMA in self.means:
             self.means[EMA].step(self.recipe.train.ema)
