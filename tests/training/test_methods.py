@@ -1,5 +1,6 @@
 """What a few lines of a recipe add to a training does what its name says."""
 
+import json
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ from agedge.training.ages import Ages
 from agedge.training.averaging import WeightMean
 from agedge.training.checkpoint import list_last, load_checkpoint, load_part, read_state
 from agedge.training.finish import finish
+from agedge.training.log import read_log
 from agedge.training.loop import clip_gradients
 from agedge.training.objective import Objective
 from agedge.training.parameters import decay_weights_alone
@@ -135,8 +137,10 @@ def test_averaged_epochs_are_measured_with_statistics_of_their_own(tmp_path, toy
     assert "mean of 3 epochs' weights: on val.rec age MAE" in caplog.text
     part = load_part(folder / "last.ckpt", "swa.params")
     assert int(part["count"].asscalar()) == 3
-    state = read_state(folder / "best.ckpt")
-    assert state.get("averaged") in (None, 3)
+    state, mean = read_state(folder / "best.ckpt"), json.loads((folder / "average.json").read_text())
+    assert state.get("averaged") in (None, 3) and (mean["epoch"], mean["epochs"]) == (6, 3)
+    best = min(row["val_age_mae"] for row in [*read_log(folder / "log.csv"), mean])
+    assert state["best"] == read_state(folder / "last.ckpt")["best"] == pytest.approx(best, abs=1e-3)
     if state.get("averaged"):
         best = build()
         load_checkpoint(folder / "best.ckpt", best)

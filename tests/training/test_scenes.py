@@ -1,6 +1,7 @@
 """Scenes to train a detector on: what is pasted lies where its annotation says."""
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import cv2
@@ -352,6 +353,7 @@ def test_a_worker_that_dies_is_told_and_closing_ends_them(face, backgrounds):
     batches = stream_batches(scenes, [(0, step) for step in range(1000)], 1, workers=1)
     next(batches)
     workers = multiprocessing.active_children()
+    assert os.getpgid(workers[0].pid) != os.getpgid(0), "a signal to the group is for the run to answer"
     batches.close()
     assert workers and not any(worker.is_alive() for worker in workers)
     batches = stream_batches(scenes, [(0, step) for step in range(1000)], 1, workers=1)

@@ -74,6 +74,17 @@ def test_all_combinations_are_run_and_the_best_is_first(sweep, tmp_path):
     assert lines[1].split()[:4] == ["1e-2", "0", "2", "5"]
 
 
+def test_averaged_weights_count(sweep, tmp_path):
+    sweep("optimizer.lr=1e-2,3e-2")
+    mean = {"epoch": 3, "epochs": 2, "val_age_mae": 4.5, "val_gender_acc": 0.8}
+    (tmp_path / "base" / "sweep-lr=3e-2" / "average.json").write_text(json.dumps(mean))
+    _, rows, _ = sweep("optimizer.lr=1e-2,3e-2")
+    assert [row["val_age_mae"] for row in rows] == ["4.5", "5.0"] and rows[0]["best_epoch"] == "3"
+    (tmp_path / "base" / "sweep-lr=3e-2" / "average.json").write_text("{")
+    _, rows, _ = sweep("optimizer.lr=1e-2,3e-2")
+    assert "average.json: cannot be read" in rows[1]["status"]
+
+
 def test_a_trial_that_fails_is_a_row_that_says_why(sweep):
     status, rows, text = sweep("optimizer.lr=0.5,-1,1e-2")
     assert status == 0 and [row["optimizer.lr"] for row in rows][0] == "1e-2"

@@ -79,6 +79,10 @@ def test_a_run_is_never_overwritten_silently(tmp_path, toys):
         run(tmp_path / "run", toys)
     with pytest.raises(AgedgeError, match="last.ckpt: missing: there is no run to resume"):
         run(tmp_path / "none", toys, resume=True)
+    (tmp_path / "run" / "last.ckpt").unlink()
+    for resume in (False, True):
+        with pytest.raises(AgedgeError, match="holds best.ckpt of a run whose last.ckpt is gone: give another run.dir"):
+            run(tmp_path / "run", toys, resume=resume)
 
 
 def test_fine_tuning_starts_from_given_weights(tmp_path, toys):

@@ -28,7 +28,7 @@ def train(network, recipe, contexts: list, resume: bool = False, progress: bool 
     """
 
     def open_task(*arguments) -> Ages:
-        return Ages(*arguments, create)
+        return Ages(*arguments, create, progress)
 
     return run(open_task, network, recipe, contexts, resume, progress)
 
@@ -38,19 +38,22 @@ class Ages(Task):
 
     load, plot = staticmethod(load_pretrained), staticmethod(plot_curves)
 
-    def __init__(self, network, recipe, folder: Path, store, contexts: list, create=None):
+    def __init__(self, network, recipe, folder: Path, store, contexts: list, create=None, progress=False):
         from agedge.training.objective import Objective
 
         self.network, self.recipe, self.store = network, recipe, store
         self.size = network.size
-        self.data = open_data(recipe, folder / "cache" / "train.rec", network)
+        name = "train.rec" if store.is_chief else f"train-worker{store.rank}.rec"
+        self.data = open_data(recipe, folder / "cache" / name, network)
         self.count = self.data.count
         self.contexts = contexts
-        self.taught = self._ask_teachers(create, folder / "cache") if recipe.distill.teachers else None
+        self.taught = None
+        if recipe.distill.teachers:
+            self.taught = self._ask_teachers(create, folder / "cache", progress and store.is_chief)
         self.objective = Objective(network, recipe.train.mixup > 0, self.lessons)
         self.predict = None
 
-    def _ask_teachers(self, create, cache: Path):
+    def _ask_teachers(self, create, cache: Path, progress: bool):
         """What the teachers say of every face."""
         from agedge.training.distill import load_teachers, wanted
         from agedge.training.distill_loss import DistillLoss
@@ -65,7 +68,7 @@ class Ages(Task):
         what = wanted(self.network, distill)
         teachers = load_teachers(create, distill.teachers, self.size, self.contexts, self.data.crop)
         digest = hashlib.sha256(faces.checksums.tobytes()).hexdigest()
-        taught = teach(teachers, images, self.count, cache, digest, what)
+        taught = teach(teachers, images, self.count, cache, digest, what, progress)
         self.lessons = DistillLoss(self.network, taught.widths, distill)
         return taught
 

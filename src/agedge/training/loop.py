@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import json
 import logging
 import signal
 import time
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 EMA, SWA, LESSONS = "ema.params", "swa.params", "lessons.params"  # parts of a checkpoint besides the network
 AHEAD = 3  # steps that MXNet has not done yet when the next one is given to it
+AVERAGE = "average.json"  # what the mean of the last epochs' weights was measured to be
 STATISTICS = 100  # batches that BatchNorm's statistics of averaged weights are taken from
 SAME = {  # what a resumed run must have as it had it
     "optimizer": ("name", "wd", "momentum", "freeze"),
@@ -114,7 +116,8 @@ class Run:
         if store.is_chief:
             self.keeper = Keeper(self.folder, recipe.run.keep, recipe.run.save_every)
             self.history = RunLog(self.folder, self.state["epoch"], task.plot)
-            (self.folder / "test.json").unlink(missing_ok=True)  # where it stands, the run is finished
+            for name in ("test.json", AVERAGE):  # where they stand, the run is finished
+                (self.folder / name).unlink(missing_ok=True)
             text = yaml.safe_dump(as_plain(recipe), sort_keys=False)
             self.keeper.write("recipe.yaml", lambda: (self.folder / "recipe.yaml").write_text(text, encoding="utf-8"))
         if resume:
@@ -213,7 +216,7 @@ class Run:
         epoch, seconds, waited = state["epoch"] + 1, state["seconds"], state["waited"]
         state.update(epoch=epoch, sums=None, seconds=0.0, waited=0.0)
         self.mean_statistics()
-        if SWA in self.means and epoch > self.recipe.train.epochs * (1 - self.recipe.train.swa):
+        if SWA in self.means and epoch > -(-self.total_steps // self.steps_an_epoch) * (1 - self.recipe.train.swa):
             self.means[SWA].add()
         if self.store.is_chief:
             with self.averaged():
@@ -250,9 +253,14 @@ class Run:
                 measured = self.task.validate()
                 is_best = measured.score < self.state["best"]
                 log.info("mean of %d epochs' weights: %s%s", swa.count, measured.text, " (best)" if is_best else "")
+                text = json.dumps({"epoch": self.state["epoch"], "epochs": swa.count, **measured.row})
+                self.keeper.write(AVERAGE, lambda: (self.folder / AVERAGE).write_text(text, encoding="utf-8"))
                 if is_best:
-                    self.state.update(best=measured.score, best_epoch=self.state["epoch"], averaged=swa.count)
-                    self.keeper.save("best", pack_checkpoint(self.network, self.trainer, self.state))
+                    self.state.update(best=measured.score, best_epoch=self.state["epoch"])
+                    state = {**self.state, "averaged": swa.count}
+                    self.keeper.save("best", pack_checkpoint(self.network, self.trainer, state))
+        if self.store.is_chief and is_best:
+            self.save("last")
 
     def mean_statistics(self) -> None:
         """BatchNorm's running statistics are those of all devices and workers."""

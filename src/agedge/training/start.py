@@ -20,12 +20,17 @@ log = logging.getLogger(__name__)
 def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
     """Make the run's folder, this process's alone meanwhile.
 
-    Raises `AgedgeError` where a run lies there already and was not asked to go on, where there is none to go on with,
-    and where another process trains into it.
+    Raises `AgedgeError` where a run, or what it gave, lies there already and was not asked to go on, where there is
+    none to go on with, and where another process trains into it.
     """
     begun = list_last(folder)
     if begun and not resume:
         raise AgedgeError(f"{folder}: holds a run already: go on with it by --resume, or give another run.dir")
+    results = [name for name in ("best.ckpt", "model") if (folder / name).exists()]
+    if results and not begun:
+        raise AgedgeError(
+            f"{folder}: holds {' and '.join(results)} of a run whose last.ckpt is gone: give another run.dir"
+        )
     if resume and not begun:
         raise AgedgeError(f"{folder / 'last.ckpt'}: missing: there is no run to resume")
     (folder / "cache").mkdir(parents=True, exist_ok=True)

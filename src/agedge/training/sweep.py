@@ -24,6 +24,7 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.training.checkpoint import list_last
 from agedge.training.launch import collected_signals, end, start, wait_for
 from agedge.training.log import read_log
+from agedge.training.loop import AVERAGE
 from agedge.training.recipe import DEFAULTS, as_plain, lay_over, load_recipe, parse_override
 
 log = logging.getLogger(__name__)
@@ -272,7 +273,7 @@ def to_row(trial: Trial, seconds: float, status: str) -> dict:
     """Values, best epoch and its figures, seconds, status; `score`: smaller is better, None where there is none."""
     row = {"trial": trial.folder.name, **trial.values, "best_epoch": None, **dict.fromkeys(FIGURES), "score": None}
     try:
-        epochs = read_log(trial.folder / "log.csv")
+        epochs = read_log(trial.folder / "log.csv") + read_average(trial.folder)
     except AgedgeError as error:
         epochs, status = [], f"failed: {error}"
     for key, sign in SCORES:
@@ -283,6 +284,16 @@ def to_row(trial: Trial, seconds: float, status: str) -> dict:
             row.update(best_epoch=int(best["epoch"]), score=sign * best[key])
             break
     return {**row, "seconds": seconds, "status": status}
+
+
+def read_average(folder: Path) -> list:
+    """The figures of the averaged weights (train.swa), if there are any, as a row of the log."""
+    try:
+        return [json.loads((folder / AVERAGE).read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise AgedgeError(f"{folder / AVERAGE}: cannot be read: {error}") from None
 
 
 def describe(values: dict) -> str:

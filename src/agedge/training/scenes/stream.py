@@ -2,7 +2,7 @@
 
 import collections
 import itertools
-import signal
+import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -95,7 +95,8 @@ def _begin(scenes: Scenes) -> None:
     global _scenes
     _scenes = scenes
     start_worker()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # Ctrl-C, or a SIGTERM to the whole group, is the parent's to answer
 
 
 def _work(seed, count: int) -> Batch:
