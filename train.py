@@ -10,8 +10,8 @@ from typing import List, Optional
 
 import typer
 
-from agedge.cli import run_door
-from agedge.errors import UsageError
+from agedge.cli import describe, run_door
+from agedge.errors import AgedgeError, UsageError
 from agedge.training.cluster import KINDS, check_environment, serve
 from agedge.training.flags import find_contexts, flags_to_overrides
 from agedge.training.launch import launch as launch_workers
@@ -126,7 +126,11 @@ def main(
     folder = train(built, settings, find_contexts(gpus), resume, progress=not quiet)
     if not is_chief():  # the first worker finishes the model
         return
-    print(finish(symbols.create(**settings.network), settings, folder))
+    try:
+        print(finish(symbols.create(**settings.network), settings, folder))
+    except OSError as error:
+        reason = f"trained, but the model was not finished: {describe(error)}"
+        raise AgedgeError(f"{folder}: {reason}; the same command with --resume does that") from error
 
 
 if __name__ == "__main__":

@@ -43,6 +43,20 @@ def folder(tmp_path):
     return tmp_path / "small"
 
 
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    save_model(RedAndBlue(prefix=""), describe(), tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def save(path, arrays):
+        raise mx.base.MXNetError("FileStream.Write incomplete")
+
+    monkeypatch.setattr(mx.nd, "save", save)
+    with pytest.raises(OSError, match="no space left") as told:
+        save_model(RedAndBlue(prefix=""), describe(), tmp_path)
+    assert told.value.filename == str(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before, "the model of before is still there"
+
+
 def test_networks_see_rgb_and_are_asked_with_bgr(tmp_path):
     save_model(RedAndBlue(prefix=""), describe(), tmp_path)
     images = np.zeros((2, 32, 32, 3), np.uint8)

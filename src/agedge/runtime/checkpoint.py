@@ -1,6 +1,7 @@
 """MXNet's two files, NAME-symbol.json and NAME-0000.params: read, recognised where no card tells, and written."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -236,9 +237,10 @@ def mean_of_devices(copies: list):
 def save_checkpoint(checkpoint: Checkpoint, card: Card, folder) -> Card:
     """Write a symbol with its weights and card as `save_model` does.
 
-    Raises `AgedgeError` where the outputs are not those of the card.
+    Raises `AgedgeError` where the outputs are not those of the card, `OSError` where the disk does not take it.
     """
     import mxnet as mx
+    from mxnet.base import MXNetError
 
     names = [output_name(name) for name in checkpoint.symbol.list_outputs()]
     if names != list(card.outputs):
@@ -252,7 +254,10 @@ def save_checkpoint(checkpoint: Checkpoint, card: Card, folder) -> Card:
     weights.update({f"aux:{name}": value for name, value in sorted(checkpoint.aux.items())})
     with tempfile.TemporaryDirectory(dir=folder) as stage:
         Path(stage, card.files["mxnet"]["symbol"]).write_text(plain_json(checkpoint.symbol), encoding="utf-8")
-        mx.nd.save(str(Path(stage, card.files["mxnet"]["params"])), weights)
+        try:
+            mx.nd.save(str(Path(stage, card.files["mxnet"]["params"])), weights)
+        except MXNetError:  # it tells no reason; NumPy's files and Python's have theirs
+            raise OSError(errno.EIO, "cannot be written (no space left?)", str(folder)) from None
         card.save(stage)
         move_model(card, folder)
     return card
