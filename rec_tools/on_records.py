@@ -11,7 +11,8 @@ import typer
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.labels import LAYOUTS
-from agedge.records import naming, read_info
+from agedge.records import read_info
+from agedge.safe_write import naming
 from rec_tools.stored import name_some, told_layout
 
 LABELS = typer.Option("auto", help="gender,age or age,gender for files of older tools that do not say it.")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Callable, Iterable, Sequence, Tuple
 
 from agedge.errors import AgedgeError
-from agedge.records import RecordWriter, naming, read_info
+from agedge.records import RecordWriter, read_info
+from agedge.safe_write import naming
 from rec_tools.parts import REASONS, Ledger, Plan
 from rec_tools.prepare import Prepared
 from rec_tools.rows import Dropped

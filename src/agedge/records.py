@@ -18,6 +18,7 @@ from agedge.faces.crop import Crop
 from agedge.labels import LAYOUT, LAYOUTS, Label, to_contract
 from agedge.locks import open_alone
 from agedge.recordio import pack_frame, pack_image, read_frames, read_index, unpack_image
+from agedge.safe_write import naming
 
 CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race", "landmarks")
 
@@ -95,15 +96,6 @@ class RecordWriter:
         self._rec.flush()  # closed after it has its name: until then nobody else may write it
         for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
             self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
-
-
-@contextlib.contextmanager
-def naming(path):
-    """What the operating system says while a file is written (a full disk) does not name it; this does."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), error.filename or str(path)) from error
 
 
 class Record(NamedTuple):
