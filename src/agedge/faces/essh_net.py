@@ -14,6 +14,7 @@ from agedge.errors import AgedgeError
 from agedge.faces.anchors import CHANNELS, STRIDES
 from agedge.faces.essh_card import DetectorCard, find_checkpoint
 from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit, read_checkpoint
+from agedge.runtime.mxnet_lock import MXNET_LOCK
 
 SIDE = 640  # pixels of the square for which shapes are checked
 # A network bound to a shape takes 72 bytes of memory a pixel on an x86 CPU, and in the pool of a larger one 21 to 28.
@@ -45,11 +46,12 @@ class Net:
     def run(self, shape: tuple) -> List[np.ndarray]:
         """The nine maps for what was written to `reserve(shape)` last."""
         is_new = shape not in self.executors
-        if is_new:
-            self._make_room(shape)
-            self.executors[shape] = self._bind(shape)
-        self.executors.move_to_end(shape)
-        maps = [output.asnumpy() for output in self.executors[shape].forward(is_train=False)]
+        with MXNET_LOCK:
+            if is_new:
+                self._make_room(shape)
+                self.executors[shape] = self._bind(shape)
+            self.executors.move_to_end(shape)
+            maps = [output.asnumpy() for output in self.executors[shape].forward(is_train=False)]
         if is_new:
             return_memory()
         return maps

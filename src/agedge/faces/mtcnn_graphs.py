@@ -21,6 +21,7 @@ from typing import Sequence
 import numpy as np
 
 from agedge.faces.mtcnn_nets import HEADS, LAYERS, load_weights, name_weights
+from agedge.runtime.mxnet_lock import MXNET_LOCK
 
 UNIT = 16  # channels come in multiples of it, the rest are zeros: oneDNN then keeps its fast layout from layer to layer
 
@@ -52,8 +53,9 @@ class Net:
         """The outputs for the first `count` images of `data`: (count, outputs) of R- and O-net, (count, outputs, rows,
         columns) of P-net; box, landmarks, and last the logit of a face."""
         size = min(size for size in self.executors if size >= count)
-        (output,) = self.executors[size].forward(is_train=False)
-        return output.asnumpy()[:count, : self.outputs]
+        with MXNET_LOCK:
+            (output,) = self.executors[size].forward(is_train=False)
+            return output.asnumpy()[:count, : self.outputs]
 
 
 def build_graph(name: str, weights: dict) -> tuple:

@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, field
 
 from agedge.errors import AgedgeError
+from agedge.runtime.mxnet_lock import MXNET_LOCK
 
 _processes = set()  # this one, and those that it was forked from, where they loaded a network
 
@@ -40,7 +41,8 @@ class OwnNetworks:
         own = self.own()
         if own.networks is None:
             refuse_fork(type(self).__name__)
-            own.networks = self.open_networks()
+            with MXNET_LOCK:
+                own.networks = self.open_networks()
         return own.networks
 
 

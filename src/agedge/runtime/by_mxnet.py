@@ -17,32 +17,37 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError
 from agedge.runtime.card import Card, fixed_inputs
 from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit, output_name, read_checkpoint
+from agedge.runtime.mxnet_lock import MXNET_LOCK
 
 LADDERS = {"cpu": (8, 1), "gpu": (64, 8, 1)}
 log = logging.getLogger(__name__)
 
 
 def open_network(card: Card, runtime: str, threads: Optional[int], device: str):
-    """See `agedge.runtime.model.Run`. Raises `AgedgeError` where the files are no network's, or the GPU is absent."""
+    """See `agedge.runtime.model.Run`. Threads may share what it returns, and so may a forked process.
+
+    Raises `AgedgeError` where the files are not those of a network, or the GPU is absent.
+    """
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line on stderr for each executor
     import mxnet as mx
 
-    context = find_context(device)
-    symbol_file, params_file = card.path("mxnet", "symbol"), card.path("mxnet", "params")
-    constants = fixed_inputs(card)
-    symbol, args, aux = read_checkpoint(symbol_file, params_file, inputs=constants)
-    names = [output_name(name) for name in symbol.list_outputs()]
-    if names != list(card.outputs):
-        raise AgedgeError(f"{symbol_file}: outputs {', '.join(names)}; card.json says {', '.join(card.outputs)}")
-    args.update({name: mx.nd.array(value) for name, value in constants.items()})
-    args = {name: args[name].as_in_context(context) for name in symbol.list_arguments() if name in args}
-    aux = {name: aux[name].as_in_context(context) for name in symbol.list_auxiliary_states()}
-    ladder = LADDERS[context.device_type]
-    size = card.input["size"]
+    with MXNET_LOCK:
+        context = find_context(device)
+        symbol_file, params_file = card.path("mxnet", "symbol"), card.path("mxnet", "params")
+        constants = fixed_inputs(card)
+        symbol, args, aux = read_checkpoint(symbol_file, params_file, inputs=constants)
+        names = [output_name(name) for name in symbol.list_outputs()]
+        if names != list(card.outputs):
+            raise AgedgeError(f"{symbol_file}: outputs {', '.join(names)}; card.json says {', '.join(card.outputs)}")
+        args.update({name: mx.nd.array(value) for name, value in constants.items()})
+        args = {name: args[name].as_in_context(context) for name in symbol.list_arguments() if name in args}
+        aux = {name: aux[name].as_in_context(context) for name in symbol.list_auxiliary_states()}
+        ladder = LADDERS[context.device_type]
+        size = card.input["size"]
+        misfit = find_misfit(Checkpoint(symbol, args, aux), size)
+        if misfit:
+            raise AgedgeError(f"{params_file}: not the weights of {symbol_file.name}: {misfit}")
     executors = {}
-    misfit = find_misfit(Checkpoint(symbol, args, aux), size)
-    if misfit:
-        raise AgedgeError(f"{params_file}: not the weights of {symbol_file.name}: {misfit}")
 
     def bind(count: int):
         data = mx.nd.zeros((count, 3, size, size), ctx=context)
@@ -55,19 +60,35 @@ def open_network(card: Card, runtime: str, threads: Optional[int], device: str):
         }
         return data, symbol.bind(context, {**args, **labels, INPUT: data}, aux_states=aux, grad_req="null")
 
-    def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
-        pieces = []
-        for start, count, step in climb(len(batch), ladder):
+    def forward(piece: np.ndarray, step: int) -> list:
+        """Return the outputs, (step, k) each, of a piece (step, 3, size, size)."""
+        try:
             if step not in executors:
                 executors[step] = bind(step)
             data, executor = executors[step]
+            data[:] = piece
+            return [output.asnumpy().reshape(step, -1) for output in executor.forward(is_train=False)]
+        except (mx.MXNetError, ValueError) as error:  # shapes that do not fit, or no memory
+            raise AgedgeError(f"{symbol_file}: MXNet cannot run it: {find_reason(error)}") from error
+
+    def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
+        pieces = []
+        for start, count, step in climb(len(batch), ladder):
             piece = batch[start : start + count]
-            data[:] = np.concatenate([piece, np.repeat(piece[-1:], step - count, axis=0)]) if count < step else piece
-            outputs = executor.forward(is_train=False)
-            pieces.append([output.asnumpy()[:count].reshape(count, -1) for output in outputs])
+            if count < step:
+                piece = np.concatenate([piece, np.repeat(piece[-1:], step - count, axis=0)])
+            # Other threads take their turn between pieces.
+            with MXNET_LOCK:
+                pieces.append([output[:count] for output in forward(piece, step)])
         return {name: np.concatenate(parts) for name, parts in zip(names, zip(*pieces))}
 
     return run
+
+
+def find_reason(error: Exception) -> str:
+    """Return the line of an error of MXNet that says why: the last, without the C++ file that it comes from."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"^(MXNetError: |\[[\d:]+\] \S+: )+", "", lines[-1]) if lines else type(error).__name__
 
 
 def climb(total: int, ladder: Tuple[int, ...]) -> Iterator[Tuple[int, int, int]]:

@@ -6,56 +6,69 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.runtime.card import Card, fixed_inputs
+from agedge.runtime.forks import is_forked, open_in_each_process
 
 MAGIC = b"7767517"  # first line of a .param file
 
 
 def open_network(card: Card, runtime: str, threads: Optional[int], device: str):
-    """See `agedge.runtime.model.Run`. Raises `AgedgeError` where the files are damaged or the package is missing.
+    """See `agedge.runtime.model.Run`. Threads may share what it returns; a forked process opens a net of its own, of
+    one thread: OpenMP waits there for the threads of its parent.
 
     `ncnn` is fp32 throughout. `ncnn-fp16` stores weights and feature maps in fp16 where the CPU can, and computes in
-    fp32: fp16 arithmetic knows ages above 64 only to 1/16 of a year.
+    fp32: fp16 arithmetic knows ages above 64 only to 1/16 of a year. Raises `AgedgeError` where the files are damaged
+    or the package is missing.
     """
     try:
         import ncnn
     except ImportError as error:
         raise AgedgeError(f"runtime {runtime}: the package ncnn is not installed") from error
 
-    param, weights = card.path(runtime, "param"), card.path(runtime, "bin")
-    with param.open("rb") as head:
-        if head.readline().strip() != MAGIC:
-            raise AgedgeError(f"{param}: not an ncnn .param file")
-    half = runtime == "ncnn-fp16"
-    net = ncnn.Net()
-    net.opt.use_vulkan_compute = False
-    net.opt.use_fp16_packed = half
-    net.opt.use_fp16_storage = half
-    net.opt.use_fp16_arithmetic = False
-    if threads is not None:
-        net.opt.num_threads = threads
-    if net.load_param(str(param)) != 0:
-        raise AgedgeError(f"{param}: ncnn cannot read it")
-    if net.load_model(str(weights)) != 0:
-        raise AgedgeError(f"{weights}: ncnn cannot read it: damaged, or not the weights of {param.name}")
-    blobs = card.blobs.get(runtime, {})
-    constants = fixed_inputs(card)
-    missing = [name for name in (card.input["name"], *constants, *card.outputs) if name not in blobs]
-    if missing:
-        raise AgedgeError(f"{card.folder / 'card.json'}: it does not name the {runtime} blob of {', '.join(missing)}")
+    def open_net():
+        param, weights = card.path(runtime, "param"), card.path(runtime, "bin")
+        with param.open("rb") as head:
+            if head.readline().strip() != MAGIC:
+                raise AgedgeError(f"{param}: not an ncnn .param file")
+        half = runtime == "ncnn-fp16"
+        net = ncnn.Net()
+        net.opt.use_vulkan_compute = False
+        net.opt.use_fp16_packed = half
+        net.opt.use_fp16_storage = half
+        net.opt.use_fp16_arithmetic = False
+        if threads is not None:
+            net.opt.num_threads = threads
+        if is_forked():
+            net.opt.num_threads = 1
+        if net.load_param(str(param)) != 0:
+            raise AgedgeError(f"{param}: ncnn cannot read it")
+        if net.load_model(str(weights)) != 0:
+            raise AgedgeError(f"{weights}: ncnn cannot read it: damaged, or not the weights of {param.name}")
+        blobs = card.blobs.get(runtime, {})
+        constants = fixed_inputs(card)
+        missing = [name for name in (card.input["name"], *constants, *card.outputs) if name not in blobs]
+        if missing:
+            file = card.folder / "card.json"
+            raise AgedgeError(f"{file}: it does not name the {runtime} blob of {', '.join(missing)}")
+        known = {blob.name for blob in net.blobs()}
+        unknown = [blobs[name] for name in (card.input["name"], *constants, *card.outputs) if blobs[name] not in known]
+        if unknown:  # ncnn ends the process at some of them
+            raise AgedgeError(f"{param}: it has no blob {unknown[0]}, which card.json names")
 
-    def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
-        rows = {name: [] for name in card.outputs}
-        for face in batch:
-            # A Mat that borrows an array's memory makes this wheel crash: it gets a copy.
-            extractor = net.create_extractor()
-            status = extractor.input(blobs[card.input["name"]], ncnn.Mat(face).clone())
-            for name, value in constants.items():
-                status |= extractor.input(blobs[name], ncnn.Mat(value[0]).clone())  # without the batch
-            for name, row in rows.items():
-                code, value = extractor.extract(blobs[name])
-                if status != 0 or code != 0:
-                    raise AgedgeError(f"{param}: ncnn finds no way from {card.input['name']} to {name}")
-                row.append(np.array(value, np.float32).reshape(-1))
-        return {name: np.stack(row) for name, row in rows.items()}
+        def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
+            rows = {name: [] for name in card.outputs}
+            for face in batch:
+                # A Mat that borrows an array's memory makes this wheel crash: it gets a copy.
+                extractor = net.create_extractor()
+                status = extractor.input(blobs[card.input["name"]], ncnn.Mat(face).clone())
+                for name, value in constants.items():
+                    status |= extractor.input(blobs[name], ncnn.Mat(value[0]).clone())  # without the batch
+                for name, row in rows.items():
+                    code, value = extractor.extract(blobs[name])
+                    if status != 0 or code != 0:
+                        raise AgedgeError(f"{param}: ncnn finds no way from {card.input['name']} to {name}")
+                    row.append(np.array(value, np.float32).reshape(-1))
+            return {name: np.stack(row) for name, row in rows.items()}
 
-    return run
+        return run
+
+    return open_in_each_process(open_net)

@@ -1,5 +1,6 @@
 """A model to ask for ages: the same faces, whatever file format it is in, get the same answer."""
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Callable, Dict, Optional
 
@@ -9,6 +10,7 @@ from agedge.errors import AgedgeError, UsageError, choices
 from agedge.runtime.by_mxnet import set_threads
 from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import find_model
+from agedge.runtime.mxnet_lock import MXNET_LOCK
 from agedge.runtime.outputs import Prediction, decode, require_known
 
 # Each module opens a network: open_network(card, runtime, threads, device) -> Run.
@@ -25,16 +27,27 @@ Run = Callable[[np.ndarray], Dict[str, np.ndarray]]
 
 
 class Model:
-    """A loaded network and its card."""
+    """A loaded network and its card. Threads may share it.
 
-    def __init__(self, card: Card, run: Run):
+    It can be pickled: the other process opens the files again when it is first asked. `opening`: the arguments of
+    `open_run` after the card.
+    """
+
+    def __init__(self, card: Card, run: Optional[Run], opening: tuple = ()):
         self.card = card
-        self._run = run
+        self._run, self._opening = run, opening
+
+    def __getstate__(self) -> dict:
+        if not self._opening:
+            return self.__dict__
+        # The other process may work in another folder.
+        return {**self.__dict__, "card": replace(self.card, folder=self.card.folder.absolute()), "_run": None}
 
     def predict(self, images: np.ndarray) -> Prediction:
         """Age and P(male) of n faces; `images` (n, size, size, 3) BGR uint8, cropped as `card.crop` says.
 
-        Raises `ValueError` where the array is of another shape or type, `AgedgeError` where an answer is no number.
+        Raises `ValueError` where the array is of another shape or type, `AgedgeError` where an answer is not a number,
+        and in another process where the files cannot be opened again.
         """
         raw = self.raw_outputs(images)
         if not all(np.isfinite(value).all() for value in raw.values()):
@@ -47,7 +60,8 @@ class Model:
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
             raise ValueError(f"faces must be (n, {size}, {size}, 3) uint8, these are {images.shape} {images.dtype}")
-        parts = [self._run(to_network_input(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
+        run = self._run = self._run or open_run(self.card, *self._opening)
+        parts = [run(to_network_input(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
         if not parts:
             return {name: np.zeros((0, 1), np.float32) for name in self.card.outputs}
         return {name: np.concatenate([part[name] for part in parts]) for name in self.card.outputs}
@@ -71,7 +85,8 @@ def load_model(
         raise choices("runtime", runtime, RUNTIMES)
     if runtime == "mxnet":
         set_threads(threads)
-    card = find_model(model, form)
+    with MXNET_LOCK:  # a bare checkpoint is described by what MXNet reads
+        card = find_model(model, form)
     require_known(card.outputs, model)
     return open_model(card, runtime, threads, device)
 
@@ -80,5 +95,12 @@ def open_model(card: Card, runtime: str, threads: Optional[int] = None, device: 
     """`load_model` for a card at hand, whose outputs may be unknown: then only `raw_outputs` can be asked for."""
     if device != "cpu" and runtime != "mxnet":
         raise UsageError(f"device {device}: runtime {runtime} runs on the cpu only")
-    run = import_module(RUNTIMES[runtime]).open_network(card, runtime, threads, device)
-    return Model(card, run)
+    opening = runtime, threads, device
+    return Model(card, open_run(card, *opening), opening)
+
+
+def open_run(card: Card, runtime: str, threads: Optional[int], device: str) -> Run:
+    """Open the network of a card. Raises `AgedgeError` where a file is missing or damaged."""
+    if runtime == "mxnet":
+        set_threads(threads)
+    return import_module(RUNTIMES[runtime]).open_network(card, runtime, threads, device)
