@@ -6,6 +6,7 @@ from typing import Optional, Protocol
 import cv2
 import numpy as np
 
+from agedge.bit_depth import scale_to_uint8
 from agedge.errors import UsageError, choices
 
 DETECTORS = ("mtcnn", "essh")
@@ -66,8 +67,8 @@ def check_image(image: np.ndarray) -> np.ndarray:
     """An image as every detector sees it, BGR uint8 (h, w, 3); one that is so already comes back itself, uncopied.
 
     Grey, (h, w) or (h, w, 1), becomes three equal channels; the alpha of (h, w, 4) is dropped; of uint16 the upper
-    eight bits stay, as of a file of 16 bits. An array without elements is an image without pixels, (0, 0, 3). Raises
-    `UsageError` on anything else.
+    eight bits of the range in use stay (`agedge.bit_depth`). An array without elements is an image without pixels,
+    (0, 0, 3). Raises `UsageError` on anything else.
     """
     if not isinstance(image, np.ndarray):
         raise UsageError(f"image: {WANTED} is wanted; this is of type {type(image).__name__}")
@@ -77,7 +78,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
     if channels not in (1, 3, 4) or image.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"image: {WANTED} is wanted; this is {image.dtype} {image.shape}")
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = scale_to_uint8(image)
     if channels == 3:
         return image
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
