@@ -8,11 +8,13 @@ import numpy as np
 
 from agedge.bit_depth import scale_to_uint8
 from agedge.errors import UsageError, choices
+from agedge.value_equality import compare_by_value
 
 DETECTORS = ("mtcnn", "essh")
 WANTED = "an array of uint8 or uint16, (h, w, 3) BGR, (h, w) grey or (h, w, 4) BGRA,"  # as images
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Faces:
     """The faces of one image, best score first.
@@ -89,6 +91,14 @@ def check_max_faces(max_faces: Optional[int]) -> Optional[int]:
     if max_faces is not None and not (isinstance(max_faces, (int, np.integer)) and max_faces >= 1):
         raise UsageError(f"max_faces {max_faces}: a whole number from 1 on, or none")
     return max_faces
+
+
+def check_min_score(min_score: float) -> float:
+    """An option of every detector. Raises `UsageError` where it is not a score."""
+    is_number = isinstance(min_score, (int, float, np.number)) and not isinstance(min_score, bool)
+    if not is_number or not 0 <= min_score <= 1:
+        raise UsageError(f"min_score {min_score}: a number between 0 and 1")
+    return float(min_score)
 
 
 def create_detector(kind, **options) -> Detector:
