@@ -13,12 +13,14 @@ from agedge.errors import AgedgeError, choices
 from agedge.labels import LAYOUT, LAYOUTS, UNKNOWN, Label, to_contract
 from agedge.recordio import read_frames, unpack_image
 from agedge.records import CSV_COLUMNS, RecordWriter, label_layout, read_info, read_raw
+from agedge.value_equality import compare_by_value
 
 log = logging.getLogger(__name__)
 
 UNKNOWN_CODES = (UNKNOWN, 9999)  # ours, and that of older tools
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Stored:
     """One record: its number, `label` (3,) float32 by the contract, JPEG, and what NAME.csv says of it ("": nothing).

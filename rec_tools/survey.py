@@ -19,6 +19,7 @@ from agedge.labels import to_contract
 from agedge.recordio import read_frames, unpack_image
 from agedge.records import compare_index, label_layout, read_info
 from agedge.sources import decode_image
+from agedge.value_equality import compare_by_value
 from rec_tools.copies import fingerprint
 from rec_tools.prepare import digest
 from rec_tools.stored import find_label_faults, find_table_fault, read_rows
@@ -26,6 +27,7 @@ from rec_tools.stored import find_label_faults, find_table_fault, read_rows
 CHUNK = 256  # records in memory at a time
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Survey:
     """One file. Of all its records: `labels` (n, 3) by the contract. Of those that are images: their `numbers` (m,),

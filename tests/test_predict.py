@@ -113,10 +113,12 @@ def test_json_holds_what_the_contract_names():
     assert list(line) == ["file", "width", "height", "status", "faces"]
     assert (line["width"], line["height"]) == (600, 300)
     face = line["faces"][0]
-    assert list(face) == ["box", "score", "landmarks", "age", "age_low", "age_high", "gender", "p_male"]
+    numbers = ["box", "score", "landmarks", "age", "age_low", "age_high", "gender", "p_male"]
+    assert list(face) == [*numbers, "status", "reason"] and (face["status"], face["reason"]) == ("ok", "")
     assert face["box"] == [100, 100, 200, 200] and np.shape(face["landmarks"]) == (5, 2)
     assert face["age_low"] is None and face["age_high"] is None
     row = people[1].to_row("a.jpg", 2)
+    assert COLUMNS[-1] == "status" and row[-1] == "ok"
     assert len(row) == len(COLUMNS) and row[COLUMNS.index("age")] == 70 and row[COLUMNS.index("age_low")] is None
 
 

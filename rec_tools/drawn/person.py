@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agedge.labels import FEMALE, MALE
+from agedge.value_equality import compare_by_value
 
 # Colours are B, G, R. Skin from light to dark; hair from black to fair; eyes.
 SKINS = np.array([(205, 222, 250), (176, 202, 240), (140, 178, 226), (104, 146, 200), (72, 104, 156), (48, 68, 106)])
@@ -30,6 +31,7 @@ def ramp(value: float, low: float, high: float) -> float:
     return t * t * (3 - 2 * t)
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Person:
     """What stays for life. Those without a unit are standard normal or shares of 0 to 1."""
@@ -89,6 +91,7 @@ def be_born(rng: np.random.Generator, gender: int) -> Person:
     )
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Look:
     """A person in one photo, in face units: the eyes of an unposed adult lie at (-19.4, 0) and (19.4, 0), y down."""

@@ -10,10 +10,12 @@ import numpy as np
 from agedge.faces.align import align, resize_square
 from agedge.faces.crop import Crop
 from agedge.records import decode, read_crop, read_raw
+from agedge.value_equality import compare_by_value
 
 log = logging.getLogger(__name__)
 
 
+@compare_by_value
 class Faces(NamedTuple):
     """A batch for evaluation: `index` (n,) record numbers, `labels` (n, 3), `images` (n, size, size, 3) BGR uint8."""
 

@@ -7,13 +7,15 @@ import cv2
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.predict import Person
+from agedge.predict import OK, Person
 
 # BGR; white text is legible on all. None: a model that says no gender.
 COLOURS = {"male": (214, 120, 20), "female": (150, 40, 190), None: (90, 110, 60)}
+UNRELIABLE = (70, 70, 70)  # of faces about which no model was asked
 WHITE = (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 SMALLEST = 480  # pictures with a shorter longer side are enlarged, for a text to be legible and to fit
+FARTHEST = 30000  # pixels: coordinates of drawing have 16 bits
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -23,17 +25,29 @@ def draw_people(image: np.ndarray, people: List[Person]) -> np.ndarray:
     canvas = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image.copy()
     side = max(canvas.shape[:2])
     thick = max(2, round(side / 500))
+    people = [person for person in people if np.isfinite(person.box).all()]
     for person in people:
-        x1, y1, x2, y2 = np.round(person.box * zoom).astype(int).tolist()
+        colour = choose_colour(person)
+        (x1, y1), (x2, y2) = _to_pixels(person.box.reshape(2, 2) * zoom)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), WHITE, thick + 2)
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), COLOURS[person.gender], thick)
-        for x, y in np.round(person.landmarks * zoom).astype(int).tolist():
-            cv2.circle(canvas, (x, y), thick + 1, WHITE, -1, cv2.LINE_AA)
-            cv2.circle(canvas, (x, y), thick, COLOURS[person.gender], -1, cv2.LINE_AA)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thick)
+        for point in _to_pixels(person.landmarks[np.isfinite(person.landmarks).all(axis=1)] * zoom):
+            cv2.circle(canvas, point, thick + 1, WHITE, -1, cv2.LINE_AA)
+            cv2.circle(canvas, point, thick, colour, -1, cv2.LINE_AA)
     taken = []
     for person in people:
-        taken.append(_write(canvas, person.box * zoom, person.describe(), COLOURS[person.gender], side, taken))
+        taken.append(_write(canvas, person.box * zoom, person.describe(), choose_colour(person), side, taken))
     return canvas
+
+
+def choose_colour(person: Person) -> tuple:
+    """The BGR colour of a person's marks."""
+    return COLOURS[person.gender] if person.status == OK else UNRELIABLE
+
+
+def _to_pixels(points: np.ndarray) -> list:
+    """Points (n, 2) as OpenCV draws them: whole numbers, no farther than it can count."""
+    return list(map(tuple, np.round(points).clip(-FARTHEST, FARTHEST).astype(int).tolist()))
 
 
 def _write(canvas: np.ndarray, box: np.ndarray, text: str, colour: tuple, side: int, taken: Sequence) -> tuple:

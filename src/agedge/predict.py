@@ -2,29 +2,36 @@
 
 import logging
 from dataclasses import dataclass
-from typing import List, Optional, Tuple, Union
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from agedge.errors import choices
 from agedge.faces.align import align_faces
 from agedge.faces.crop import Crop
-from agedge.faces.detection import Detector, check_image, create_detector
+from agedge.faces.detection import Detector, Faces, check_image, create_detector
+from agedge.faces.orientation import ORIENTATIONS, Looked, look_around
 from agedge.runtime.outputs import group_bounds
+from agedge.value_equality import compare_by_value
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 COLUMNS = ("file", "face", "x1", "y1", "x2", "y2", "score", "age", "age_low", "age_high", "gender", "p_male") + tuple(
     f"{point}_{axis}" for point in POINTS for axis in "xy"
 )
+COLUMNS += ("status",)
+OK, UNRELIABLE = "ok", "unreliable"
 log = logging.getLogger(__name__)
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Person:
     """A face and what the model says of it.
 
     `box` (4,) x1, y1, x2, y2 and `landmarks` (5, 2) in pixels; `age` in years, `age_low` and `age_high` around it, NaN
     where the model was not calibrated; `p_male` the probability of being male. Age or `p_male` is NaN where the model
-    does not say it.
+    does not say it. `status`: "ok", or "unreliable" of a face that the model was not asked about, `reason` says why:
+    its numbers are NaN.
     """
 
     box: np.ndarray
@@ -34,6 +41,8 @@ class Person:
     age_low: float
     age_high: float
     p_male: float
+    status: str = OK
+    reason: str = ""
 
     @property
     def gender(self) -> Optional[str]:
@@ -52,16 +61,20 @@ class Person:
             "age_high": _number(self.age_high, 2),
             "gender": self.gender,
             "p_male": _number(self.p_male, 4),
+            "status": self.status,
+            "reason": self.reason,
         }
 
     def to_row(self, file: str, number: int) -> list:
         """As a row of `test.py --csv`, under `COLUMNS`; empty where a number is not known."""
         value = self.to_json()
         said = [value[name] for name in ("score", "age", "age_low", "age_high", "gender", "p_male")]
-        return [file, number, *value["box"], *said, *sum(value["landmarks"], [])]
+        return [file, number, *value["box"], *said, *sum(value["landmarks"], []), self.status]
 
     def describe(self) -> str:
-        """Gender and age in a few signs, as far as they are known: "M 34 (28-41)"."""
+        """Gender and age in a few signs, as far as they are known: "M 34 (28-41)"; "unreliable"."""
+        if self.status != OK:
+            return self.status
         words = [self.gender[0].upper()] if self.gender else []
         if np.isfinite(self.age):
             words.append(f"{self.age:.0f}")
@@ -74,10 +87,22 @@ class Predictor:
     """One call from picture to answer.
 
     `model`: a loaded `Model`, or what `agedge.runtime.load_model` opens with `runtime`. `detector`: a `Detector`, or
-    the number or name of one. `form`: see `load_model`. Raises `AgedgeError` where either cannot be loaded.
+    the number or name of one. `form`: see `load_model`. `orientation`: "auto" looks at a picture turned by 90, 180 and
+    270 degrees where few good faces are found in it, and asks again whether faces of which the detector is not sure
+    are upright; "upright" does neither. Raises `AgedgeError` where model or detector cannot be loaded.
     """
 
-    def __init__(self, model, detector: Union[Detector, int, str] = "mtcnn", runtime: str = "mxnet", form: str = ""):
+    def __init__(
+        self,
+        model,
+        detector: Union[Detector, int, str] = "mtcnn",
+        runtime: str = "mxnet",
+        form: str = "",
+        orientation: str = "auto",
+    ):
+        if orientation not in ORIENTATIONS:
+            raise choices("orientation", orientation, ORIENTATIONS)
+        self.orientation = orientation
         self.detector = detector if hasattr(detector, "detect") else create_detector(detector)
         if not hasattr(model, "predict"):
             from agedge.runtime import load_model
@@ -89,16 +114,39 @@ class Predictor:
     def predict(self, image: np.ndarray) -> List[Person]:
         """Everyone in a BGR uint8 image (h, w, 3), or in what else `check_image` takes; best score first, [] where no
         face is found."""
-        image = check_image(image)
-        faces = self.detector.detect(image)
-        if not len(faces):
-            return []
-        answer = self.model.predict(align_faces(image, faces.landmarks, self.crop))
-        low, high = age_interval(answer, self.model.card)
-        columns = zip(faces.boxes, faces.scores, faces.landmarks, answer.age, low, high, answer.p_male)
-        return [
-            Person(box, float(score), landmarks, *map(float, numbers)) for box, score, landmarks, *numbers in columns
+        return self.predict_batch([image])[0]
+
+    def predict_batch(self, images: Sequence[np.ndarray]) -> List[List[Person]]:
+        """What `predict` gives, for each of several images, of any sizes. The model is asked once for all faces."""
+        images = [check_image(image) for image in images]
+        looks = [
+            look_around(self.detector, image, faces, self.orientation)
+            for image, faces in zip(images, self._detect(images))
         ]
+        crops = [align_faces(look.image, look.faces.landmarks[look.good], self.crop) for look in looks]
+        answers = self._ask(np.concatenate(crops)) if sum(map(len, crops)) else iter(())
+        return [list(make_people(look, answers)) for look in looks]
+
+    def _detect(self, images: Sequence[np.ndarray]) -> List[Faces]:
+        if len(images) > 1 and hasattr(self.detector, "detect_batch"):
+            return self.detector.detect_batch(images)
+        return [self.detector.detect(image) for image in images]
+
+    def _ask(self, crops: np.ndarray) -> Iterator[tuple]:
+        """Age, its interval and P(male) of each of the crops (n, size, size, 3)."""
+        answer = self.model.predict(crops)
+        low, high = age_interval(answer, self.model.card)
+        return zip(*(column.tolist() for column in (answer.age, low, high, answer.p_male)))
+
+
+def make_people(look: Looked, answers: Iterator[tuple]) -> Iterator[Person]:
+    """A `Person` for each face of a picture; the good ones take the next answers."""
+    faces = look.faces_in_picture()
+    for box, score, landmarks, fault in zip(faces.boxes, faces.scores, faces.landmarks, look.faults):
+        if fault:
+            yield Person(box, float(score), landmarks, np.nan, np.nan, np.nan, np.nan, UNRELIABLE, fault)
+        else:
+            yield Person(box, float(score), landmarks, *next(answers))
 
 
 def age_interval(answer, card) -> Tuple[np.ndarray, np.ndarray]:

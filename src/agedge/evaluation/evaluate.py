@@ -8,8 +8,10 @@ import numpy as np
 from agedge.batches import evaluation_batches
 from agedge.errors import AgedgeError
 from agedge.faces.crop import Crop
+from agedge.value_equality import compare_by_value
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Answers:
     """What a model said: `labels` (n, 3), `ages` (n,) years and `p_male` (n,), NaN where it says none; of every file

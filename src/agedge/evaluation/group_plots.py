@@ -19,6 +19,7 @@ from agedge.evaluation.groups import (
 )
 from agedge.evaluation.plots import new_figure
 from agedge.faces.align import resize_square
+from agedge.value_equality import compare_by_value
 
 FACE, GAP, CAPTION, LEFT, TOP = 104, 10, 34, 72, 40  # pixels of the sheet
 RED, GREY, INK = "#c62828", "#6a6a6a", "#222222"
@@ -26,6 +27,7 @@ RED_RGB = (198, 40, 40)
 DPI = 100
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Shown:
     """A face of the sheet: its image (h, w, 3) BGR uint8, its true group and age, and what the model said."""

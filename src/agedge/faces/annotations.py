@@ -16,6 +16,7 @@ from typing import Iterable, List, Optional
 import numpy as np
 
 from agedge.errors import AgedgeError
+from agedge.value_equality import compare_by_value
 
 POINTS = 5
 LENGTHS = (4, 4 + 3 * POINTS, 5 + 3 * POINTS)  # numbers of a face's line
@@ -27,6 +28,7 @@ NAMED = 10  # faults named one by one; the rest are counted
 logger = logging.getLogger(__name__)
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Photo:
     """One image and its `n` annotated faces.

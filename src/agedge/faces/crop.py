@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agedge.errors import AgedgeError, choices
+from agedge.value_equality import compare_by_value
 
 # Five points in a square of side 1. "arcface": the usual 112x112 template of face recognition, see DESIGN's contract.
 # "utkface": where the landmarks of UTKFace's aligned chips lie: the median over the faces that MTCNN finds on 2,000
@@ -23,6 +24,7 @@ TEMPLATES = {
 }
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Crop:
     """Where landmarks go: `points` (5, 2) x, y in pixels of a square image of side `size`; the border is replicated."""

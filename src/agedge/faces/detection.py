@@ -6,12 +6,15 @@ from typing import Optional, Protocol
 import cv2
 import numpy as np
 
+from agedge.bit_depth import scale_to_uint8
 from agedge.errors import UsageError, choices
+from agedge.value_equality import compare_by_value
 
 DETECTORS = ("mtcnn", "essh")
 WANTED = "an array of uint8 or uint16, (h, w, 3) BGR, (h, w) grey or (h, w, 4) BGRA,"  # as images
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Faces:
     """The faces of one image, best score first.
@@ -66,8 +69,8 @@ def check_image(image: np.ndarray) -> np.ndarray:
     """An image as every detector sees it, BGR uint8 (h, w, 3); one that is so already comes back itself, uncopied.
 
     Grey, (h, w) or (h, w, 1), becomes three equal channels; the alpha of (h, w, 4) is dropped; of uint16 the upper
-    eight bits stay, as of a file of 16 bits. An array without elements is an image without pixels, (0, 0, 3). Raises
-    `UsageError` on anything else.
+    eight bits of the range in use stay (`agedge.bit_depth`). An array without elements is an image without pixels,
+    (0, 0, 3). Raises `UsageError` on anything else.
     """
     if not isinstance(image, np.ndarray):
         raise UsageError(f"image: {WANTED} is wanted; this is of type {type(image).__name__}")
@@ -77,7 +80,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
     if channels not in (1, 3, 4) or image.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"image: {WANTED} is wanted; this is {image.dtype} {image.shape}")
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = scale_to_uint8(image)
     if channels == 3:
         return image
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
@@ -88,6 +91,14 @@ def check_max_faces(max_faces: Optional[int]) -> Optional[int]:
     if max_faces is not None and not (isinstance(max_faces, (int, np.integer)) and max_faces >= 1):
         raise UsageError(f"max_faces {max_faces}: a whole number from 1 on, or none")
     return max_faces
+
+
+def check_min_score(min_score: float) -> float:
+    """An option of every detector. Raises `UsageError` where it is not a score."""
+    is_number = isinstance(min_score, (int, float, np.number)) and not isinstance(min_score, bool)
+    if not is_number or not 0 <= min_score <= 1:
+        raise UsageError(f"min_score {min_score}: a number between 0 and 1")
+    return float(min_score)
 
 
 def create_detector(kind, **options) -> Detector:

@@ -3,9 +3,10 @@
 After SSH (Najibi et al., ICCV 2017). The network is whatever checkpoint of that family lies in the detector's folder.
 """
 
+import logging
 import math
-from dataclasses import dataclass, replace
-from typing import Iterator, List, Optional, Sequence
+from dataclasses import replace
+from typing import List, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -13,20 +14,29 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.anchors import find_candidates
 from agedge.faces.boxes import nms
-from agedge.faces.detection import Faces, check_image, check_max_faces
+from agedge.faces.detection import Faces, check_image, check_max_faces, check_min_score
 from agedge.faces.essh_card import find_checkpoint, read_card
+from agedge.faces.looks import (
+    ENOUGH,
+    LARGE,
+    LOWEST,
+    PLAIN,
+    SEEN,
+    TALL,
+    TALLER,
+    TOGETHER,  # noqa: F401
+    Look,
+    lay_tiles,
+    pad_side,  # noqa: F401
+    share_batches,
+)
 from agedge.faces.own_networks import OwnNetworks
-from agedge.faces.second_look import DOUBTFUL, SURE, look_again
+from agedge.faces.second_look import DOUBTFUL, FAINT, SURE, look_again
 
 SQUAT = 3 / 4  # A squarer image is shrunk to as many pixels as one of this shape and of `max_side`.
 OVERLAP = 0.3  # of two boxes, over which the lower score goes
 PART = 0.75  # share of a box within a larger face's, over which it is a part of that
-LOWEST = 64  # pixels: the smallest side that the network is shown
-# Faces of over TALL pixels are seen badly. An image that has room for one, faces being up to TALLER times as tall as
-# wide, and in which anything over HINT of that is seen, is also looked at at SHARE of that size, at least LEAST pixels
-# long, for faces from LARGE pixels on there. What is larger than TALL, and ENOUGH times those, is left to that look.
-TALL, TALLER, HINT, SHARE, LEAST, LARGE, ENOUGH = 220, 1.3, 0.7, 0.175, 160, 45, 1.1
-TOGETHER = 320 * 320  # Images of one padded shape share a batch of at most so many pixels.
+log = logging.getLogger(__name__)
 
 
 class ESSH(OwnNetworks):
@@ -35,15 +45,19 @@ class ESSH(OwnNetworks):
     `folder`: where the checkpoint lies. `threshold`: the lowest score of a face, by default the card's, and 0.5 without
     a card. `min_face`: faces whose longer side has fewer pixels are left out. `max_faces`: so many, the largest.
     `max_side`: a larger image is shrunk to that longer side, and one squarer than 4:3 to as many pixels as one of 4:3
-    then has; memory grows with its square.
+    then has; memory grows with its square. Where that leaves fewer than 16 pixels of a face of `min_face`, the image is
+    looked at in overlapping tiles too, as large as the shrunk image.
     `pyramid`: scales at which the image, so shrunk, is looked at, and nothing else. Without it: once as it is; where a
     face could be over 220 pixels tall, once more at a sixth of the size, but 160 pixels at least, which finds such
     faces; and small and doubtful faces are cut out and looked at again, large (`agedge.faces.second_look`).
+    `min_score`: faces with lower scores are left out in the end.
 
     The network is loaded at the first `detect`, and anew in a forked process, which with several CPU threads refuses;
     threads take turns. Raises `UsageError` on an impossible option, `AgedgeError` where a file is missing, and at the
     first `detect` where one is damaged or no detector's.
     """
+
+    sure_score = 0.998  # 1 of 100 faces found in turned pictures had it, most upright ones of photographs have
 
     def __init__(
         self,
@@ -53,6 +67,7 @@ class ESSH(OwnNetworks):
         max_faces: Optional[int] = None,
         max_side: int = 1280,
         pyramid: Optional[Sequence[float]] = None,
+        min_score: float = 0,
     ):
         card = read_card(folder)
         threshold = card.threshold if threshold is None else threshold
@@ -62,6 +77,7 @@ class ESSH(OwnNetworks):
         _require(pyramid is None or scales, "pyramid", pyramid, "a list of scales above 0")
         self.folder, self.threshold, self.max_side, self.pyramid = folder, threshold, max_side, pyramid
         self.min_face, self.max_faces = _check_min_face(min_face), check_max_faces(max_faces)
+        self.min_score, self._said_shrunk = check_min_score(min_score), False
         super().__init__()
         for file in find_checkpoint(card):
             if not file.is_file():
@@ -81,7 +97,7 @@ class ESSH(OwnNetworks):
         min_face = self.min_face if min_face is None else _check_min_face(min_face)
         images = [check_image(image) for image in images]
         seen = [[(np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2)))] for _ in images]
-        looks = [look for owner, image in enumerate(images) for look in self._plan(owner, image.shape)]
+        looks = [look for owner, image in enumerate(images) for look in self._plan(owner, image.shape, min_face)]
         with self.own().lock:
             while looks:
                 overviews = []
@@ -96,21 +112,35 @@ class ESSH(OwnNetworks):
         """The faces of an image, of what its looks gave."""
         faces = choose_faces(image.shape, *map(np.concatenate, zip(*candidates)), min_face)
         if self.pyramid is None and len(faces):
-            look = self._plan(0, image.shape)[0]
-            faces = look_again(self.load(), image, faces, look.size[0] / look.full[0])
-        return keep_largest(faces.take(faces.scores > self.threshold), self.max_faces)
+            size = image.shape[:2]
+            faces = look_again(self.load(), image, faces, Look.at_scale(0, size, min(1, self._limit(size))).scale)
+        faces = faces.take((faces.scores > self.threshold) & (faces.scores >= self.min_score))
+        return keep_largest(faces, self.max_faces)
 
-    def _plan(self, owner: int, shape: tuple) -> List["Look"]:
+    def _plan(self, owner: int, shape: tuple, min_face: float) -> List[Look]:
         """How an image of `shape` (h, w, 3) is looked at."""
         size = shape[:2]
         if not min(size):
             return []
-        limit = self.max_side / max(*size, math.sqrt(math.prod(size) / SQUAT))
+        limit = self._limit(size)
         if self.pyramid is not None:
             return [Look.at_scale(owner, size, min(scale * min(1, limit), limit)) for scale in self.pyramid]
         look = Look.at_scale(owner, size, min(1, limit))
         has_room = min(look.size[0], TALLER * look.size[1]) > TALL
-        return [replace(look, largest=max(TALL, ENOUGH * LARGE / look.share))] if has_room else [look]
+        whole = replace(look, largest=max(TALL, ENOUGH * LARGE / look.share)) if has_room else look
+        if limit >= 1 or min_face * limit >= SEEN:
+            return [whole]
+        if min_face:
+            return [whole, *lay_tiles(whole, min(1, PLAIN / min_face))]
+        if not self._said_shrunk:
+            self._said_shrunk = True
+            shown = f"{size[1]}x{size[0]} pixels are looked at as {whole.size[1]}x{whole.size[0]}"
+            log.warning("%s: faces of under %.0f are hardly found; min_face has them looked for", shown, SEEN / limit)
+        return [whole]
+
+    def _limit(self, size: tuple) -> float:
+        """The scale at which an image of `size` (h, w) is as large as `max_side` allows."""
+        return self.max_side / max(*size, math.sqrt(math.prod(size) / SQUAT))
 
     def _look(self, images: list, looks: list) -> list:
         """Candidates, as of `find_candidates`, for each of the images, that are padded alike."""
@@ -122,76 +152,14 @@ class ESSH(OwnNetworks):
                 np.subtract(plane, mean, out=target, dtype=np.float32)
         return find_candidates(net.run(shape), self.threshold * (DOUBTFUL if self.pyramid is None else 1))
 
-
-@dataclass(frozen=True)
-class Look:
-    """One look at an image: `owner`, its number; `full` and `size`, (height, width) of the image and of what is shown;
-    `padded`, that of the canvas on whose upper left it is shown; `smallest` and `largest`, of longer sides of boxes
-    there."""
-
-    owner: int
-    full: tuple
-    size: tuple
-    padded: tuple
-    smallest: float = 0
-    largest: float = math.inf
-
-    @classmethod
-    def at_scale(cls, owner: int, full: tuple, scale: float, smallest: float = 0) -> "Look":
-        size = tuple(max(1, round(side * scale)) for side in full)
-        return cls(owner, tuple(full), size, tuple(map(pad_side, size)), smallest)
-
-    @property
-    def share(self) -> float:
-        """Of this look's size in that of its overview."""
-        return max(SHARE, LEAST / max(self.size))
-
-    def overview(self) -> "Look":
-        return self.at_scale(self.owner, self.full, self.share * max(self.size) / max(self.full), smallest=LARGE)
-
-    def hints_at_large(self, boxes: np.ndarray) -> bool:
-        """Whether there may be a face too large for this look, of which it gave candidates (n, 4)."""
-        return self.largest < math.inf and bool((boxes[:, 2:] - boxes[:, :2] > HINT * TALL).any())
-
-    def cut(self, image: np.ndarray) -> np.ndarray:
-        """What is shown of an image (h, w, 3), at the size of the canvas."""
-        image, (rows, columns) = np.ascontiguousarray(image), self.size
-        if self.size != self.full:
-            # An overview, for large faces only, is as good without averaging, and faster.
-            averages = rows < image.shape[0] and not self.smallest
-            image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if averages else cv2.INTER_LINEAR)
-        if self.size != self.padded:
-            # Black moved scores on 60 photographs by 0.0002 and added no face, a replicated border 0.0033 and three.
-            sides = 0, self.padded[0] - rows, 0, self.padded[1] - columns
-            image = cv2.copyMakeBorder(image, *sides, cv2.BORDER_CONSTANT, value=0)
-        return image
-
-    def to_image(self, boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray) -> tuple:
-        """Candidates at inclusive corners in what is shown as candidates in the image, where a pixel is 1 wide."""
-        scale = np.array([self.full[1] / self.size[1], self.full[0] / self.size[0]])
-        boxes = boxes + (0, 0, 1, 1)
-        sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-        fit = (sides >= self.smallest) & (sides <= self.largest)
-        # Landmarks are at centres of pixels: that of the first is 0.
-        return boxes[fit] * np.tile(scale, 2), scores[fit], (landmarks[fit] + 0.5) * scale - 0.5
-
-
-def pad_side(side: int) -> int:
-    """The next step of a ladder from 64: by 32 up to 512, and then by eighths of the power of two below."""
-    step = max(32, 2 ** ((side - 1).bit_length() - 1) // 8) if side > 1 else 32
-    return max(LOWEST, -(-side // step) * step)
-
-
-def share_batches(looks: List[Look]) -> Iterator[List[Look]]:
-    """Looks in batches of one padded shape; large shapes first, in whose memory the others then work."""
-    shapes = {look.padded for look in looks}
-    for shape in sorted(shapes, key=lambda shape: (-shape[0] * shape[1], shape)):
-        alike = [look for look in looks if look.padded == shape]
-        while alike:
-            count = min(len(alike), max(1, TOGETHER // (shape[0] * shape[1])))
-            count = 2 ** (count.bit_length() - 1)  # few different batches
-            yield alike[:count]
-            alike = alike[count:]
+    def detect_middle(self, views: np.ndarray, side: float) -> List[Faces]:
+        """`Faces` of each of the views (n, s, s, 3), s a multiple of 32, in whose middle one of about `side` pixels may
+        be, whatever its score."""
+        with self.own().lock:
+            net = self.load()
+            planes = net.reserve((len(views), 3, *views.shape[1:3]))
+            np.subtract(views[..., ::-1].transpose(0, 3, 1, 2), net.mean.reshape(3, 1, 1), out=planes)
+            return [choose_faces(views.shape[1:], *found, 0) for found in find_candidates(net.run(planes.shape), FAINT)]
 
 
 def choose_faces(shape: tuple, boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray, min_face: float) -> Faces:

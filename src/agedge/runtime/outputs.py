@@ -11,6 +11,7 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
+from agedge.value_equality import compare_by_value
 
 YEARS, PROBABILITY, GROUPS = "years", "probability", "probabilities of "
 PAIRS = "gender logits and 100 pairs"
@@ -20,6 +21,7 @@ OURS = {"age": YEARS, "p_male": PROBABILITY}
 FORMS = {"age": (YEARS, 1), "gender": (SCORE, 1), "pairs": (PAIRS, 202)}
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Prediction:
     """Of n faces: `age` (n,) float32 in years and `p_male` (n,) float32, the probability of being male; NaN where the

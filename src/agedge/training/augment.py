@@ -13,6 +13,7 @@ import numpy as np
 
 from agedge.errors import UsageError
 from agedge.records import decode, encode
+from agedge.value_equality import compare_by_value
 
 # All off.
 NO_AUGMENTATION = {
@@ -52,6 +53,7 @@ def check_augmentation(augment: dict) -> None:
             raise UsageError(f"augment.{key}={value}: out of range")
 
 
+@compare_by_value
 @dataclasses.dataclass(frozen=True)
 class Changes:
     """What happens to n faces: `matrices` (n, 6) float32 take a place x, y, 1 of the result to one of the source, two

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from agedge.errors import AgedgeError, UsageError
+from agedge.value_equality import compare_by_value
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ STORED_AS = {"ages": np.float16, "age": np.float32, "p_male": np.float32, "featu
 LARGEST = 6e4  # float16 ends at 65,504
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Lessons:
     """What teachers said of `count` faces: {what: (count, 2, k)}, of a face and of its mirror image."""
