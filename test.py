@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Iterable, Iterator, List, Optional, Tuple
 
 import cv2
+import numpy as np
 import typer
 
 from agedge.cli import describe, run_door, say
@@ -23,10 +24,8 @@ from agedge.predict import COLUMNS, Person, Predictor, to_json
 from agedge.result_files import Result, check_results, is_within, model_inputs
 from agedge.result_kinds import FACES_TABLE, FOLDER, PREDICTIONS
 from agedge.result_stream import ResultStream
-from agedge.shipped import find_shipped
 from agedge.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Picture, decode_image, read_images
 
-MODEL = "models/mobilenet025"
 ORIENTATIONS = ("auto", "upright")
 STDIN, MOST_STDIN = "-", 256 << 20  # bytes of one encoded picture; the limit of pixels comes after it
 OF_THE_NAME = (ENAMETOOLONG, EINVAL, EILSEQ)  # errors of the file system that are one name's, not the disk's
@@ -38,7 +37,7 @@ def test(
     det: str = typer.Option("0", help="Detector: 0 MTCNN, 1 ESSH."),
     min_face: Optional[float] = typer.Option(None, metavar="PIXELS", help="Smallest face to find.", show_default=False),
     max_faces: Optional[int] = typer.Option(None, metavar="N", help="The N largest only.", show_default=False),
-    model: str = typer.Option(MODEL, metavar="DIR|PREFIX,EPOCH", help="The model to ask."),
+    model: str = typer.Option("models/mobilenet025", metavar="DIR|PREFIX,EPOCH", help="The model to ask."),
     runtime: str = typer.Option("mxnet", metavar="mxnet|onnx|ncnn", help="What runs the model."),
     decode: str = typer.Option("", metavar="age|gender|pairs", help="What the output of PREFIX,EPOCH is, if unclear."),
     json_file: Optional[Path] = typer.Option(
@@ -71,20 +70,19 @@ def test(
     check_outputs(sources, model, json_file, csv_file, save)
     options = given(min_face=min_face, max_faces=max_faces, min_score=min_score, max_side=max_side)
     predictor = Predictor(
-        find_shipped(model) if model == MODEL else model,
+        model,
         create_detector(det, **options),
         runtime,
         form=decode,
         **given(orientation=orientation),
     )
+    try_out(predictor)
     pictures = unread = failed = faces = 0
     left_out = Counter()
     with ExitStack() as files:
         json_lines = json_file and files.enter_context(ResultStream(json_file))
         table = csv_file and files.enter_context(ResultStream(csv_file, mark=excel))
-        if table:
-            table_head = [COLUMNS]
-        saved = set()
+        head, saved = [COLUMNS], set()
         for picture, people, fault in answer_all(predictor, read_sources(sources, left_out), batch):
             if json_lines:
                 shape = (None, None) if picture.image is None else picture.image.shape[:2]
@@ -93,8 +91,8 @@ def test(
                 json_lines.write(json.dumps(value, ensure_ascii=False) + "\n")
             if table:
                 rows = [person.to_row(picture.file, number) for number, person in enumerate(people, 1)]
-                table.write(format_rows([*table_head, *rows]))
-                table_head = []
+                table.write(format_rows([*head, *rows]))
+                head = []
             if fault:
                 unread += bool(picture.error)
                 failed += not picture.error
@@ -102,10 +100,8 @@ def test(
                 continue
             pictures += 1
             faces += len(people)
-            say(
-                f"{picture.file}: {count(len(people), 'face')}",
-                *map(describe_person, range(1, len(people) + 1), people),
-            )
+            say(f"{picture.file}: {count(len(people), 'face')}")
+            say(*(describe_person(number, person) for number, person in enumerate(people, 1)))
             if save or show:
                 annotated = annotate(picture, people, save, saved)
                 failed += annotated is None
@@ -149,6 +145,13 @@ def check_outputs(
 def given(**options) -> dict:
     """Return the options that have a value."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def try_out(predictor: Predictor) -> None:
+    """Ask the networks about a grey picture, so that a damaged one is one error, and not one for each picture."""
+    size = predictor.model.card.input["size"]
+    predictor.detector.detect(np.full((64, 64, 3), 128, np.uint8))
+    predictor.model.predict(np.full((1, size, size, 3), 128, np.uint8))
 
 
 def read_sources(sources: Iterable[str], left_out: Counter) -> Iterator[Picture]:

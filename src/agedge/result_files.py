@@ -5,16 +5,17 @@ or writes anything. A file that exists may be replaced where it is empty or wher
 result of the same kind (`agedge.result_kinds`). Devices, pipes and `-` (stdout) may always be written.
 """
 
+import functools
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Iterable, List, NamedTuple, Optional, Sequence
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from agedge import safe_write
 from agedge.cli import keep_stdout_for_results
 from agedge.errors import AgedgeError, UsageError
-from agedge.result_kinds import FOLDER, RECORD_FILES, Kind, read_model_card
+from agedge.result_kinds import DROPPED, FOLDER, RECORD_FILES, Kind, read_model_card
 
 STDOUT = "-"
 
@@ -34,31 +35,41 @@ def check_results(results: Iterable[Result], reads: Iterable = ()) -> None:
     `AgedgeError` where the file system does not take it. A result on stdout moves what is said to stderr.
     """
     results = [result for result in results if result.path is not None]
-    reads = [Path(path) for path in reads]
-    for number, result in enumerate(results):
-        say = f"{result.option} {result.path}"
-        if is_stdout(result.path) and result.kind is not FOLDER:
-            if any(is_stdout(other.path) for other in results[:number]):
-                raise UsageError(f"{say}: another option writes to stdout too")
+    read = {identify(path) for path in reads}
+    written: Dict[Tuple, str] = {}
+    for option, path, kind in results:
+        what = f"{option} {path}"
+        if kind is not FOLDER and is_stdout(path):
+            if STDOUT in written:
+                raise UsageError(f"{what}: {written[STDOUT]} writes to stdout too")
+            written[STDOUT] = option
             keep_stdout_for_results()
             continue
         try:
-            if _is_device(result.path) and result.kind is not FOLDER:
+            if kind is not FOLDER and _is_device(path):
                 continue
-            for path in reads:
-                if same_file(path, result.path):
-                    raise UsageError(f"{say}: the same command reads this file; choose another name")
-            for other in results[:number]:
-                if same_file(other.path, result.path):
-                    raise UsageError(f"{say}: {other.option} writes this file too; choose another name")
-            _check_place(result, say)
+            identity = identify(path)
+            if identity in read:
+                raise UsageError(f"{what}: the same command reads this file; choose another name")
+            if identity in written:
+                raise UsageError(f"{what}: {written[identity]} writes this file too; choose another name")
+            written[identity] = option
+            _check_place(path, kind, what)
         except OSError as error:
-            raise AgedgeError(f"{say}: {error.strerror or error}") from None
+            raise AgedgeError(f"{what}: {error.strerror or error}") from None
 
 
 def record_results(option: str, path) -> List[Result]:
     """Return the four files that a written NAME.rec consists of."""
     return [Result(option, Path(path).with_suffix(suffix), kind) for suffix, kind in RECORD_FILES.items()]
+
+
+def part_results(option: str, out, parts: Iterable[str], suffix: str = "") -> List[Result]:
+    """Return the files of a folder of parts: PART.rec, each with what lies beside it, and dropped.csv."""
+    results = [Result(option, Path(out), FOLDER), Result(option, Path(out) / f"dropped{suffix}.csv", DROPPED)]
+    for part in parts:
+        results += record_results(option, Path(out) / f"{part}{suffix}.rec")
+    return results
 
 
 def record_inputs(paths: Iterable) -> List[Path]:
@@ -77,11 +88,11 @@ def model_inputs(model) -> List[Path]:
     return [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()]
 
 
-def check_model_folder(out, stage, names: Sequence[str]) -> None:
+def check_model_folder(out, stage, names: Sequence[str], reads: Iterable = ()) -> None:
     """Refuse to move a model's files `names` and its card from the folder `stage` over files of something else.
 
-    A file in `out` may be replaced where the card of the same model lies there and names it, and where its bytes are
-    the same. Raises `UsageError`.
+    A file in `out` may be replaced where its bytes are the same, and where the card of the same model lies there and
+    names it; not where it is one of the weights and graphs that the command `reads`. Raises `UsageError`.
     """
     out, stage = Path(out), Path(stage)
     card = read_model_card(out / "card.json")
@@ -96,8 +107,12 @@ def check_model_folder(out, stage, names: Sequence[str]) -> None:
     known = {name for group in groups for name in group.values()}
     for name in names:
         path = out / name
-        if path.exists() and name not in known and not _same_content(path, stage / name):
+        if not path.exists() or _same_content(path, stage / name):
+            continue
+        if name not in known:
             raise UsageError(f"--out {path}: exists and is not of this model; choose another folder")
+        if identify(path) in map(identify, reads):
+            raise UsageError(f"--out {path}: the same command reads this file; choose another folder")
 
 
 def write_json_result(path, value) -> None:
@@ -112,24 +127,22 @@ def write_json_result(path, value) -> None:
 
 def is_stdout(path) -> bool:
     """Return whether a path is `-`, or leads to where stdout goes, such as /dev/stdout."""
-    if str(path) == STDOUT:
-        return True
+    if str(path) in (STDOUT, os.devnull):
+        return str(path) == STDOUT
     try:
         return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
     except (OSError, ValueError, AttributeError):  # no such file; a stdout of a test or of a notebook
         return False
 
 
-def same_file(one, other) -> bool:
-    """Return whether two paths lead to one file, existing or not: by links, `..` or other letter case."""
+def identify(path) -> Tuple:
+    """Return what is the same for all paths to one file, existing or not: by links, `..` or other letter case."""
     try:
-        return os.path.samefile(one, other)
-    except OSError:  # one of them does not exist
-        pass
-    one, other = os.path.realpath(one), os.path.realpath(other)
-    if one == other:
-        return True
-    return one.lower() == other.lower() and _ignores_case(Path(one).parent)
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    except OSError:  # it does not exist
+        real = os.path.realpath(path)
+        return (real.lower() if _ignores_case(Path(real).parent) else real,)
 
 
 def is_within(path, folder) -> bool:
@@ -138,24 +151,23 @@ def is_within(path, folder) -> bool:
     return path == folder or path.startswith(os.path.join(folder, ""))
 
 
-def _check_place(result: Result, say: str) -> None:
-    path = result.path
-    if result.kind is FOLDER:
+def _check_place(path: Path, kind: Kind, what: str) -> None:
+    if kind is FOLDER:
         if os.path.lexists(path) and not os.path.isdir(path):
-            raise UsageError(f"{say}: exists and is not a folder")
+            raise UsageError(f"{what}: exists and is not a folder")
     elif path.is_dir():
-        raise UsageError(f"{say}: is a folder; give the name of a file")
-    elif path.exists() and path.stat().st_size and not result.kind.recognise(path):
-        raise UsageError(f"{say}: exists and is not {result.kind.name}; choose another name, or move it away")
+        raise UsageError(f"{what}: is a folder; give the name of a file")
+    elif path.exists() and path.stat().st_size and not kind.recognise(path):
+        raise UsageError(f"{what}: exists and is not {kind.name}; choose another name, or move it away")
     folder = Path(os.path.realpath(path))
-    if result.kind is not FOLDER:
+    if kind is not FOLDER:
         folder = folder.parent
     while not os.path.lexists(folder):
         folder = folder.parent
     if not folder.is_dir():
-        raise UsageError(f"{say}: {folder} is not a folder")
+        raise UsageError(f"{what}: {folder} is not a folder")
     if not os.access(folder, os.W_OK):
-        raise AgedgeError(f"{say}: {folder} cannot be written: read-only, or no permission")
+        raise AgedgeError(f"{what}: {folder} cannot be written: read-only, or no permission")
 
 
 def _is_device(path: Path) -> bool:
@@ -167,6 +179,7 @@ def _same_content(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
+@functools.cache
 def _ignores_case(folder: Path) -> bool:
     """Return whether file names in a folder are the same in upper and lower case; by its own name or a parent's."""
     for path in (folder, *folder.parents):

@@ -127,6 +127,8 @@ SUMMARY = json_kind("a JSON result of inspect", "files", "copies", "people_in_se
 PICTURE = Kind("a picture that agedge made", is_marked)
 PAGE = Kind("a report that agedge made", lambda path: GENERATOR.encode() in _read_head(path, 2000))
 ANNOTATIONS = Kind("a label.txt of annotated pictures", _is_annotations)
+# MXNet's list of arrays begins with the number 0x112 (src/ndarray/ndarray.cc, kMXAPINDArrayListMagic).
+PARAMETERS = Kind("a file of MXNet parameters", lambda path: _read_head(path, 8) == b"\x12\x01\0\0\0\0\0\0")
 DROPPED = csv_kind("a table of dropped rows", "id", "reason", "detail")
 # The files of a NAME.rec.
 RECORD_FILES = {

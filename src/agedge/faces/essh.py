@@ -17,6 +17,7 @@ from agedge.faces.detection import Faces, check_image, check_max_faces
 from agedge.faces.essh_card import find_checkpoint, read_card
 from agedge.faces.own_networks import OwnNetworks
 from agedge.faces.second_look import DOUBTFUL, SURE, look_again
+from agedge.shipped import find_shipped
 
 SQUAT = 3 / 4  # A squarer image is shrunk to as many pixels as one of this shape and of `max_side`.
 OVERLAP = 0.3  # of two boxes, over which the lower score goes
@@ -54,6 +55,7 @@ class ESSH(OwnNetworks):
         max_side: int = 1280,
         pyramid: Optional[Sequence[float]] = None,
     ):
+        folder = find_shipped(folder)
         card = read_card(folder)
         threshold = card.threshold if threshold is None else threshold
         _require(_is_number(threshold) and threshold < 1, "threshold", threshold, "a score between 0 and 1")

@@ -10,6 +10,7 @@ from agedge.runtime.by_mxnet import set_threads
 from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import find_model
 from agedge.runtime.outputs import Prediction, decode, require_known
+from agedge.shipped import find_shipped
 
 # Each module opens a network: open_network(card, runtime, threads, device) -> Run.
 RUNTIMES = {
@@ -71,7 +72,7 @@ def load_model(
         raise choices("runtime", runtime, RUNTIMES)
     if runtime == "mxnet":
         set_threads(threads)
-    card = find_model(model, form)
+    card = find_model(find_shipped(model), form)
     require_known(card.outputs, model)
     return open_model(card, runtime, threads, device)
 
