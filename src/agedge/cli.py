@@ -57,7 +57,7 @@ def run_door(door, argv=None) -> None:
             error.message = printable(error.message)
         error.show()
         sys.exit(error.exit_code)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(status if type(status) is int else 0)
 
 
 def say(*lines: object, err: bool = False) -> None:

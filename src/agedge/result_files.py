@@ -153,7 +153,7 @@ def is_within(path, folder) -> bool:
 
 def _check_place(path: Path, kind: Kind, what: str) -> None:
     if kind is FOLDER:
-        if os.path.lexists(path) and not os.path.isdir(path):
+        if not path.is_dir() and os.path.lexists(path):
             raise UsageError(f"{what}: exists and is not a folder")
     elif path.is_dir():
         raise UsageError(f"{what}: is a folder; give the name of a file")
