@@ -1,6 +1,5 @@
 """The error of a model on .rec files: python evaluate.py --model models/mobilenet025 --data FILE.rec"""
 
-import json
 import logging
 from pathlib import Path
 from typing import List, Optional
@@ -8,9 +7,11 @@ from typing import List, Optional
 import typer
 
 from agedge.batches import warn_of_bad_images
-from agedge.cli import run_door
+from agedge.cli import run_door, say
 from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import format_table, measure
+from agedge.result_files import Result, check_results, model_inputs, record_inputs, write_json_result
+from agedge.result_kinds import FOLDER, MEASURES, PAGE, PICTURE
 from agedge.runtime import load_model
 
 log = logging.getLogger("evaluate")
@@ -22,10 +23,15 @@ def evaluate(
     runtime: str = typer.Option("mxnet", help="mxnet, onnx, ncnn or ncnn-fp16."),
     decode: str = typer.Option("", help="What the output of PREFIX,EPOCH is, if unclear: age, gender or pairs."),
     labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools."),
-    json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here."),
+    json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here; - is stdout."),
     report: Optional[Path] = typer.Option(None, help="A folder for report.html and errors.png."),
 ):
     """Age error and gender accuracy of a model on .rec files, by age band; every record counts once."""
+    results = [Result("--json", json_file, MEASURES), Result("--report", report, FOLDER)]
+    if report:
+        files = {"report.html": PAGE, "errors.png": PICTURE}
+        results += [Result("--report", report / name, kind) for name, kind in files.items()]
+    check_results(results, [*record_inputs(data), *model_inputs(model)])
     loaded = load_model(model, runtime, form=decode)
     card = loaded.card
     if card.crop is None:
@@ -34,16 +40,13 @@ def evaluate(
     measured = measure(answers.labels, answers.ages, answers.p_male)
     for path, numbers in answers.bad.items():
         warn_of_bad_images(path, numbers)
-    print(format_table(measured))
+    say(*format_table(measured).split("\n"))
     if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        value = to_json(model, runtime, answers, measured)
-        json_file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        write_json_result(json_file, to_json(model, runtime, answers, measured))
     if report:
         from agedge.evaluation.plots import plot_errors
         from agedge.evaluation.report import write_report
 
-        report.mkdir(parents=True, exist_ok=True)
         write_report(report / "report.html", card, answers, labels=labels)
         if measured["age_mae"] is None:
             log.warning("%s: no errors.png, for no age is known or given", report)

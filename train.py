@@ -12,6 +12,7 @@ import typer
 
 from agedge.cli import describe, run_door
 from agedge.errors import AgedgeError, UsageError
+from agedge.shipped import find_shipped
 from agedge.training.cluster import KINDS, check_environment, serve
 from agedge.training.flags import find_contexts, flags_to_overrides
 from agedge.training.launch import launch as launch_workers
@@ -72,6 +73,7 @@ def main(
     given += [
         f"{key}={value}" for key, value in (("run.keep", keep), ("train.kvstore", kvstore)) if value not in (None, "")
     ]
+    recipe = Path(find_shipped(recipe)) if recipe else None
     settings = load_recipe(recipe, [*given, *(overrides or ())], "" if split is None else f"-split{split}")
     program = [sys.executable, sys.argv[0]]
     if sweep:

@@ -1,6 +1,5 @@
 """Accuracy by age groups, with pictures: python val.py --model models/mobilenet025 --data FILE.rec --out DIR"""
 
-import json
 import logging
 from pathlib import Path
 from typing import List, Optional
@@ -8,11 +7,13 @@ from typing import List, Optional
 import typer
 
 from agedge.batches import warn_of_bad_images
-from agedge.cli import run_door
+from agedge.cli import printable, run_door, say
 from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation import groups as by_group
 from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import BANDS
+from agedge.result_files import Result, check_results, model_inputs, record_inputs, write_json_result
+from agedge.result_kinds import FOLDER, MEASURES, PICTURE
 from agedge.runtime import load_model
 from agedge.runtime.outputs import group_bounds, says_age
 
@@ -27,7 +28,7 @@ def val(
     groups: str = typer.Option("", help="Such as 0-5,6-18,66+; by default the model's own, or the six of the field."),
     labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools."),
     out: Optional[Path] = typer.Option(None, help="A folder for confusion.png and faces.png."),
-    json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here."),
+    json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here; - is stdout."),
     faces: int = typer.Option(48, help="How many faces the sheet shows; 0: no sheet."),
     seed: int = typer.Option(0, help="Chooses the faces of the sheet."),
 ):
@@ -35,6 +36,10 @@ def val(
     if faces < 0 or not 0 <= seed < 2**32:
         raise UsageError("--faces and --seed: numbers of at least 0 are wanted")
     asked = by_group.parse_groups(groups) if groups else None
+    results = [Result("--json", json_file, MEASURES), Result("--out", out, FOLDER)]
+    if out:
+        results += [Result("--out", out / name, PICTURE) for name in ("confusion.png", "faces.png")[: 1 + bool(faces)]]
+    check_results(results, [*record_inputs(data), *model_inputs(model)])
     loaded = load_model(model, runtime, form=decode)
     card = loaded.card
     own = group_bounds(card.outputs)
@@ -50,16 +55,13 @@ def val(
         warn_of_bad_images(path, numbers)
     said = by_group.find_said_groups(answers, own, asked)
     measured = by_group.measure_groups(answers.labels, said, asked)
-    print(by_group.format_confusion(measured))
+    say(*by_group.format_confusion(measured).split("\n"))
     if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        value = to_json(model, runtime, answers, measured)
-        json_file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        write_json_result(json_file, to_json(model, runtime, answers, measured))
     if out:
         from agedge.evaluation.group_plots import draw_sheet, gather_faces, plot_confusion
 
-        out.mkdir(parents=True, exist_ok=True)
-        title = f"{card.name} on {', '.join('/'.join(path.absolute().parts[-2:]) for path in data)}"
+        title = printable(f"{card.name} on {', '.join('/'.join(path.absolute().parts[-2:]) for path in data)}")
         plot_confusion(measured, out / "confusion.png", title)
         if faces:
             size = card.input["size"]

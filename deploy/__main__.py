@@ -1,15 +1,16 @@
 """python -m deploy export | check | bench | slim | import"""
 
-import json
 import os
 from pathlib import Path
 from typing import Optional
 
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_door, say
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.essh_card import is_detector
+from agedge.result_files import Result, check_results, model_inputs, record_inputs, write_json_result
+from agedge.result_kinds import FOLDER, VERDICTS
 
 app = typer.Typer(
     add_completion=False,
@@ -28,12 +29,13 @@ def export(
     """Write MXNet, ONNX and ncnn files with one card, and compare their numbers."""
     from deploy.export import export_model
 
+    check_results([Result("--out", out, FOLDER)])
     exported = export_model(model, [name.strip() for name in to.split(",") if name.strip()], out)
-    print(f"{'runtime':10} {'KB':>8}  {'differs from MXNet, at most':48} files")
+    say(f"{'runtime':10} {'KB':>8}  {'differs from MXNet, at most':48} files")
     for form in exported:
         off = ", ".join(f"{name} {value.most:.1e}" for name, value in form.differences.items())
-        print(f"{form.runtime:10} {form.size / 1000:8.1f}  {off or '-':48} {' '.join(form.files)}")
-    print(f"wrote {out / 'card.json'}")
+        say(f"{form.runtime:10} {form.size / 1000:8.1f}  {off or '-':48} {' '.join(form.files)}")
+    say(f"wrote {out / 'card.json'}")
 
 
 @app.command()
@@ -43,27 +45,28 @@ def check(
     data: Path = typer.Option(..., help="faces: FILE.rec"),
     faces: int = typer.Option(1000, min=1, help="how many of them"),
     labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools"),
-    json_file: Optional[Path] = typer.Option(None, "--json", help="write the verdicts to this file"),
+    json_file: Optional[Path] = typer.Option(None, "--json", help="write the verdicts to this file; - is stdout"),
 ):
     """Compare ages and genders of an exported model with MXNet on real faces; fails over the gates."""
     from deploy.check import check_exported
 
+    reads = [*model_inputs(model), *model_inputs(exported), *record_inputs([data])]
+    check_results([Result("--json", json_file, VERDICTS)], reads)
     refuse_detector(model, "this compares ages; `export` compares the forms of a detector")
     verdicts = check_exported(model, exported, data, faces, labels)
-    print(f"{'runtime':10} {'faces':>6} {'age max':>9} {'age mean':>9} {'P(male) max':>11} {'flips':>5}  verdict")
+    say(f"{'runtime':10} {'faces':>6} {'age max':>9} {'age mean':>9} {'P(male) max':>11} {'flips':>5}  verdict")
     for found in verdicts:
         known = (found.age_max, found.age_mean, found.p_male_max)
         numbers = ["-" if value is None else f"{value:.1e}" for value in known]
         flips = "-" if found.flips is None else found.flips
-        print(
+        say(
             f"{found.runtime:10} {found.faces:6} {numbers[0]:>9} {numbers[1]:>9} {numbers[2]:>11} {flips:>5}  "
             f"{'OVER THE GATE' if found.fault else 'ok'}"
         )
     if json_file:
         value = {"model": model, "exported": str(exported), "data": str(data)}
         value["runtimes"] = {found.runtime: found.to_json() for found in verdicts}
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        write_json_result(json_file, value)
     faults = [f"{found.runtime}: {found.fault}" for found in verdicts if found.fault]
     if faults:
         raise AgedgeError(f"{exported}: {'; '.join(faults)}")
@@ -81,9 +84,9 @@ def bench(
     from deploy.bench import time_runtimes
 
     times = time_runtimes(model, exported, repeats)
-    print(f"{'runtime':10} {'ms a face':>9}")
+    say(f"{'runtime':10} {'ms a face':>9}")
     for runtime, milliseconds in times.items():
-        print(f"{runtime:10} {milliseconds:9.3f}")
+        say(f"{runtime:10} {milliseconds:9.3f}")
 
 
 @app.command()
@@ -95,10 +98,11 @@ def slim(
     """Write the MXNet graph without what only training needs."""
     from deploy.slim import slim_model
 
+    check_results([Result("--out", out, FOLDER)])
     card = slim_model(model, out, arange)
     for name in card.files["mxnet"].values():
-        print(f"wrote {out / name}")
-    print(f"wrote {out / 'card.json'}")
+        say(f"wrote {out / name}")
+    say(f"wrote {out / 'card.json'}")
 
 
 @app.command("import")
@@ -114,11 +118,12 @@ def import_weights(
     """Turn weights of Keras, PyTorch or other MXNet trainers into a model of ours."""
     from deploy.imports.convert import import_weights
 
+    check_results([Result("--out", out, FOLDER)])
     written = import_weights(file, network, out, crop, margin)
     for path in written:
-        print(f"wrote {path}")
+        say(f"wrote {path}")
     if out / "card.json" not in written:
-        print(f"a backbone only: train with it, pretrained={written[-1]}")
+        say(f"a backbone only: train with it, pretrained={written[-1]}")
 
 
 def refuse_detector(model: str, instead: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError, choices
 from agedge.faces.essh_card import is_detector
+from agedge.result_files import check_model_folder
 from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import move_model
 from agedge.runtime.model import open_model
@@ -70,6 +71,7 @@ def export_model(model, formats: Sequence[str], out) -> List[Exported]:
                 )
         card.save(stage)
         exported = prove(card, detector.ask_detector, detector.GATES) if finds_faces else prove(card)
+        check_model_folder(out, stage, list(card.sha256))
         move_model(card, out)
     return exported
 

@@ -12,6 +12,7 @@ from typing import Dict, List
 import numpy as np
 
 from agedge.errors import AgedgeError, choices
+from agedge.result_files import check_model_folder
 from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import Checkpoint, find_model, move_model, read_checkpoint, save_checkpoint
 from agedge.runtime.model import open_model
@@ -59,6 +60,7 @@ def slim_model(model, out, arange: str = "constant") -> Card:
         fault = SAME.fault(difference)
         if fault:
             raise AgedgeError(f"{symbol_file}: the slim graph answers otherwise: {fault}")
+        check_model_folder(out, stage, list(slim.sha256), (symbol_file, card.path("mxnet", "params")))
         move_model(slim, out)
     return slim
 

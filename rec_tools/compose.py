@@ -8,6 +8,9 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.annotations import Photo, read_annotations, write_annotations
+from agedge.result_files import Result, check_results
+from agedge.result_kinds import PICTURE, mark_picture
+from agedge.safe_write import write_bytes
 from agedge.training.scenes.stream import Scenes, find_backgrounds
 
 QUALITY = 95
@@ -21,12 +24,13 @@ def compose(faces: Sequence[Path], backgrounds: Path, out: Path, count: int, siz
     scenes = Scenes([read_annotations(file) for file in faces], find_backgrounds(backgrounds, True), [], size, 1.0)
     if (out / "label.txt").exists():
         raise AgedgeError(f"{out / 'label.txt'}: there already")
-    (out / "images").mkdir(parents=True, exist_ok=True)
+    files = [out / "images" / f"{number:05d}.jpg" for number in range(count)]
+    check_results([Result("--out", file, PICTURE) for file in files if file.exists()])
     photos = []
-    for number in range(count):
+    for number, file in enumerate(files):
         image, boxes, landmarks, ignored, covers = scenes.make(np.random.default_rng((seed, number)))
-        file = out / "images" / f"{number:05d}.jpg"
-        file.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+        jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+        write_bytes(file, mark_picture(jpeg))
         photos.append(Photo(file, boxes, landmarks, ignored, np.array(covers, np.str_)))
     write_annotations(out / "label.txt", photos)
     return photos

@@ -8,8 +8,11 @@ from typing import List, Optional
 import numpy as np
 import typer
 
+from agedge.cli import say
 from agedge.errors import UsageError, choices
 from agedge.faces.crop import Crop
+from agedge.result_files import Result, check_results, part_results, record_inputs
+from agedge.result_kinds import ANNOTATIONS, FOLDER, PICTURE
 from rec_tools import on_records
 from rec_tools.landmarks import CHOICES as FACES
 from rec_tools.pack import pack as pack_rows
@@ -19,7 +22,8 @@ from rec_tools.preparation import ALIGN, Preparation
 from rec_tools.readers import DATASETS, find_reader, parse_options
 from rec_tools.resplit import resplit
 from rec_tools.split import Split
-from rec_tools.write import Report, say, say_copies
+from rec_tools.write import Report, say_copies
+from rec_tools.write import say as list_reasons
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -32,7 +36,7 @@ WORKERS = typer.Option(os.cpu_count() or 1, min=0, help="Worker processes; 0: no
 
 @app.callback()
 def main():
-    """Raw data sets into RecordIO, and what there is to do with it."""
+    """Commands: raw data sets into RecordIO, and what there is to do with it."""
 
 
 @app.command()
@@ -95,6 +99,7 @@ def pack(
         index, count = parse_shard(shard)
         rows = take_shard(lambda: reader.read(root, **chosen), index, count)
         suffix = f"-{index:0{len(str(count - 1))}}of{count}"  # so that the names sort as the shards follow one another
+    check_results(part_results("--out", out, parts.shares, suffix))
     report = pack_rows(
         rows,
         out,
@@ -123,6 +128,7 @@ def split(
 ):
     """Split a .rec: every person, and every image with its copies, in one part."""
     parts, dropped = Split.parse(split, folds, seed), parse_drop(drop)
+    check_results(part_results("--out", out, parts.shares), record_inputs([file]))
     print_report(resplit(file, out, parts, dropped, labels, workers, progress=True), out)
 
 
@@ -137,13 +143,13 @@ def parse_shard(text: str) -> tuple:
 def print_report(report: Report, out: Path, suffix: str = "") -> None:
     shown = [f"{part}{suffix}.rec ({report.packed[part]})" for part in report.parts]
     several = f", .. {shown[-1]}: {len(shown)} files" if len(shown) > 12 else ""
-    print("packed    " + ", ".join(shown[:10] if several else shown) + several)
+    say("packed    " + ", ".join(shown[:10] if several else shown) + several)
     if report.ways:
-        print("cut by    " + say(dict(report.ways.most_common())))
-    dropped = say(dict(report.reasons.most_common()))
-    print("dropped   " + (f"{dropped}; see {out / f'dropped{suffix}.csv'}" if dropped else "none"))
+        say("cut by    " + list_reasons(dict(report.ways.most_common())))
+    dropped = list_reasons(dict(report.reasons.most_common()))
+    say("dropped   " + (f"{dropped}; see {out / f'dropped{suffix}.csv'}" if dropped else "none"))
     for line in say_copies(report.copies):
-        print(f"copies    {line}")
+        say(f"copies    {line}")
 
 
 for command in (on_records.inspect, on_records.merge, on_records.convert, on_records.sample):
@@ -161,6 +167,7 @@ def draw(
     """Draw the embedded data set: faces made by code, in IMDB-WIKI's layout."""
     from rec_tools.drawn.draw import draw as draw_faces
 
+    check_results([Result("--out", out, FOLDER), Result("--sheet", sheet, PICTURE)])
     draw_faces(out, faces, seed, name, sheet)
 
 
@@ -178,14 +185,17 @@ def annotate(
 ):
     """Find the faces of a folder's pictures by MTCNN, for the training of a detector."""
     from rec_tools.annotate import annotate as annotate_pictures
+    from rec_tools.annotate import name_held_out
 
+    results = [Result("--out", path, ANNOTATIONS) for path in (out, name_held_out(out))[: 1 + bool(hold_out)]]
+    check_results(results, [landmarks] if landmarks else [])
     report = annotate_pictures(root, out, landmarks, min_score, centre, hold_out, workers, progress=True)
-    print(f"annotated  {report.faces} faces in {report.pictures} pictures: {out}")
-    print(f"main face  {say(dict(report.ways.most_common()))}")
-    print(f"left out   {say(dict(report.left_out.most_common())) or 'none'}")
+    say(f"annotated  {report.faces} faces in {report.pictures} pictures: {out}")
+    say(f"main face  {list_reasons(dict(report.ways.most_common()))}")
+    say(f"left out   {list_reasons(dict(report.left_out.most_common())) or 'none'}")
     if report.frame:
         low, middle = np.quantile(report.frame.agreement, (0.05, 0.5))
-        print(f"boxes from landmarks overlap MTCNN's by {middle:.2f} in the median, by over {low:.2f} in 95% of faces")
+        say(f"boxes from landmarks overlap MTCNN's by {middle:.2f} in the median, by over {low:.2f} in 95% of faces")
 
 
 @app.command()
@@ -202,5 +212,6 @@ def compose(
     """Compose scenes of known faces, to measure a detector with."""
     from rec_tools.compose import compose as compose_scenes
 
+    check_results([Result("--out", out, FOLDER)], faces)
     photos = compose_scenes(faces, backgrounds, out, count, size, seed)
-    print(f"composed {sum(map(len, photos))} faces in {len(photos)} scenes: {out / 'label.txt'}")
+    say(f"composed {sum(map(len, photos))} faces in {len(photos)} scenes: {out / 'label.txt'}")

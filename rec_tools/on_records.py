@@ -1,6 +1,5 @@
 """The commands on finished .rec files, as `python -m rec_tools` has them: inspect, merge, convert, sample."""
 
-import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -8,11 +7,13 @@ from typing import List, Optional
 
 import typer
 
+from agedge.cli import say
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.labels import LAYOUTS
 from agedge.records import read_info
-from agedge.safe_write import naming
+from agedge.result_files import Result, check_results, record_inputs, write_json_result
+from agedge.result_kinds import FOLDER, PICTURE, SUMMARY
 from rec_tools.stored import name_some, told_layout
 
 LABELS = typer.Option("auto", help="gender,age or age,gender for files of older tools that do not say it.")
@@ -31,6 +32,10 @@ def inspect(
     from rec_tools.summary import format_summary, summarise_files
     from rec_tools.survey import survey
 
+    results = [Result("--json", json_file, SUMMARY), Result("--report", report, FOLDER)]
+    if report:
+        results += [Result("--report", report / name, PICTURE) for name in ("histogram.png", "faces.png")]
+    check_results(results, record_inputs(files))
     for number, file in enumerate(files):
         if file.exists() and any(earlier.exists() and file.samefile(earlier) for earlier in files[:number]):
             raise UsageError(f"{file}: given twice")
@@ -38,22 +43,19 @@ def inspect(
         faults = []
         for file in files:
             try:
-                print(repair_file(file, labels))
+                say(repair_file(file, labels))
             except AgedgeError as error:
                 faults.append(str(error))
         if faults:
             raise AgedgeError("; ".join(faults))
     surveys = [survey(file, told_layout(file, labels), workers, progress=True) for file in files]
     summary = summarise_files(surveys)
-    print(format_summary(summary))
+    say(*format_summary(summary).split("\n"))
     if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        with naming(json_file):
-            json_file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        write_json_result(json_file, summary)
     if report:
         from rec_tools.pictures import draw_faces, plot_ages
 
-        report.mkdir(parents=True, exist_ok=True)
         plot_ages(surveys, report / "histogram.png")
         draw_faces(surveys, report / "faces.png")
     if damages := [one.damage for one in surveys if one.damage]:
@@ -69,7 +71,7 @@ def merge(
     from rec_tools.rewrite import merge as merge_files
 
     count = merge_files(files, out, labels)
-    print(f"{out}: {count} records of {len(files)} files")
+    say(f"{out}: {count} records of {len(files)} files")
 
 
 def convert(
@@ -91,9 +93,9 @@ def convert(
     if margin and not crop:
         raise UsageError("margin: is a part of the crop: say --crop too")
     dropped = convert_file(file, out, labels=labels, to=to, size=size or 0, quality=quality, crop=wanted)
-    print(f"{out}: {read_info(out)['count']} records, labels {to}")
+    say(f"{out}: {read_info(out)['count']} records, labels {to}")
     for reason, count in Counter(row.reason for row in dropped).most_common():
-        print(f"left out  {count} {reason}: {name_some([row.id for row in dropped if row.reason == reason])}")
+        say(f"left out  {count} {reason}: {name_some([row.id for row in dropped if row.reason == reason])}")
 
 
 def find_side(file: Path, size: Optional[int]) -> int:
@@ -118,4 +120,4 @@ def sample(
     from rec_tools.rewrite import sample as sample_file
 
     count = sample_file(file, out, faces, seed=seed, by_age=by_age, labels=labels)
-    print(f"{out}: {faces} of {count} records" + (", even by age" if by_age else ""))
+    say(f"{out}: {faces} of {count} records" + (", even by age" if by_age else ""))

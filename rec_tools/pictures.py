@@ -6,10 +6,13 @@ from typing import Dict, List, Sequence, Tuple
 import cv2
 import numpy as np
 
+from agedge.cli import printable
 from agedge.faces.align import resize_square
 from agedge.labels import FEMALE, MALE, MAX_AGE, UNKNOWN
 from agedge.recordio import read_frames, unpack_image
 from agedge.records import decode
+from agedge.result_kinds import mark_picture
+from agedge.safe_write import write_bytes
 from rec_tools.summary import GENDERS, say_age
 from rec_tools.survey import Survey
 
@@ -24,7 +27,7 @@ PAPER, INK, PALE = (255, 255, 255), (40, 40, 40), (130, 130, 130)
 
 def plot_ages(surveys: Sequence[Survey], path: Path) -> None:
     """A histogram a file: faces per year of age, stacked by gender. A group of several years is spread over them."""
-    from agedge.evaluation.plots import new_figure
+    from agedge.evaluation.plots import new_figure, write_figure
 
     figure, rows = new_figure(2 * len(surveys), 3.8)
     for empty in rows[len(surveys) :]:
@@ -41,7 +44,8 @@ def plot_ages(surveys: Sequence[Survey], path: Path) -> None:
         known = survey.labels[:, 1] >= 0
         grouped = (survey.labels[:, 1] < survey.labels[:, 2]).any()
         spread = "; groups are spread evenly" if grouped else ""
-        axes.set_title(f"{name_file(survey.path)}: {known.sum():,} faces of known age{spread}", fontsize=10)
+        title = f"{name_file(survey.path)}: {known.sum():,} faces of known age{spread}"
+        axes.set_title(title, fontsize=10, parse_math=False)
         axes.set(xlabel="age (years)", ylabel="faces per year of age")
         axes.set_xlim(0, max(10, np.flatnonzero(below).max(initial=0) + 2))
         axes.set_ylim(0, 1.05 * max(1, below.max()))
@@ -50,7 +54,7 @@ def plot_ages(surveys: Sequence[Survey], path: Path) -> None:
         axes.set_axisbelow(True)
         if known.any():
             axes.legend(frameon=False)
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path)
 
 
 def spread_ages(labels: np.ndarray) -> np.ndarray:
@@ -68,7 +72,7 @@ def draw_faces(surveys: Sequence[Survey], path: Path) -> None:
     sheets = [draw_sheet(survey) for survey in surveys]
     width = max(sheet.shape[1] for sheet in sheets)
     sheets = [np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=255) for sheet in sheets]
-    Path(path).write_bytes(cv2.imencode(".png", np.concatenate(sheets))[1].tobytes())
+    write_bytes(path, mark_picture(cv2.imencode(".png", np.concatenate(sheets))[1].tobytes()))
 
 
 def draw_sheet(survey: Survey) -> np.ndarray:
@@ -123,8 +127,7 @@ def name_column(column: int) -> str:
 
 def name_file(path: Path) -> str:
     """A file's name with its folder's: parts of different packs are often called the same."""
-    name = "/".join(path.absolute().parts[-2:])
-    return name.encode(errors="backslashreplace").decode()  # bytes that are no UTF-8 can be drawn by nobody
+    return printable("/".join(path.absolute().parts[-2:]))  # bytes that are not UTF-8 cannot be drawn
 
 
 def _write(sheet: np.ndarray, text: str, at: tuple, colour: tuple, scale: float = 0.42) -> None:

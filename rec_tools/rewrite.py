@@ -14,6 +14,7 @@ from agedge.faces.align import resize_square
 from agedge.faces.crop import Crop
 from agedge.labels import LAYOUTS
 from agedge.records import RecordWriter, encode, read_crop, read_info
+from agedge.result_files import check_results, record_inputs, record_results
 from agedge.sources import check_image, decode_image
 from rec_tools.cut import cut_by_landmarks, take_whole
 from rec_tools.landmarks import FIXED, SET, Place
@@ -71,6 +72,7 @@ def check_files(paths: Sequence[Path], out: Path) -> None:
             raise UsageError(f"{path}: given twice")
         if Path(out).exists() and os.path.samefile(path, out):
             raise UsageError(f"{out}: is read from; give --out another name")
+    check_results(record_results("--out", out), record_inputs(paths))
 
 
 def about_faces(info: dict) -> dict:

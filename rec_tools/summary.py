@@ -14,6 +14,7 @@ from typing import Iterator, List, Optional, Sequence
 
 import numpy as np
 
+from agedge.cli import printable
 from agedge.errors import AgedgeError
 from agedge.faces.crop import TEMPLATES, Crop
 from agedge.labels import FEMALE, MALE, UNKNOWN
@@ -155,7 +156,7 @@ def format_file(file: dict) -> str:
         ("crop", name_crop(file["crop"])),
         ("damage", file["damage"]),
     ]
-    text = [file["file"]] + [f"  {name:<9} {value}" for name, value in lines if value]
+    text = [printable(file["file"])] + [printable(f"  {name:<9} {value}") for name, value in lines if value]
     return "\n".join(text + ["", *_format_histogram(file["histogram"])])
 
 
@@ -211,7 +212,7 @@ def format_copies(summary: dict) -> str:
         lines.append("    ..")
     people = summary["people_in_several_files"]
     if people["count"]:
-        first = ", ".join(people["first"]) + (", .." if people["count"] > len(people["first"]) else "")
+        first = printable(", ".join(people["first"])) + (", .." if people["count"] > len(people["first"]) else "")
         lines.append(f"  people      {people['count']} are in several files: {first}")
     return "\n".join(lines)
 
@@ -222,7 +223,7 @@ def _is_across(group: dict) -> bool:
 
 def _say_record(record: dict, with_file: bool) -> str:
     age, gender = say_age(record["age_min"], record["age_max"]), GENDERS[int(record["gender"])]
-    return (f"{record['file']} " if with_file else "") + f"{record['record']} ({gender}, {age})"
+    return (f"{printable(record['file'])} " if with_file else "") + f"{record['record']} ({gender}, {age})"
 
 
 def say_age(low: float, high: float) -> str:

@@ -11,6 +11,7 @@ from typing import Callable, Iterable, Sequence, Tuple
 
 from agedge.errors import AgedgeError
 from agedge.records import RecordWriter, read_info
+from agedge.result_files import check_results, part_results, record_results
 from agedge.safe_write import naming
 from rec_tools.parts import REASONS, Ledger, Plan
 from rec_tools.prepare import Prepared
@@ -98,7 +99,11 @@ def publish(folder: Path, out: Path, parts: Sequence[str], suffix: str = "") -> 
     nothing is replaced stays, and is named. A pack that is killed here is moved again by the same command, whose chunks
     are all there.
     """
-    for path in find_replaced(out, parts, suffix):
+    replaced = find_replaced(out, parts, suffix)
+    results = part_results("--out", out, parts, suffix)
+    names = {result.path for result in results}
+    check_results(results + sum((record_results("--out", path) for path in replaced if path not in names), []))
+    for path in replaced:
         for ext in ("rec", "idx", "csv", "json"):
             path.with_suffix(f".{ext}").unlink(missing_ok=True)
     (folder / "dropped.csv").replace(out / f"dropped{suffix}.csv")

@@ -114,6 +114,7 @@ def test_the_other_detector_finds_the_face_too(model, tmp_path):
 
 
 def test_a_detector_without_its_weights_is_one_line(model, tmp_path):
+    (tmp_path / "ssh_model").mkdir()
     done = run("--det", "1", "--model", model, find_photograph(), folder=tmp_path)
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("\n") == 1 and "essh-symbol.json: missing" in done.stderr

@@ -12,7 +12,11 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.faces.crop import Crop
+from agedge.result_files import Result, check_model_folder, check_results
+from agedge.result_kinds import PARAMETERS
 from agedge.runtime.card import Card, checksum
+from agedge.runtime.checkpoint import move_model
+from agedge.safe_write import temporary_folder
 from deploy.imports.imported import Imported, require_weights
 
 
@@ -93,6 +97,7 @@ def import_weights(file, network: str, out, crop: Optional[str] = None, margin: 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     if not imported.complete:
+        check_results([Result("--out", out / f"{network}.params", PARAMETERS)], [file])
         return [save_backbone(imported, out / f"{network}.params")]
     card = Card(
         name=network,
@@ -105,7 +110,10 @@ def import_weights(file, network: str, out, crop: Optional[str] = None, margin: 
     # Not rounded to halves: an imported model says what it said where it comes from.
     from agedge.runtime import save_model
 
-    save_model(block.slim(), card, out, halve=False)
+    with temporary_folder(out) as stage:
+        save_model(block.slim(), card, stage, halve=False)
+        check_model_folder(out, stage, list(card.sha256), [file])
+        move_model(card, out)
     return [*(out / name for name in card.files["mxnet"].values()), out / "card.json"]
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.labels import FEMALE, MALE
+from agedge.result_kinds import mark_picture
+from agedge.safe_write import write_bytes
 from rec_tools.drawn.pen import SIZE
 from rec_tools.drawn.person import be_born
 from rec_tools.drawn.scene import draw_photo, set_scene
@@ -37,11 +39,10 @@ def draw_sheet(ages: Sequence[float] = AGES, each: int = 2, seed: int = 0) -> np
 def write_sheet(path: Path, ages: Sequence[float] = AGES, each: int = 2, seed: int = 0) -> None:
     """`draw_sheet` as a PNG. Raises `AgedgeError` where it cannot be written."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     encoded, png = cv2.imencode(".png", draw_sheet(ages, each, seed))
     if not encoded:
         raise AgedgeError(f"{path}: the sheet could not be encoded")
-    path.write_bytes(png.tobytes())
+    write_bytes(path, mark_picture(png.tobytes()))
 
 
 def _write(image: np.ndarray, text: str, at) -> None:

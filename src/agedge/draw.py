@@ -1,5 +1,7 @@
 """Annotated pictures: a box, five points and a short text on every face."""
 
+import os
+import zlib
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
@@ -8,15 +10,18 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.predict import OK, Person
+from agedge.result_kinds import is_marked, mark_picture
+from agedge.safe_write import write_bytes
 
 # BGR; white text is legible on all. None: a model that says no gender.
 COLOURS = {"male": (214, 120, 20), "female": (150, 40, 190), None: (90, 110, 60)}
-UNRELIABLE = (70, 70, 70)  # of faces about which no model was asked
+UNRELIABLE = (0, 120, 230)  # a face whose age cannot be told
 WHITE = (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 SMALLEST = 480  # pictures with a shorter longer side are enlarged, for a text to be legible and to fit
 FARTHEST = 30000  # pixels: coordinates of drawing have 16 bits
 SUFFIXES = (".jpg", ".jpeg", ".png")
+LONGEST_NAME = 240  # bytes; file systems end at 255, and a number may follow
 
 
 def draw_people(image: np.ndarray, people: List[Person]) -> np.ndarray:
@@ -84,24 +89,40 @@ def _place(box: np.ndarray, ground: Tuple[int, int], size: Tuple[int, int], take
 
 
 def save_picture(picture: np.ndarray, folder, file: str, taken: set) -> Path:
-    """Write a picture under the name of its source `file`; a name that is in `taken` gets a number.
+    """Write a picture under the name of its source `file`, whole or not at all, and return its path.
 
-    Raises `UsageError` where the source itself lies in `folder`, `AgedgeError` where the file cannot be written.
+    Only an earlier annotated picture is replaced: where another file has the name, or a picture of this run (`taken`:
+    their names, lower case), a number follows the name. A name too long for the file system is shortened. Raises
+    `UsageError` where the source itself lies in `folder`, `AgedgeError` where the picture is too large to be encoded,
+    `OSError` that names the file where it cannot be written.
     """
     folder, source = Path(folder), Path(file)
-    source = source.with_name(source.name.replace("#", "_"))  # a film's frame is FILM#NUMBER
-    if source.parent.resolve() == folder.resolve():
+    if folder.resolve() in (source.parent.resolve(), source.resolve().parent):
         raise UsageError(f"{folder}: {source.name} itself lies there; choose another folder for the annotated pictures")
-    suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".jpg"
-    stem = source.stem if source.suffix.lower() in SUFFIXES else source.name
-    path, number = folder / f"{stem}{suffix}", 1
-    while path.name.lower() in taken:
-        number += 1
-        path = folder / f"{stem}-{number}{suffix}"
+    path = _find_name(folder, source.name.replace("#", "_"), taken)  # a film's frame is FILM#NUMBER
     taken.add(path.name.lower())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
-    except OSError as error:
-        raise AgedgeError(f"{path}: {error.strerror or error}") from None
+        encoded, content = cv2.imencode(path.suffix, picture)
+    except cv2.error:
+        encoded = False
+    if not encoded:
+        size = f"{picture.shape[1]}x{picture.shape[0]}"
+        raise AgedgeError(f"{path}: {size} pixels cannot be written as {path.suffix}")
+    write_bytes(path, mark_picture(content.tobytes()))
     return path
+
+
+def _find_name(folder: Path, name: str, taken: set) -> Path:
+    """Return a path for the copy of the picture `name` that no other file has."""
+    has_suffix = Path(name).suffix.lower() in SUFFIXES
+    stem, suffix = (Path(name).stem, Path(name).suffix) if has_suffix else (name, ".jpg")
+    content = os.fsencode(stem)
+    if len(content) + len(suffix) > LONGEST_NAME:
+        cut = content[: LONGEST_NAME - len(suffix) - 9].decode("utf-8", "ignore")
+        stem = f"{cut}-{zlib.crc32(content):08x}"
+    number = 1
+    while True:
+        path = folder / (f"{stem}-{number}{suffix}" if number > 1 else f"{stem}{suffix}")
+        if path.name.lower() not in taken and not path.is_symlink() and (not path.exists() or is_marked(path)):
+            return path
+        number += 1

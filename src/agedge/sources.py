@@ -1,5 +1,6 @@
 """Images in: files, folders, videos and cameras, always as BGR uint8 (h, w, 3), upright."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Iterator, List, Optional
@@ -84,10 +85,11 @@ def check_image(content: bytes, max_pixels: float = MAX_PIXELS) -> Header:
     return header
 
 
-def read_images(sources: Iterable) -> Iterator[Picture]:
+def read_images(sources: Iterable, left_out: Optional[Counter] = None) -> Iterator[Picture]:
     """The images of files, folders (recursive, by name), videos and cameras ("0", "1"), one after the other.
 
-    What cannot be read is a `Picture` with an error, and the next follows.
+    What cannot be read is a `Picture` with an error, and the next follows. `left_out`: counts by suffix the files of
+    folders that are not images by their names.
     """
     for source in map(str, sources):
         path = Path(source)

@@ -17,7 +17,7 @@ from agedge.evaluation.groups import (
     say_answer,
     say_label,
 )
-from agedge.evaluation.plots import new_figure
+from agedge.evaluation.plots import new_figure, write_figure
 from agedge.faces.align import resize_square
 from agedge.value_equality import compare_by_value
 
@@ -60,9 +60,10 @@ def plot_confusion(measured: dict, path: Path, title: str = "") -> None:
     axes.set_yticks(range(len(names)), [f"{row['group']}\n({row['n']})" for row in measured["groups"]])
     axes.set(xlabel="predicted age group", ylabel="true age group (faces)")
     axes.tick_params(length=0)
-    axes.set_title(f"{title}\naccuracy {measured['accuracy']:.1%} of {measured['n']:,} faces".strip(), fontsize=10)
+    text = f"{title}\naccuracy {measured['accuracy']:.1%} of {measured['n']:,} faces".strip()
+    axes.set_title(text, fontsize=10, parse_math=False)
     figure.colorbar(shown, ax=axes, label="share of the true group", fraction=0.045)
-    figure.savefig(path, dpi=110, bbox_inches="tight")  # the square cells push the axis' name over the edge
+    write_figure(figure, path, bbox_inches="tight")  # the square cells push the axis' name over the edge
 
 
 def gather_faces(
@@ -102,7 +103,7 @@ def draw_sheet(faces: List[Shown], path: Path, title: str = "") -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
-    axes.text(GAP, TOP / 2, title, va="center", fontsize=10, color=INK)
+    axes.text(GAP, TOP / 2, title, va="center", fontsize=10, color=INK, parse_math=False)
     named = set()
     for face, line, column in places:
         x, y = LEFT + column * (FACE + GAP), TOP + line * (FACE + CAPTION)
@@ -117,4 +118,4 @@ def draw_sheet(faces: List[Shown], path: Path, title: str = "") -> None:
         axes.text(x, y + FACE + 20, f"true {face.age}", va="center", fontsize=7, color=GREY)
     axes.imshow(canvas, interpolation="nearest", aspect="auto", extent=(0, width, height, 0))
     axes.set(xlim=(0, width), ylim=(height, 0))
-    figure.savefig(path, dpi=DPI)
+    write_figure(figure, path, DPI)

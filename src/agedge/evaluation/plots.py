@@ -1,10 +1,13 @@
 """Pictures of a run and of an evaluation, as PNG. Drawn without a display."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 
 from agedge.evaluation.metrics import age_errors
+from agedge.result_kinds import mark_picture
+from agedge.safe_write import write_bytes
 
 
 def new_figure(columns: int, height: float = 3.6):
@@ -15,6 +18,19 @@ def new_figure(columns: int, height: float = 3.6):
     figure = Figure(figsize=(4.4 * columns, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def write_figure(figure, path, dpi: int = 110, **options) -> None:
+    """Write a figure as PNG, whole or not at all; `options` of its `savefig`. Raises `OSError` that names `path`.
+
+    `path` may be an open file.
+    """
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=dpi, **options)
+    if hasattr(path, "write"):
+        path.write(png.getvalue())
+    else:
+        write_bytes(path, mark_picture(png.getvalue()))
 
 
 def plot_curves(log: list, path: Path) -> None:
@@ -32,7 +48,7 @@ def plot_curves(log: list, path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
     age.legend()
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path)
 
 
 def plot_detection_curves(log: list, path: Path) -> None:
@@ -50,7 +66,7 @@ def plot_detection_curves(log: list, path: Path) -> None:
         axes.legend()
     losses.set_ylabel("training loss")
     found.set_ylabel("on data.val")
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path)
 
 
 def _number(value) -> float:
@@ -75,4 +91,4 @@ def plot_errors(labels: np.ndarray, ages: np.ndarray, path: Path) -> None:
     by_age.set(xlabel="true age", ylabel="years")
     by_age.grid(alpha=0.3)
     by_age.legend()
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path)

@@ -18,6 +18,7 @@ from agedge.evaluation.report_faces import tell_worst
 from agedge.records import read_info
 from agedge.runtime.card import Card
 from agedge.runtime.outputs import group_bounds
+from agedge.safe_write import write_text
 from agedge.training.log import read_log
 
 logger = logging.getLogger(__name__)
@@ -73,9 +74,7 @@ def write_report(
         *(page.make_section(*section) for section in sections),
     ]
     text = page.make_page(f"{run.name}: report", body, f"agedge {__version__}, {_now().strftime(DATE)}")
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
 
 
 def find_run(card: Card) -> Run:

@@ -4,6 +4,8 @@ import base64
 import html
 from typing import Iterable, List, Sequence
 
+from agedge.result_kinds import GENERATOR
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5c636b; --line: #d9dde2; --paper: #ffffff;
   --shade: #f4f6f8; --link: #0b5cad; --wrong: #b3261e; }
@@ -71,7 +73,7 @@ def make_page(title: str, body: Iterable[str], footer: str) -> str:
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
+            f"{GENERATOR}\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
             *body,
             f"<footer>{escape(footer)}</footer>\n</body>\n</html>\n",
         ]

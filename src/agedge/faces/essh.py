@@ -32,6 +32,7 @@ from agedge.faces.looks import (
 )
 from agedge.faces.own_networks import OwnNetworks
 from agedge.faces.second_look import DOUBTFUL, FAINT, SURE, look_again
+from agedge.shipped import find_shipped
 
 SQUAT = 3 / 4  # A squarer image is shrunk to as many pixels as one of this shape and of `max_side`.
 OVERLAP = 0.3  # of two boxes, over which the lower score goes
@@ -69,6 +70,7 @@ class ESSH(OwnNetworks):
         pyramid: Optional[Sequence[float]] = None,
         min_score: float = 0,
     ):
+        folder = find_shipped(folder)
         card = read_card(folder)
         threshold = card.threshold if threshold is None else threshold
         _require(_is_number(threshold) and threshold < 1, "threshold", threshold, "a score between 0 and 1")

@@ -12,6 +12,7 @@ from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import find_model
 from agedge.runtime.mxnet_lock import MXNET_LOCK
 from agedge.runtime.outputs import Prediction, decode, require_known
+from agedge.shipped import find_shipped
 
 # Each module opens a network: open_network(card, runtime, threads, device) -> Run.
 RUNTIMES = {
@@ -86,7 +87,7 @@ def load_model(
     if runtime == "mxnet":
         set_threads(threads)
     with MXNET_LOCK:  # a bare checkpoint is described by what MXNet reads
-        card = find_model(model, form)
+        card = find_model(find_shipped(model), form)
     require_known(card.outputs, model)
     return open_model(card, runtime, threads, device)
 
