@@ -15,7 +15,7 @@ import numpy as np
 CHILD = Path(__file__).with_name("image_child.py")
 SECONDS, SECONDS_A_MEGABYTE = 4, 1  # of processor time: OpenJPEG takes 0.5 s a megabyte
 PATIENCE = 5  # times as long by the clock, for the machine may be busy
-MEMORY, MEMORY_A_BYTE = 900_000_000, 20  # bytes, and bytes more for each byte of the file
+MEMORY, MEMORY_A_BYTE = 900_000_000, 100  # bytes, and bytes more for each byte of the file: OpenJPEG takes 28 a pixel
 
 
 def decode_apart(content: bytes, kind: str, max_pixels: float) -> np.ndarray:

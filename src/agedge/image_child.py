@@ -17,6 +17,7 @@ PLUGINS = {
     "TIFF": "PIL.TiffImagePlugin",
 }
 LIBRARIES = {"AVIF": "avif", "JPEG2000": "jpg_2000"}  # which Pillow may be built without
+BAND = 256  # rows that are written at a time: the whole image as bytes would be much memory
 MISSING = {
     "AVIF": "an AVIF, which Pillow from 11.3 on reads: install it",
     "HEIF": "a HEIC, which pillow-heif reads: install it",
@@ -44,17 +45,20 @@ def decode(kind: str, max_pixels: int) -> None:
         width, height = image.size
         if width * height > max_pixels:
             sys.exit(f"error: {width}x{height} pixels, more than {max_pixels / 1e6:g} million")
-        image = ImageOps.exif_transpose(image)
-        if image.mode not in ("I;16", "RGB"):
-            image = image.convert("RGB")
-        pixels = image.tobytes()
+        ImageOps.exif_transpose(image, in_place=True)
+        image.load()
+        if image.mode[:1] in ("F", "I") and image.mode != "I;16":
+            sys.exit(f"error: a {kind} of samples {image.mode}, which are not read")
+        mode = image.mode if image.mode == "I;16" else "RGB"
+        for top in range(0, image.height, BAND):
+            band = image.crop((0, top, image.width, min(top + BAND, image.height)))
+            sys.stdout.buffer.write((band if band.mode == mode else band.convert(mode)).tobytes())
     except MemoryError:
         sys.exit("error: decoding takes more than the memory that is allowed")
     except Exception as error:
         detail = " ".join(str(error).split())[:200] or type(error).__name__
         sys.exit("error: truncated or damaged" + (f": {detail}" if "BytesIO" not in detail else ""))
-    sys.stdout.buffer.write(pixels)
-    sys.stderr.write(f"\n{image.mode} {image.width} {image.height}\n")
+    sys.stderr.write(f"\n{mode} {image.width} {image.height}\n")
 
 
 def limit_this_process(seconds: int, memory: int) -> None:

@@ -16,11 +16,13 @@ from agedge.image_kinds import why_no_image
 from agedge.tiff_pages import FLOATING, SIGNED, UNSIGNED, read_pages, read_size
 
 MAX_PIXELS = 100e6  # an image decodes to three bytes a pixel
-MOST_BYTES = 6  # a pixel of MAX_PIXELS, of images with more than eight bits: together with the result 900 MB
+MOST_BYTES = 4  # times MAX_PIXELS, of images with more than eight bits, which OpenCV holds twice: 800 MB
 APART = {**dict.fromkeys(GIF, "GIF"), AVIF: "AVIF", HEIC: "HEIF", JP2: "JPEG2000", JPEG_2000: "JPEG2000"}
-PLAIN_TIFF = (1, 5, 8, 32773, 32946)  # compressions: none, LZW, deflate, PackBits, deflate; fuzzed in OpenCV
+PNM, PNM_IN_DIGITS = (b"P2", b"P3", b"P5", b"P6"), (b"P2", b"P3")
+PLAIN_TIFF = (1, 5, 8, 32773, 32946, 34676)  # compressions: none, LZW, deflate, PackBits, deflate, SGILog; all fuzzed
 TIFF_SAMPLES = {UNSIGNED: (1, 2, 4, 8, 10, 12, 14, 16), SIGNED: (8, 16), FLOATING: (32, 64)}
 FORMS = {UNSIGNED: "whole", SIGNED: "signed", FLOATING: "floating-point"}
+OVER_ONE = 2  # of floating-point samples: where none is larger, white is 1
 LARGE = 16_000_000  # samples, of which the range is looked for in fewer
 TURNS = {  # what makes an image upright that is stored in each of EXIF's orientations
     2: lambda image: cv2.flip(image, 1),
@@ -59,11 +61,9 @@ def check_image(content: bytes, max_pixels: float = MAX_PIXELS) -> Header:
     if header.kind in TIFF:
         for page in read_pages(content):
             _check_size(page, max_pixels)
-            if page.width * page.height * max(page.channels, 3) * page.bits > 8 * MOST_BYTES * max_pixels:
-                raise ValueError(
-                    f"{page.width}x{page.height} pixels of {page.channels} times {page.bits} bits, "
-                    f"more than {MOST_BYTES * max_pixels / 1e6:g} million bytes"
-                )
+            _check_depth(page, page.channels, max_pixels)
+    elif header.bits > 8:
+        _check_depth(header, 3, max_pixels)
     return header
 
 
@@ -77,8 +77,10 @@ def decode_pixels(content: bytes, form: int = cv2.IMREAD_COLOR, header: Optional
     kind = APART.get(header.kind)
     if header.kind in TIFF:
         page = read_size(content)
-        if page.compression not in PLAIN_TIFF:
+        if page.compression not in PLAIN_TIFF and page.bits <= 8:
             kind = "TIFF"
+        elif page.compression not in PLAIN_TIFF:
+            raise ValueError(f"a TIFF of {page.bits} bits, compression {page.compression}, which is not read")
         elif page.bits not in TIFF_SAMPLES.get(page.form, ()):
             raise ValueError(
                 f"a TIFF of {page.bits} bits, {FORMS.get(page.form, 'unknown')} numbers, which is not read"
@@ -107,6 +109,12 @@ def _check_size(size, max_pixels: float) -> None:
         raise ValueError(f"{size.width}x{size.height} pixels, more than {max_pixels / 1e6:g} million")
 
 
+def _check_depth(size, channels: int, max_pixels: float) -> None:
+    if size.width * size.height * channels * size.bits / 8 > MOST_BYTES * max_pixels:
+        most = f"{MOST_BYTES * max_pixels / 1e6:g} MB"
+        raise ValueError(f"{size.width}x{size.height} pixels of {channels} times {size.bits} bits, more than {most}")
+
+
 def _to_eight_bits(image: np.ndarray, header: Header) -> np.ndarray:
     """(h, w, 3) BGR uint8 of an image with one, three or four channels of any kind of numbers, by their range."""
     if image.ndim == 3 and image.shape[2] not in (1, 3, 4):
@@ -117,8 +125,9 @@ def _to_eight_bits(image: np.ndarray, header: Header) -> np.ndarray:
         image = image.view(np.uint8 if image.dtype == np.int8 else np.uint16)
     if image.dtype.kind == "f":
         image = _scale_floats(image)
-    elif header.largest and header.kind != PNG and header.largest != 65535:  # a PGM or PPM
-        image = cv2.convertScaleAbs(image, alpha=255 / header.largest)
+    elif header.kind in PNM and header.largest < 65535:
+        if image.dtype != np.uint8 or header.kind not in PNM_IN_DIGITS:  # which OpenCV has scaled
+            image = cv2.convertScaleAbs(image, alpha=255 / header.largest)
     elif image.dtype == np.uint16:
         image = _scale_deep(image, header.largest)
     channels = image.shape[2] if image.ndim == 3 else 1
@@ -128,13 +137,14 @@ def _to_eight_bits(image: np.ndarray, header: Header) -> np.ndarray:
 
 
 def _scale_floats(image: np.ndarray) -> np.ndarray:
-    """uint8 of numbers from 0 to 1 or to 255."""
-    least, most = cv2.minMaxLoc(image.reshape(len(image), -1))[:2]
+    """uint8 of numbers from 0 to 1 or to 255. Resampling and lossy compression leave some a little outside."""
     if not np.isfinite(image).all():
         raise ValueError("floating-point samples that are not finite")
-    if least < 0 or most > 255:
+    least, most = float(image.min()), float(image.max())
+    white = 1 if most <= OVER_ONE else 255
+    if least < -white / 4 or most > 1.25 * white + 1:
         raise ValueError(f"floating-point samples from {least:g} to {most:g}, neither 0 to 1 nor 0 to 255")
-    return cv2.convertScaleAbs(image, alpha=255 if most <= 1 else 1)
+    return cv2.convertScaleAbs(np.maximum(image, 0, out=image), alpha=255 / white)
 
 
 def _scale_deep(image: np.ndarray, white: int) -> np.ndarray:
@@ -148,7 +158,7 @@ def _scale_deep(image: np.ndarray, white: int) -> np.ndarray:
         return scale_to_uint8(image)
     else:
         step = int(np.ceil(np.sqrt(image.size / LARGE)))
-        shift = find_depth(np.append(image[::step, ::step, ..., :3], image.max())) - 8
+        shift = find_depth(np.append(image[::step, ::step], image.max())) - 8
     scaled = np.empty(image.shape, np.uint8)
     for rows, out in zip(image, scaled):  # row by row: a large image twice would be much memory
         np.minimum(rows >> shift, 255, out=out, casting="unsafe")

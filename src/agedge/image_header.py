@@ -22,7 +22,7 @@ UPRIGHT = 1  # of EXIF's eight orientations
 START_OF_SCAN, END_OF_IMAGE, EXIF = 0xDA, b"\xff\xd9", 0xE1
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15; these three are tables
 HEIF_TURNS = (1, 8, 3, 6)  # EXIF's orientation of 0 to 3 quarter turns to the left (ISO 23008-12, irot)
-HEIF_MIRRORED = {1: (4, 2), 8: (7, 5), 3: (2, 4), 6: (5, 7)}  # the same, then mirrored: top to bottom, left to right
+HEIF_MIRRORED = {1: (4, 2), 8: (5, 7), 3: (2, 4), 6: (7, 5)}  # the same, then mirrored: top to bottom, left to right
 
 
 class Header(NamedTuple):
