@@ -95,8 +95,9 @@ def test_frames_that_are_too_large_are_refused_before_they_are_read(tmp_path, mo
     assert errors(write_film(tmp_path / "a.avi")) == ["64x40 pixels, more than 0.001 million"]
 
 
-def test_a_stream_that_does_not_answer_is_one_line_without_its_password():
+def test_a_stream_that_does_not_answer_is_one_line_without_its_password(capfd):
     (picture,) = read_images(["rtsp://user:secret@127.0.0.1:9/live"])
+    assert "secret" not in capfd.readouterr().err
     assert picture.file == "rtsp://user:***@127.0.0.1:9/live"
     assert picture.error == "no stream that OpenCV can read, or no answer within 5 s"
 

@@ -57,6 +57,7 @@ def read_stream(url: str) -> Iterator[Tuple[int, np.ndarray]]:
     password."""
     patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, PATIENCE_MS]
     fault = f"no stream that OpenCV can read, or no answer within {PATIENCE_MS / 1000:g} s"
+    _silence_ffmpeg()
     yield from _read_live(cv2.VideoCapture(url, cv2.CAP_FFMPEG, patience), without_password(url), fault)
 
 
@@ -76,7 +77,13 @@ def _read_live(capture: cv2.VideoCapture, name: str, fault: str) -> Iterator[Tup
         raise AgedgeError(f"{name}: {fault}")
 
 
+def _silence_ffmpeg() -> None:
+    """FFmpeg's own lines go to standard error and may hold a stream's password; what is wrong is said by ours."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read at the first film
+
+
 def _open(path: str) -> cv2.VideoCapture:
+    _silence_ffmpeg()
     backends = cv2.videoio_registry.getBackends()
     return cv2.VideoCapture(path, cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in backends else cv2.CAP_ANY)
 

@@ -35,8 +35,7 @@ def no_images(left_out: Counter) -> str:
     """Return the words for a folder without images."""
     if not left_out:
         return "no images in it"
-    there = left_out.total() if hasattr(left_out, "total") else sum(left_out.values())  # total: Python 3.10
-    return f"no images in it, but {there} of other kinds: {describe(left_out)}"
+    return f"no images in it, but {sum(left_out.values())} of other kinds: {describe(left_out)}"
 
 
 def describe(left_out: Counter) -> str:
