@@ -37,8 +37,9 @@ def decode(kind: str, max_pixels: int) -> None:
         sys.exit("error: " + MISSING.get(kind, f"a {kind}, which Pillow reads: install it"))
     if kind == "HEIF":
         plugin.register_heif_opener()
+        plugin.options.DECODE_THREADS = 1  # each one takes of the memory that is allowed
     elif kind == "AVIF":
-        plugin.DEFAULT_MAX_THREADS = 1  # each one takes of the memory that is allowed
+        plugin.DEFAULT_MAX_THREADS = 1
     Image.MAX_IMAGE_PIXELS = None  # the limit follows
     try:
         image = Image.open(io.BytesIO(sys.stdin.buffer.read()), formats=[kind])
