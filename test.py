@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import logging
-import sys
 from collections import Counter
 from contextlib import ExitStack
 from errno import EILSEQ, EINVAL, ENAMETOOLONG
@@ -24,9 +23,8 @@ from agedge.predict import COLUMNS, UNRELIABLE, Person, Predictor, to_json
 from agedge.result_files import Result, check_results, is_within, model_inputs
 from agedge.result_kinds import FACES_TABLE, FOLDER, PREDICTIONS
 from agedge.result_stream import ResultStream
-from agedge.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Picture, decode_image, read_images
+from agedge.sources import IMAGE_SUFFIXES, STANDARD_INPUT, VIDEO_SUFFIXES, Picture, read_images
 
-STDIN, MOST_STDIN = "-", 256 << 20  # bytes of one encoded picture; the limit of pixels comes after it
 OF_THE_NAME = (ENAMETOOLONG, EINVAL, EILSEQ)  # errors of the file system that are one name's, not the disk's
 log = logging.getLogger("test")
 
@@ -72,7 +70,7 @@ def test(
         json_lines = json_file and files.enter_context(ResultStream(json_file))
         table = csv_file and files.enter_context(ResultStream(csv_file, mark=excel))
         head, saved = [COLUMNS], set()
-        for picture, people, fault in answer_all(predictor, read_sources(sources, left_out), batch):
+        for picture, people, fault in answer_all(predictor, read_images(sources, left_out), batch):
             if json_lines:
                 shape = (None, None) if picture.image is None else picture.image.shape[:2]
                 status = fault or ("ok" if people else "no face")
@@ -111,7 +109,7 @@ def check_outputs(
     sources: List[str], model: str, json_file: Optional[Path], csv_file: Optional[Path], save: Optional[Path]
 ) -> None:
     """Raise `UsageError` where a result would be written over a source, or among pictures that are read."""
-    files = [Path(source) for source in sources if source != STDIN]
+    files = [Path(source) for source in sources if source != STANDARD_INPUT]
     results = [Result("--json", json_file, PREDICTIONS), Result("--csv", csv_file, FACES_TABLE)]
     check_results([*results, Result("--save", save, FOLDER)], [*files, *model_inputs(model)])
     folders = [path for path in files if path.is_dir()]
@@ -141,21 +139,6 @@ def try_out(predictor: Predictor) -> None:
     size = predictor.model.card.input["size"]
     predictor.detector.detect(np.full((64, 64, 3), 128, np.uint8))
     predictor.model.predict(np.full((1, size, size, 3), 128, np.uint8))
-
-
-def read_sources(sources: Iterable[str], left_out: Counter) -> Iterator[Picture]:
-    """Yield the pictures of all sources, `-` being one on stdin."""
-    for source in sources:
-        if source != STDIN:
-            yield from read_images([source], left_out)
-            continue
-        content = sys.stdin.buffer.read(MOST_STDIN + 1)
-        try:
-            if len(content) > MOST_STDIN:
-                raise ValueError(f"more than {MOST_STDIN >> 20} MB")
-            yield Picture(STDIN, decode_image(content))
-        except ValueError as error:
-            yield Picture(STDIN, error=str(error))
 
 
 def answer_all(

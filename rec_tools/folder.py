@@ -2,18 +2,29 @@
 
 import os
 from functools import lru_cache
-from typing import Iterator, Union
+from pathlib import Path
+from typing import Iterator, List, Optional, Union
 
 from agedge.errors import AgedgeError
-from agedge.sources import IMAGE_SUFFIXES
+from agedge.films import HEAD, VIDEO_SUFFIXES
+from agedge.folders import BROKEN_LINK, NO_FILE, kind_left_out
+from agedge.image_kinds import is_film, is_image
 from rec_tools.rows import Dropped
 
+NOT_AN_IMAGE = "not an image by its name"
+UNREAD_PICTURES = {  # suffixes of picture formats that are not read
+    *(".psd", ".svg", ".jxl", ".tga", ".ico", ".exr", ".hdr", ".pcx", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf"),
+    *(".orf", ".rw2", ".raw", ".jxr", ".eps", ".pdf"),
+}
 
-def list_images(root, folder: str = "") -> Iterator[Union[str, Dropped]]:
-    """Paths relative to `root`, with "/", of the image files in `root/folder` and its folders, each folder by name.
 
-    A folder that cannot be read is `Dropped` with its name, and the next follows. Symbolic links to folders are not
-    followed. Raises `AgedgeError` where `root/folder` itself is no folder or cannot be read.
+def list_images(root, folder: str = "", left_out: Optional[List[Dropped]] = None) -> Iterator[Union[str, Dropped]]:
+    """Yield the paths relative to `root`, with "/", of the image files in `root/folder` and its folders, by name.
+
+    A folder that cannot be read is `Dropped` with its name, and the next follows. A link to a folder is not followed:
+    inside of `root` its images are listed where they are, outside they are not the data set's, and it is `Dropped`.
+    `left_out` takes the files that are not images by their names but could be: see `could_be_a_picture`. Raises
+    `AgedgeError` where `root/folder` itself is not a folder or cannot be read.
     """
     try:
         with os.scandir(os.path.join(root, folder)) as entries:
@@ -24,11 +35,31 @@ def list_images(root, folder: str = "") -> Iterator[Union[str, Dropped]]:
         path = f"{folder}/{name}".rstrip("/") if folder else name.rstrip("/")
         if name.endswith("/"):
             try:
-                yield from list_images(root, path)
+                yield from list_images(root, path, left_out)
             except OSError as error:
                 yield Dropped(path, "folder not readable", error.strerror or str(error))
-        elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):
-            yield path
+        elif os.path.isdir(os.path.join(root, path)):
+            if not is_inside(os.path.join(root, path), root):
+                yield Dropped(path, "path leaves the folder", "a link to a folder")
+        elif not name.startswith("."):
+            kind = kind_left_out(Path(root, path))
+            if not kind:
+                yield path
+            elif left_out is not None and could_be_a_picture(os.path.join(root, path), kind):
+                left_out.append(Dropped(path, NOT_AN_IMAGE, kind))
+
+
+def could_be_a_picture(path: str, kind: str) -> bool:
+    """Return whether a file that is not an image by its name is one by its content, a film, a broken link, or of a
+    picture format that is not read; the tables and notes of a data set are not."""
+    if kind in (BROKEN_LINK, NO_FILE) or kind in UNREAD_PICTURES or kind in VIDEO_SUFFIXES:
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return True
+    return is_image(head) or is_film(head)
 
 
 def is_inside(path, root) -> bool:

@@ -1,24 +1,30 @@
 """Data sets whose labels stand in the names of their images: each image becomes a row, or is dropped for a reason."""
 
-from typing import Callable
+from collections import Counter
+from typing import Callable, List
 
 from agedge.errors import AgedgeError
+from agedge.folders import describe
 from agedge.labels import MAX_AGE, exact
 from rec_tools.folder import list_images
 from rec_tools.rows import Dropped, Row, Rows
 
 
 def read_images(root, read_path: Callable, layout: str, folder: str = "") -> Rows:
-    """`read_path(path)` of every image in `root/folder`, paths relative to `root`, in the order of `list_images`.
+    """Yield `read_path(path)` of every image in `root/folder`, paths relative to `root`, in the order of `list_images`,
+    and at the end the files that are not images by their names, as `Dropped`.
 
-    Raises `AgedgeError` that says the `layout` wanted where there is no image at all.
+    Raises `AgedgeError` that names the `layout` where there is no image at all.
     """
+    left_out: List[Dropped] = []
     empty = True
-    for path in list_images(root, folder):
+    for path in list_images(root, folder, left_out):
         empty = False
         yield path if isinstance(path, Dropped) else read_path(path)
     if empty:
-        raise AgedgeError(f"{root}: no {layout}")
+        kinds = describe(Counter(file.detail for file in left_out))
+        raise AgedgeError(f"{root}: no {layout}" + (f"; {len(left_out)} other files: {kinds}" if left_out else ""))
+    yield from left_out
 
 
 def exact_row(id: str, image, gender: int, age: float, **more):

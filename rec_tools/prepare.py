@@ -9,9 +9,10 @@ from typing import Iterator, NamedTuple, Optional
 import cv2
 import numpy as np
 
+from agedge import sources
 from agedge.image_header import JPEG, UPRIGHT, Header
 from agedge.records import encode
-from agedge.sources import check_image, decode_pixels
+from agedge.sources import BYTES_A_PIXEL, LEAST_LIMIT, check_image, decode_pixels
 from rec_tools.copies import fingerprint
 from rec_tools.cut import cut_faces
 from rec_tools.folder import is_inside
@@ -19,7 +20,6 @@ from rec_tools.preparation import Preparation
 from rec_tools.rows import Dropped, Row
 
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-BYTES_A_PIXEL, LEAST_LIMIT = 4, 1e6  # no image file is larger
 BATCH_PIXELS = 16e6  # images that are decoded at a time: 48 MB
 UNCHANGED = "unchanged"
 
@@ -80,7 +80,7 @@ def open_image(row: Row, preparation: Preparation):
         header = check_image(content, preparation.max_pixels)
         stays = can_stay(header, preparation)
         form = cv2.IMREAD_REDUCED_GRAYSCALE_2 if stays else choose_form(header, row, preparation)
-        image = decode_pixels(content, form) if preparation.fingerprints or not stays else None
+        image = decode_pixels(content, form, header) if preparation.fingerprints or not stays else None
     except FileNotFoundError:
         return Dropped(row.id, "image missing")
     except (ValueError, OSError) as error:
@@ -89,13 +89,11 @@ def open_image(row: Row, preparation: Preparation):
 
 
 def read_file(path: Path, most: float) -> bytes:
-    """Raises `ValueError` where it is no file (a pipe would be waited for), or one of more than `most` bytes."""
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
+    """Return the bytes of a file. Raises `ValueError` where it is not one (a pipe would be waited for), or where it has
+    more than `most` bytes."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a file")
-    if found.st_size > most:
-        raise ValueError(f"a file of {found.st_size / 1e6:.0f} MB")
-    return Path(path).read_bytes()
+    return sources.read_file(path, most)
 
 
 def can_stay(header: Optional[Header], preparation: Preparation) -> bool:

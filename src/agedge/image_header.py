@@ -1,26 +1,34 @@
-"""What an encoded image says of itself before a pixel is decoded: its size, its orientation, whether its end is there.
+"""The header of an encoded image: its size, its orientation and its depth, read before a pixel is decoded.
 
-So that an image of 200 megapixels is refused before it takes 600 MB, and a JPEG that is to stay as it is can.
+So an image of 200 megapixels is refused before it takes 600 MB, and a JPEG that is to stay as it is can stay.
 """
 
 import re
 import struct
 from typing import Iterator, NamedTuple, Optional
 
+from agedge import tiff_pages
+
 JPEG, PNG, BMP, WEBP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
 TIFF, JP2, JPEG_2000 = (b"II*\0", b"MM\0*"), b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"
-PNM = re.compile(rb"(P[1-6])\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s")
+GIF, AVIF, HEIC = (b"GIF87a", b"GIF89a"), b"avif", b"heic"
+_SPACE = rb"\s+(?:#[^\n]*\n\s*)*"  # and comments
+PNM_BITS = re.compile(rb"(P[14])" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})()\s")
+PNM = re.compile(rb"(P[2356])" + 3 * (_SPACE + rb"(\d{1,9})") + rb"\s")  # with the value of white
+AVIF_BRANDS = {b"avif", b"avis"}
+HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 OS2_BMP = b"\x0c\0\0\0"  # the length of its header
 UPRIGHT = 1  # of EXIF's eight orientations
 START_OF_SCAN, END_OF_IMAGE, EXIF = 0xDA, b"\xff\xd9", 0xE1
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15; these three are tables
-WIDTH, HEIGHT, ORIENTATION = 0x0100, 0x0101, 0x0112  # TIFF's tags, which EXIF has as well
-LONG = 4  # of TIFF's kinds of numbers; the others that a size or an orientation comes in begin with 16 bits
+HEIF_TURNS = (1, 8, 3, 6)  # EXIF's orientation of 0 to 3 quarter turns to the left (ISO 23008-12, irot)
+HEIF_MIRRORED = {1: (4, 2), 8: (5, 7), 3: (2, 4), 6: (7, 5)}  # the same, then mirrored: top to bottom, left to right
 
 
 class Header(NamedTuple):
-    """`width` and `height` in pixels, as stored; `kind`: the signature of the format. Known of a JPEG only: `channels`,
-    `orientation` (1 to 8), and where its `scan` begins."""
+    """`width` and `height` in pixels, as stored; `kind`: the signature of the format. `channels`: known of a JPEG only;
+    `orientation`: 1 to 8, as EXIF has it; `scan`: where the first scan of a JPEG begins; `bits` of a sample; `largest`:
+    the value of white, where the file says it (a PGM, a PPM, the sBIT of a PNG), else 0."""
 
     width: int
     height: int
@@ -28,39 +36,67 @@ class Header(NamedTuple):
     channels: int = 0
     orientation: int = UPRIGHT
     scan: int = 2
+    bits: int = 8
+    largest: int = 0
 
 
 def read_header(content: bytes) -> Optional[Header]:
-    """The header of a JPEG, PNG, BMP, WebP, TIFF, PNM or JPEG 2000; None of another format, or where it is damaged."""
+    """Return the header of a JPEG, PNG, BMP, WebP, TIFF, PNM, GIF, JPEG 2000, AVIF or HEIC; None of another format, or
+    where it is damaged."""
     try:
-        if content.startswith(JPEG):
-            return _read_jpeg(content)
-        if content.startswith(PNG):
-            return Header(*struct.unpack_from(">II", content, 16), PNG)
-        if content.startswith(BMP):
-            form = "<HH" if content[14:18] == OS2_BMP else "<ii"
-            width, height = struct.unpack_from(form, content, 18)
-            return Header(abs(width), abs(height), BMP)
-        if content.startswith(WEBP) and content[8:12] == b"WEBP":
-            return Header(*_read_webp(content), WEBP)
-        if content.startswith(TIFF):
-            entries = dict(_read_directory(content))
-            return Header(entries[WIDTH], entries[HEIGHT], content[:4])
-        if content.startswith((JP2, JPEG_2000)):
-            return Header(*_read_jpeg_2000(content), content[:4])
-        if pnm := PNM.match(content):
-            return Header(int(pnm[2]), int(pnm[3]), pnm[1])
-    except (struct.error, KeyError, ValueError):
-        pass
-    return None
+        for signature, read in READERS:
+            if content.startswith(signature):
+                return read(content)
+        if content[4:8] == b"ftyp":
+            return _read_heif(content)
+        return _read_pnm(content)
+    except (struct.error, KeyError, ValueError, IndexError):
+        return None
 
 
 def is_cut_off(content: bytes, header: Optional[Header]) -> bool:
-    """Whether a JPEG or PNG lacks its end: OpenCV would fill the rest with grey and say nothing."""
+    """Return whether a JPEG or PNG lacks its end: OpenCV would fill the rest with grey and say nothing."""
     if content.startswith(PNG):
         return b"IEND" not in content
     # Within a scan every other FF is followed by 00 or a restart marker.
     return content.startswith(JPEG) and content.rfind(END_OF_IMAGE, header.scan if header else 2) < 0
+
+
+def read_orientation(exif: bytes) -> int:
+    """Return the orientation, 1 to 8, in the first directory of EXIF's TIFF block; 1 where there is none."""
+    exif = exif[6:] if exif.startswith(b"Exif\0\0") else exif
+    try:
+        return tiff_pages.find_orientation(exif)
+    except (struct.error, KeyError, ValueError):
+        return UPRIGHT
+
+
+def webp_chunks(content: bytes, at: int = 12, end: Optional[int] = None) -> Iterator[tuple]:
+    """Yield (name, start, end) of the chunks of a RIFF file; `end` may lie behind the file's."""
+    end = len(content) if end is None else end
+    while at + 8 <= end:
+        name, length = struct.unpack_from("<4sI", content, at)
+        yield name, at + 8, at + 8 + length
+        at += 8 + length + length % 2
+
+
+def png_chunks(content: bytes) -> Iterator[tuple]:
+    """Yield (name, start, end) of the chunks of a PNG; `end` may lie behind the file's."""
+    at = len(PNG)
+    while at + 8 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, at)
+        yield name, at + 8, at + 8 + length
+        at += 12 + length
+
+
+def boxes(content: bytes, at: int, end: int) -> Iterator[tuple]:
+    """Yield (name, start, end) of the boxes of an ISO base media file (ISO 14496-12)."""
+    while at + 8 <= end:
+        length, name = struct.unpack_from(">I4s", content, at)
+        if length < 8:  # up to the end of the file, or of 64 bits: pixels, not a header
+            length = end - at
+        yield name, at + 8, min(at + length, end)
+        at += length
 
 
 def _segments(content: bytes):
@@ -79,50 +115,112 @@ def _read_jpeg(content: bytes) -> Optional[Header]:
     orientation, frame, end = UPRIGHT, None, 2
     for marker, start, end in _segments(content):
         if marker == EXIF and content[start : start + 6] == b"Exif\0\0":
-            orientation = _read_orientation(content[start + 6 : end])
+            orientation = read_orientation(content[start:end])
         elif marker in FRAMES and frame is None:
-            frame = struct.unpack_from(">xHHB", content, start)
+            frame = struct.unpack_from(">BHHB", content, start)
     if frame is None:
         return None
-    height, width, channels = frame
-    return Header(width, height, JPEG, channels, orientation, end)
+    bits, height, width, channels = frame
+    return Header(width, height, JPEG, channels, orientation, end, bits)
 
 
-def _read_orientation(tiff: bytes) -> int:
-    """The orientation in the first directory of EXIF's TIFF block."""
-    try:
-        value = next((value for tag, value in _read_directory(tiff) if tag == ORIENTATION), UPRIGHT)
-    except (struct.error, KeyError):
-        return UPRIGHT
-    return value if 1 <= value <= 8 else UPRIGHT
+def _read_png(content: bytes) -> Header:
+    orientation, bits, largest = UPRIGHT, content[24], 0
+    for name, start, end in png_chunks(content):
+        if name == b"eXIf":
+            orientation = read_orientation(content[start:end])
+        elif name == b"sBIT" and bits == 16 and content[start:end]:
+            largest = 2 ** min(16, max(content[start:end])) - 1
+    size = struct.unpack_from(">II", content, 16)
+    return Header(*size, PNG, orientation=orientation, bits=bits, largest=largest)
 
 
-def _read_directory(tiff: bytes) -> Iterator[tuple]:
-    """(tag, value) of what the first directory of a TIFF block holds, as if each entry were one number."""
-    order = {b"II": "<", b"MM": ">"}[tiff[:2]]
-    first = struct.unpack_from(order + "I", tiff, 4)[0]
-    for entry in range(struct.unpack_from(order + "H", tiff, first)[0]):
-        at = first + 2 + 12 * entry
-        tag, kind = struct.unpack_from(order + "HH", tiff, at)
-        yield tag, struct.unpack_from(order + ("I" if kind == LONG else "H"), tiff, at + 8)[0]
+def _read_bmp(content: bytes) -> Header:
+    form = "<HH" if content[14:18] == OS2_BMP else "<ii"
+    width, height = struct.unpack_from(form, content, 18)
+    return Header(abs(width), abs(height), BMP)
 
 
-def _read_webp(content: bytes) -> tuple:
-    """(width, height) of the three kinds of WebP (RFC 9649): lossy, lossless, extended."""
+def _read_webp(content: bytes) -> Header:
+    """The header of the three kinds of WebP (RFC 9649): lossy, lossless, extended."""
     kind = content[12:16]
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
+    if content[8:12] != b"WEBP":
+        raise ValueError("another kind of RIFF")
+    if kind != b"VP8X":
+        return Header(*read_webp_size(content, kind, 20), WEBP)
+    exif = next((content[start:end] for name, start, end in webp_chunks(content) if name == b"EXIF"), b"")
+    size = 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
+    return Header(*size, WEBP, orientation=read_orientation(exif))
+
+
+def read_webp_size(content: bytes, kind: bytes, start: int) -> tuple:
+    """Return (width, height) of the chunk `VP8 ` or `VP8L` of a WebP whose data begin at `start`."""
     if kind == b"VP8L":
-        bits = struct.unpack_from("<I", content, 21)[0]
+        bits = struct.unpack_from("<I", content, start + 1)[0]
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack_from("<HH", content, {b"VP8 ": 26}[kind])
+    width, height = struct.unpack_from("<HH", content, start + {b"VP8 ": 6}[kind])
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _read_jpeg_2000(content: bytes) -> tuple:
-    """(width, height) of a JP2 file, from its image header box, or of a bare codestream, from its SIZ segment."""
+def _read_tiff(content: bytes) -> Header:
+    page = tiff_pages.read_size(content)
+    return Header(page.width, page.height, content[:4], orientation=page.orientation, bits=page.bits)
+
+
+def match_pnm(content: bytes) -> Optional[re.Match]:
+    """Return the header of a PBM, PGM or PPM: kind, width, height, and the value of white, which a PBM lacks."""
+    return PNM.match(content) or PNM_BITS.match(content)
+
+
+def _read_pnm(content: bytes) -> Optional[Header]:
+    if not (pnm := match_pnm(content)):
+        return None
+    largest = int(pnm[4] or 1)
+    bits = 8 if largest < 256 else 16
+    return Header(int(pnm[2]), int(pnm[3]), pnm[1], bits=bits, largest=largest if pnm[4] else 0)
+
+
+def _read_gif(content: bytes) -> Header:
+    return Header(*struct.unpack_from("<HH", content, 6), content[:6])
+
+
+def _read_jpeg_2000(content: bytes) -> Header:
+    """The header of a JP2 file, from its image header box, or of a bare codestream, from its SIZ segment."""
     if content.startswith(JPEG_2000):
         right, bottom, left, top = struct.unpack_from(">IIII", content, 8)
-        return right - left, bottom - top
+        return Header(right - left, bottom - top, JPEG_2000)
     height, width = struct.unpack_from(">II", content, content.index(b"ihdr") + 4)
-    return width, height
+    return Header(width, height, JP2)
+
+
+def _read_heif(content: bytes) -> Optional[Header]:
+    """The header of an AVIF or HEIC: of the largest image in it, of which others are parts or previews."""
+    length = struct.unpack_from(">I", content)[0]
+    brands = {content[at : at + 4] for at in (8, *range(16, min(length, 256), 4))}
+    if not brands & (AVIF_BRANDS | HEIC_BRANDS):
+        return None
+    found = [(b"meta", 0, len(content))]
+    for name, skipped in ((b"meta", 0), (b"iprp", 4), (b"ipco", 0)):
+        found = [box for box in boxes(content, found[0][1] + skipped, found[0][2]) if box[0] == name]
+    sizes, turn, mirror = [], 0, None
+    for name, start, _ in boxes(content, *found[0][1:]):
+        if name == b"ispe":
+            sizes.append(struct.unpack_from(">II", content, start + 4))
+        elif name == b"irot":
+            turn = content[start] & 3
+        elif name == b"imir":
+            mirror = content[start] & 1
+    orientation = HEIF_TURNS[turn] if mirror is None else HEIF_MIRRORED[HEIF_TURNS[turn]][mirror]
+    kind = AVIF if brands & AVIF_BRANDS else HEIC
+    return Header(*max(sizes, key=lambda size: size[0] * size[1]), kind, orientation=orientation)
+
+
+READERS = (
+    (JPEG, _read_jpeg),
+    (PNG, _read_png),
+    (BMP, _read_bmp),
+    (WEBP, _read_webp),
+    (TIFF, _read_tiff),
+    (GIF, _read_gif),
+    ((JP2, JPEG_2000), _read_jpeg_2000),
+)

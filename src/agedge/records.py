@@ -15,6 +15,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
+from agedge.image_decode import check_image, decode_pixels
 from agedge.labels import LAYOUT, LAYOUTS, Label, to_contract
 from agedge.locks import open_alone
 from agedge.recordio import pack_frame, pack_image, read_frames, read_index, unpack_image
@@ -174,10 +175,10 @@ def encode(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def decode(jpeg: bytes, form: int = cv2.IMREAD_COLOR) -> Optional[np.ndarray]:
-    """(h, w, 3) BGR uint8, or None where the bytes are no image. `form`: one of OpenCV's other forms."""
+    """Return an image (h, w, 3) BGR uint8, or None where the bytes are no sane image. `form`: one of OpenCV's."""
     try:
-        return cv2.imdecode(np.frombuffer(jpeg, np.uint8), form) if jpeg else None
-    except cv2.error:  # sides of no length, or of more than OpenCV allows
+        return decode_pixels(jpeg, form, check_image(jpeg))
+    except ValueError:
         return None
 
 

@@ -1,29 +1,47 @@
-"""Images in: files, folders, videos and cameras, always as BGR uint8 (h, w, 3), upright."""
+"""Images in: files, folders, films, cameras and streams, always as BGR uint8 (h, w, 3), upright."""
 
+import os
+import stat
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator, List, Optional
+from typing import Iterable, Iterator, Optional, Tuple
 
-import cv2
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.image_header import Header, is_cut_off, read_header
+from agedge.films import HEAD, NOT_A_FILM, STREAM, VIDEO_SUFFIXES, read_camera, read_film, read_stream, without_password
+from agedge.folders import IMAGE_SUFFIXES, list_images, no_images, walk_images
+from agedge.image_decode import MAX_PIXELS, check_image, decode_image, decode_pixels
+from agedge.image_kinds import is_film, is_image, is_text
+from agedge.value_equality import compare_by_value
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
-VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "VIDEO_SUFFIXES",
+    "Picture",
+    "check_image",
+    "decode_image",
+    "decode_pixels",
+    "list_images",
+    "read_file",
+    "read_image",
+    "read_images",
+]
 
-MAX_PIXELS = 100e6  # an image decodes to three bytes a pixel
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*")  # JPEG, PNG, WebP, BMP, TIFF
+STANDARD_INPUT = "-"
+BYTES_A_PIXEL, LEAST_LIMIT = 4, 1e6  # no image file is larger
 
 
+@compare_by_value
 @dataclass(frozen=True)
 class Picture:
     """One image of a source, or the reason why there is none.
 
-    `file`: the image's path; of a video's or camera's frame its path or number with "#" and the frame, from 0.
-    `image`: BGR uint8 (h, w, 3), None where `error` says why.
+    `file`: the image's path; of a film's, camera's or stream's frame its path, number or URL with "#" and the frame,
+    from 0. `image`: BGR uint8 (h, w, 3), None where `error` says why.
     """
 
     file: str
@@ -32,92 +50,79 @@ class Picture:
 
 
 def read_image(path) -> np.ndarray:
-    """An image file as BGR uint8 (h, w, 3), turned upright by its EXIF orientation.
+    """Return an image file as BGR uint8 (h, w, 3), turned upright by its EXIF orientation.
 
-    Grey becomes three equal channels, alpha is dropped, 16 bits are scaled to 8, CMYK is converted. Raises
-    `AgedgeError` where the file is missing, empty, cut off, or no image.
+    The content says what it is, not the name: JPEG, PNG, WebP, BMP, TIFF (first page), PNM, GIF and MPO (first
+    picture), JPEG 2000, AVIF and HEIC. Grey becomes three equal channels, alpha is dropped, more than 8 bits are scaled
+    by the range in use, CMYK is converted. Raises `AgedgeError` where the file is missing, empty, damaged, too large,
+    or no image.
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        return decode_image(read_file(path))
     except FileNotFoundError:
         raise AgedgeError(f"{path}: no such file or folder") from None
     except IsADirectoryError:
         raise AgedgeError(f"{path}: a folder, not an image") from None
     except OSError as error:
         raise AgedgeError(f"{path}: {error.strerror or error}") from None
-    try:
-        return decode_image(content)
     except ValueError as error:
         raise AgedgeError(f"{path}: {error}") from None
 
 
-def decode_image(content: bytes, max_pixels: float = MAX_PIXELS) -> np.ndarray:
-    """What `read_image` gives, of a file's bytes. Raises `ValueError` with the reason."""
-    check_image(content, max_pixels)
-    return decode_pixels(content)
-
-
-def decode_pixels(content: bytes, form: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """The pixels of an image that `check_image` found nothing wrong with. Raises `ValueError` with the reason."""
-    try:
-        # IMREAD_COLOR does all that read_image promises, EXIF included; IMREAD_UNCHANGED would not turn the image.
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), form)
-    except cv2.error as error:
-        raise ValueError(f"cannot be decoded: {error.err}") from None
-    if image is None:
-        raise ValueError(_why_no_image(content))
-    return image
-
-
-def check_image(content: bytes, max_pixels: float = MAX_PIXELS) -> Header:
-    """The header of an encoded image. Raises `ValueError` where the bytes are none of a format whose size can be read
-    beforehand, are cut off, or would decode to more than `max_pixels`."""
-    if not content:
-        raise ValueError("empty file")
-    header = read_header(content)
-    if is_cut_off(content, header):
-        raise ValueError("truncated")
-    if header is None:
-        raise ValueError(_why_no_image(content))
-    if header.width * header.height > max_pixels:
-        raise ValueError(f"{header.width}x{header.height} pixels, more than {max_pixels / 1e6:g} million")
-    return header
+def read_file(path, most: float = BYTES_A_PIXEL * MAX_PIXELS + LEAST_LIMIT) -> bytes:
+    """Return the bytes of a file. Raises `ValueError` where it has more than `most`, before it is read; `OSError`."""
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        size = status.st_size if stat.S_ISREG(status.st_mode) else int(most)  # a pipe has none
+        if size > most:
+            raise ValueError(f"a file of {size / 1e6:.0f} MB, more than {most / 1e6:.0f}")
+        content = file.read(size + 1)
+    if len(content) > most:
+        raise ValueError(f"more than {most / 1e6:.0f} MB")
+    return content
 
 
 def read_images(sources: Iterable, left_out: Optional[Counter] = None) -> Iterator[Picture]:
-    """The images of files, folders (recursive, by name), videos and cameras ("0", "1"), one after the other.
+    """Yield the images of files, folders (recursive, by name), films, cameras ("0", "1"), streams (URLs) and standard
+    input ("-", one image), one after the other.
 
-    What cannot be read is a `Picture` with an error, and the next follows. `left_out`: counts by suffix the files of
-    folders that are not images by their names.
+    What cannot be read is a `Picture` with an error, and the next follows. A film that ends early has such a picture at
+    its end. `left_out`: counts by suffix the files of folders that are not images by their names.
     """
+    left_out = Counter() if left_out is None else left_out
     for source in map(str, sources):
         path = Path(source)
+        name = without_password(source)
         try:
-            if source.isdigit() and not path.exists():
-                yield from _read_frames(source, cv2.VideoCapture(int(source)), "no such camera")
+            if source == STANDARD_INPUT:
+                yield _read_standard_input()
+            elif STREAM.match(source):
+                yield from _name_frames(name, read_stream(source))
+            elif source.isdigit() and not path.exists():
+                yield from _name_frames(name, read_camera(int(source)))
             elif path.is_dir():
-                source = str(path)  # without a slash at its end, as errors name it
-                yield from map(_read_picture, list_images(path))
-            elif path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
-                yield from _read_frames(source, cv2.VideoCapture(source), "not a video that OpenCV can read")
+                name = str(path)  # without a slash at its end, as errors name it
+                yield from _read_folder(path, left_out)
+            elif path.is_file() and _is_film(path):
+                yield from _name_frames(name, read_film(path))
             else:
                 yield _read_picture(path)
         except AgedgeError as error:
-            yield Picture(source, error=_reason(error, source))
+            yield Picture(name, error=_reason(error, name))
+        except OSError as error:
+            yield Picture(name, error=error.strerror or str(error))
 
 
-def list_images(folder) -> List[Path]:
-    """The image files, by suffix, of a folder and its subfolders, sorted. Raises `AgedgeError` where there is none."""
-    folder = Path(folder)
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-    if not paths:
-        raise AgedgeError(f"{folder}: no images in it")
-    return paths
+def _read_folder(folder: Path, left_out: Counter) -> Iterator[Picture]:
+    here: Counter = Counter()
+    paths, unreadable = walk_images(folder, here)
+    left_out.update(here)
+    for path, reason in unreadable:
+        yield Picture(str(path), error=reason)
+    if not paths and not unreadable:
+        raise AgedgeError(f"{folder}: {no_images(here)}")
+    yield from map(_read_picture, paths)
 
 
 def _read_picture(path: Path) -> Picture:
@@ -127,29 +132,39 @@ def _read_picture(path: Path) -> Picture:
         return Picture(str(path), error=_reason(error, path))
 
 
-def _read_frames(source: str, capture: cv2.VideoCapture, fault: str) -> Iterator[Picture]:
+def _read_standard_input() -> Picture:
+    most = int(BYTES_A_PIXEL * MAX_PIXELS + LEAST_LIMIT)
     try:
-        number = 0
-        while capture.isOpened():
-            there, frame = capture.read()
-            if not there:
-                break
-            yield Picture(f"{source}#{number:06d}", frame)
-            number += 1
-        if not number:
-            raise AgedgeError(f"{source}: {fault}")
-    finally:
-        capture.release()
+        content = sys.stdin.buffer.read(most + 1)
+        if len(content) > most:
+            raise ValueError(f"more than {most / 1e6:.0f} MB")
+        return Picture(STANDARD_INPUT, decode_image(content))
+    except ValueError as error:
+        return Picture(STANDARD_INPUT, error=str(error))
+
+
+def _is_film(path: Path) -> bool:
+    """Whether a file is a film: by its content, or by its name where its content does not say otherwise.
+
+    A text is never given to FFmpeg, for which it may be a list of other files and addresses to open.
+    """
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    if not head or is_image(head):
+        return False
+    if is_film(head):
+        return True
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        if is_text(head):
+            raise AgedgeError(f"{path}: {NOT_A_FILM}")
+        return True
+    return False
+
+
+def _name_frames(source: str, frames: Iterator[Tuple[int, np.ndarray]]) -> Iterator[Picture]:
+    for number, frame in frames:
+        yield Picture(f"{source}#{number:06d}", frame)
 
 
 def _reason(error: AgedgeError, source) -> str:
     return str(error)[len(f"{source}: ") :]
-
-
-def _why_no_image(content: bytes) -> str:
-    head = content[:1024]
-    if head.startswith(SIGNATURES):
-        return "truncated or damaged"
-    if b"\0" not in head and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head) == 0:
-        return "not an image (a text file?)"
-    return "not an image of a known format"

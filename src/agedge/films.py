@@ -1,0 +1,100 @@
+"""The frames of films, cameras and streams, as OpenCV's FFmpeg reads them: native code, in this process."""
+
+import os
+import re
+from typing import Iterator, Tuple
+
+import cv2
+import numpy as np
+
+from agedge.errors import AgedgeError
+from agedge.image_decode import MAX_PIXELS
+from agedge.image_kinds import is_film
+
+VIDEO_SUFFIXES = {
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".3g2", ".flv", ".f4v", ".ts"),
+    *(".mts", ".m2ts", ".ogv", ".ogm", ".asf", ".vob", ".divx", ".mxf", ".y4m", ".mjpg", ".mjpeg", ".rm", ".rmvb"),
+}
+STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt|mmsh?|ftps?)://", re.IGNORECASE)
+HEAD = 4096  # bytes that tell what a file is
+PATIENCE_MS = 5000  # to open a stream, and for each of its frames
+NOT_A_FILM, CUT_OFF = "not a video that OpenCV can read", "truncated or damaged: OpenCV cannot open this video"
+
+
+def read_film(path) -> Iterator[Tuple[int, np.ndarray]]:
+    """Yield (number from 0, BGR uint8 (h, w, 3)) of a film's frames.
+
+    Raises `AgedgeError` where it cannot be opened, its frames are too large, or, at its end, where frames are missing.
+    """
+    # FFmpeg alone: OpenCV's next choice takes a name with digits for a series of images, which it would not check.
+    capture = _open(os.path.abspath(path))
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    try:
+        count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+        read, at = 0, 0.0
+        for read, frame in enumerate(_frames(capture, path), 1):
+            at = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            yield read - 1, frame
+        if not read:
+            raise AgedgeError(f"{path}: {CUT_OFF if is_film(head) else NOT_A_FILM}")
+        # Whole films of 15 kinds: AVI, MP4, MOV, MKV, WebM, FLV, TS gave as many frames as they promise, MPEG-1 more,
+        # WMV promises a negative number. Where the rate varies the number is an estimate: so the time counts as well.
+        missing = int(count) - read
+        if missing > (0 if head[8:12] == b"AVI " else 1) and rate > 0 and count - at * rate > 1.5:
+            raise AgedgeError(f"{path}: ends after {read} of {int(count)} frames: damaged")
+    finally:
+        capture.release()
+
+
+def read_camera(number: int) -> Iterator[Tuple[int, np.ndarray]]:
+    """Yield (number from 0, BGR uint8 (h, w, 3)) of a camera's frames. Raises `AgedgeError` where there is none."""
+    yield from _read_live(cv2.VideoCapture(number), str(number), "no such camera")
+
+
+def read_stream(url: str) -> Iterator[Tuple[int, np.ndarray]]:
+    """Yield (number from 0, BGR uint8 (h, w, 3)) of the frames of a URL. Raises `AgedgeError` that does not name its
+    password."""
+    patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, PATIENCE_MS]
+    fault = f"no stream that OpenCV can read, or no answer within {PATIENCE_MS / 1000:g} s"
+    _silence_ffmpeg()
+    yield from _read_live(cv2.VideoCapture(url, cv2.CAP_FFMPEG, patience), without_password(url), fault)
+
+
+def without_password(url: str) -> str:
+    """Return a URL with `***` in the place of its password."""
+    return re.sub(r"^([^/]*//[^/@:]*):[^/@]*@", r"\1:***@", url)
+
+
+def _read_live(capture: cv2.VideoCapture, name: str, fault: str) -> Iterator[Tuple[int, np.ndarray]]:
+    read = 0
+    try:
+        for read, frame in enumerate(_frames(capture, name), 1):
+            yield read - 1, frame
+    finally:
+        capture.release()
+    if not read:
+        raise AgedgeError(f"{name}: {fault}")
+
+
+def _silence_ffmpeg() -> None:
+    """FFmpeg's own lines go to standard error and may hold a stream's password; what is wrong is said by ours."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read at the first film
+
+
+def _open(path: str) -> cv2.VideoCapture:
+    _silence_ffmpeg()
+    backends = cv2.videoio_registry.getBackends()
+    return cv2.VideoCapture(path, cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in backends else cv2.CAP_ANY)
+
+
+def _frames(capture: cv2.VideoCapture, name) -> Iterator[np.ndarray]:
+    """The frames of a capture. Raises `AgedgeError` where they are too large."""
+    width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    if width * height > MAX_PIXELS:
+        raise AgedgeError(f"{name}: {width:.0f}x{height:.0f} pixels, more than {MAX_PIXELS / 1e6:g} million")
+    while capture.isOpened():
+        there, frame = capture.read()
+        if not there:
+            return
+        yield frame
