@@ -59,11 +59,14 @@ class Watch:
         from mxnet import nd
 
         nd.waitall()  # BatchNorm's statistics are written in the backward pass, of which the engine does not know
-        *window, stop = self.store.sum_small(np.append(self.tallies.take(), float(asked)))
+        begun = np.concatenate([loss.asnumpy() for loss in self.recent[0][2]]).astype(np.float64)  # the first step
+        sums = self.store.sum_small(np.array([*self.tallies.take(), float(asked), begun.sum(), len(begun)]))
+        *window, stop, begun, count = sums
         loss = self.task.figures(np.array(window))["loss"]
         if not np.isfinite(loss):
             self.give_up(f"the loss is {loss}")
-        first = self.state.setdefault("first_loss", loss)
+        # Of a run that diverges at once, the mean of the first steps is no measure.
+        first = self.state.setdefault("first_loss", min(loss, begun / count))
         if loss > DIVERGED * max(first, 0.1):
             self.give_up(f"the loss is {loss:.4g}, {DIVERGED} times that of the first steps, {first:.4g}, and more,")
         if not are_finite(parameters):  # ReLU makes 0 of what is no number, and the loss may stay one
