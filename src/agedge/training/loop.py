@@ -24,7 +24,7 @@ from agedge.training.schedule import learning_rate
 from agedge.training.start import open_folder, optimizer_options, seed_everything, start_state, start_weights
 from agedge.training.stopping import stop_when_asked
 from agedge.training.store import open_store
-from agedge.training.watch import Watch
+from agedge.training.watch import DivergedError, Watch
 
 log = logging.getLogger(__name__)
 
@@ -240,6 +240,7 @@ class Run:
         if self.store.is_chief:
             with self.averaged():
                 measured = self.task.validate()
+            self.watch.check_validation(measured)
             is_best = state["best"] is None or measured.score < state["best"]
             if is_best:
                 state.update(best=measured.score, best_epoch=epoch)
@@ -270,7 +271,11 @@ class Run:
             take_statistics(self.task, self.contexts, self.state["epoch"] + 1, self.recipe.train.seed)
             self.mean_statistics()
             if self.store.is_chief:
-                measured = self.task.validate()
+                try:
+                    measured = self.task.validate()
+                except DivergedError as error:
+                    log.warning("the mean of %d epochs' weights is not used: %s", swa.count, error)
+                    return
                 is_best = measured.score < self.state["best"]
                 log.info("mean of %d epochs' weights: %s%s", swa.count, measured.text, " (best)" if is_best else "")
                 text = json.dumps({"epoch": self.state["epoch"], "epochs": swa.count, **measured.row})

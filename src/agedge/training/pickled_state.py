@@ -57,7 +57,9 @@ def read_pickled_state(content: bytes) -> Tuple[dict, Dict[str, np.ndarray]]:
     states, optimizer = value
     arrays = {}
     for index, state in states.items():
-        require(is_small(state) and all(isinstance(part, Stored) for part in flatten_state(state)), "a parameter's state")
+        require(
+            is_small(state) and all(isinstance(part, Stored) for part in flatten_state(state)), "a parameter's state"
+        )
         arrays.update({f"{index}.{number}": read_array(part) for number, part in enumerate(flatten_state(state))})
     counts = optimizer.get("_all_index_update_counts")  # by device
     if type(counts) is not dict or not all(type(one) is dict for one in counts.values()):
