@@ -244,6 +244,54 @@ def test_a_disk_that_stays_full_ends_the_run_with_a_line(tmp_path, toys, monkeyp
         run(tmp_path / "run", toys, *LIVELY, "train.epochs=1")
 
 
+@pytest.mark.parametrize("end", ["full", "killed"])
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_ended_at_a_first_checkpoint_a_run_is_resumed(name, end, tmp_path, toys, monkeypatch):
+    """Whatever there is of it then: nothing, or the last without the best."""
+    plain = ["train.ema=0.9", "train.epochs=2", "network.dropout=0.3"]
+    whole, _ = run(tmp_path / "whole", toys, *plain)
+    monkeypatch.setattr(keeper, "RETRY", 0)
+    write, folder = safe_write.write_bytes, tmp_path / "run"
+
+    def end_at(path, content, before=lambda: None):
+        if path.name != name:
+            return write(path, content, before)
+        raise KilledError if end == "killed" else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patched, pytest.raises((AgedgeError, KilledError)):
+        patched.setattr(keeper, "write_bytes", end_at)
+        run(folder, toys, *plain)
+    assert (folder / "last.ckpt").is_file() == (name == "best.ckpt") and not (folder / "best.ckpt").exists()
+    run(folder, toys, *plain, resume=True)
+    assert_same(whole, folder)
+
+
+def test_the_best_checkpoint_is_gone_on_from_where_the_last_is_gone(tmp_path, toys):
+    whole, _ = run(tmp_path / "whole", toys, "train.epochs=2", "optimizer.schedule=steps")
+    folder, _ = run(tmp_path / "run", toys, "train.epochs=1", "optimizer.schedule=steps")
+    for path in checkpoint.list_last(folder):
+        path.unlink()
+    with pytest.raises(AgedgeError, match="holds best.ckpt of a run whose last.ckpt is gone"):
+        run(folder, toys, "train.epochs=2", "optimizer.schedule=steps")
+    run(folder, toys, "train.epochs=2", "optimizer.schedule=steps", resume=True)
+    assert_same(whole, folder)
+
+
+def test_what_killed_processes_left_is_removed(tmp_path, toys, monkeypatch):
+    memory, folder = tmp_path / "shm", tmp_path / "run"
+    monkeypatch.setattr(checkpoint, "IN_MEMORY", memory)
+    job = subprocess.Popen(["true"])
+    job.wait()
+    for place in (memory, folder / "cache"):
+        place.mkdir(parents=True)
+        left = safe_write.temporary_name(place / "agedge")
+        dead = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{job.pid}-"))
+        dead.mkdir()
+        (dead / "part").write_bytes(b"x" * 1000)
+    run(folder, toys, "train.epochs=1", "train.max_steps=1")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
 def test_a_run_is_of_one_process_at_a_time(tmp_path, toys, monkeypatch):
     folder, _ = run(tmp_path / "run", toys, "train.epochs=1")
     validate = loop.Run.measure_epoch
