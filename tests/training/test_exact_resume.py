@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from toy_runs import SMALL, run, write_toys
 
+from agedge import safe_write
 from agedge.errors import AgedgeError, StoppedError
 from agedge.training import checkpoint, keeper, loop
 from agedge.training.checkpoint import STATE, load_part, read_state
@@ -43,9 +44,7 @@ def toys(tmp_path_factory):
 
 
 def content(folder, name="last"):
-    """The arrays of a checkpoint, its optimizer's bytes, and where it stands."""
-    import mxnet as mx
-
+    """The arrays of a checkpoint, its optimizer's among them, and where it stands."""
     file = folder / f"{name}.ckpt"
     state = read_state(file)
     for key in ("seconds", "waited"):  # of the clock
@@ -54,12 +53,6 @@ def content(folder, name="last"):
     for part in zipfile.ZipFile(file).namelist():
         if part.endswith(".params"):
             arrays.update({f"{part}:{key}": value.asnumpy() for key, value in load_part(file, part).items()})
-    with checkpoint.extract_part(file, checkpoint.TRAINER) as path:
-        updater = mx.optimizer.get_updater(mx.optimizer.create("adam"))
-        updater.set_states(path.read_bytes())
-    for index, states in updater.states.items():
-        arrays.update({f"adam {index}.{number}": state.asnumpy() for number, state in enumerate(states)})
-    arrays["steps"] = np.array(sorted(updater.optimizer._index_update_count.items()))
     return arrays, state
 
 
@@ -225,7 +218,7 @@ def test_the_newest_intact_checkpoint_is_taken(tmp_path, toys, caplog, monkeypat
 def test_a_full_disk_is_told_and_tried_again(tmp_path, toys, monkeypatch, caplog):
     whole, _ = run(tmp_path / "whole", toys, *LIVELY)
     monkeypatch.setattr(keeper, "RETRY", 0)
-    write, calls = checkpoint.write_whole, []
+    write, calls = safe_write.write_bytes, []
 
     def full(path, content, before=lambda: None):
         calls.append(path.name)
@@ -233,7 +226,7 @@ def test_a_full_disk_is_told_and_tried_again(tmp_path, toys, monkeypatch, caplog
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         write(path, content, before)
 
-    monkeypatch.setattr(keeper, "write_whole", full)
+    monkeypatch.setattr(keeper, "write_bytes", full)
     folder, _ = run(tmp_path / "run", toys, *LIVELY)
     told = [record.getMessage() for record in caplog.records if "not saved" in record.getMessage()]
     assert told and "No space left on device" in told[0] and "goes on from memory" in told[0]
@@ -246,9 +239,60 @@ def test_a_disk_that_stays_full_ends_the_run_with_a_line(tmp_path, toys, monkeyp
     def full(path, content, before=lambda: None):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(keeper, "write_whole", full)
+    monkeypatch.setattr(keeper, "write_bytes", full)
     with pytest.raises(AgedgeError, match="not saved: .*last.ckpt.*; make room, then --resume"):
         run(tmp_path / "run", toys, *LIVELY, "train.epochs=1")
+
+
+@pytest.mark.parametrize("end", ["full", "killed"])
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_ended_at_a_first_checkpoint_a_run_is_resumed(name, end, tmp_path, toys, monkeypatch):
+    """Whatever there is of it then: nothing, the last without the best, or, where the disk had room again for a while,
+    the best without the last."""
+    plain = ["train.epochs=2", "network.dropout=0.3", *(["train.ema=0.9"] if end == "killed" else [])]
+    whole, _ = run(tmp_path / "whole", toys, *plain)
+    monkeypatch.setattr(keeper, "RETRY", 0)
+    write, folder = safe_write.write_bytes, tmp_path / "run"
+
+    def end_at(path, content, before=lambda: None):
+        if path.name != name:
+            return write(path, content, before)
+        raise KilledError if end == "killed" else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patched, pytest.raises((AgedgeError, KilledError)):
+        patched.setattr(keeper, "write_bytes", end_at)
+        run(folder, toys, *plain)
+    assert not (folder / name).exists()
+    if end == "killed":
+        assert [path.name for path in folder.glob("*.ckpt")] == (["last.ckpt"] if name == "best.ckpt" else [])
+    run(folder, toys, *plain, resume=True)
+    assert_same(whole, folder)
+
+
+def test_the_best_checkpoint_is_gone_on_from_where_the_last_is_gone(tmp_path, toys):
+    whole, _ = run(tmp_path / "whole", toys, "train.epochs=2", "optimizer.schedule=steps")
+    folder, _ = run(tmp_path / "run", toys, "train.epochs=1", "optimizer.schedule=steps")
+    for path in checkpoint.list_last(folder):
+        path.unlink()
+    with pytest.raises(AgedgeError, match="holds best.ckpt of a run whose last.ckpt is gone"):
+        run(folder, toys, "train.epochs=2", "optimizer.schedule=steps")
+    run(folder, toys, "train.epochs=2", "optimizer.schedule=steps", resume=True)
+    assert_same(whole, folder)
+
+
+def test_what_killed_processes_left_is_removed(tmp_path, toys, monkeypatch):
+    memory, folder = tmp_path / "shm", tmp_path / "run"
+    monkeypatch.setattr(checkpoint, "IN_MEMORY", memory)
+    job = subprocess.Popen(["true"])
+    job.wait()
+    for place in (memory, folder / "cache"):
+        place.mkdir(parents=True)
+        left = safe_write.temporary_name(place / "agedge")
+        dead = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{job.pid}-"))
+        dead.mkdir()
+        (dead / "part").write_bytes(b"x" * 1000)
+    run(folder, toys, "train.epochs=1", "train.max_steps=1")
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_a_run_is_of_one_process_at_a_time(tmp_path, toys, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from agedge.batches import evaluation_batches
 from agedge.errors import AgedgeError
 from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import measure
@@ -16,7 +17,10 @@ from agedge.training.data import open_data
 from agedge.training.loop import run
 from agedge.training.pretrained import load_pretrained
 from agedge.training.task import Batches, Inputs, Measured, Task
+from agedge.training.watch import ADVICE, DivergedError
 
+EXAMPLES = 32  # faces on which the loss is measured after an epoch: a loss that has exploded is so on any
+ABSURD = 1000  # years: no network that has learnt anything answers such an age
 MIXING = 3  # which chance a seed is for, beside those of `order.py`
 
 
@@ -41,7 +45,7 @@ class Ages(Task):
     def __init__(self, network, recipe, folder: Path, store, contexts: list, create=None, progress=False):
         from agedge.training.objective import Objective
 
-        self.network, self.recipe, self.store = network, recipe, store
+        self.network, self.recipe, self.store, self.folder = network, recipe, store, folder
         self.size = network.size
         name = "train.rec" if store.is_chief else f"train-worker{store.rank}.rec"
         self.data = open_data(recipe, folder / "cache" / name, network)
@@ -51,7 +55,7 @@ class Ages(Task):
         if recipe.distill.teachers:
             self.taught = self._ask_teachers(create, folder / "cache", progress and store.is_chief)
         self.objective = Objective(network, recipe.train.mixup > 0, self.lessons)
-        self.predict = None
+        self.predict = self.examples = None
 
     def _ask_teachers(self, create, cache: Path, progress: bool):
         """What the teachers say of every face."""
@@ -114,13 +118,27 @@ class Ages(Task):
 
     def validate(self) -> Measured:
         # Not before the network has its shapes: hybridized blocks cannot learn them.
-        self.predict = self.predict or predictor(self.network, self.contexts[0])
+        self.predict = self.predict or predictor(self.network, self.contexts[0], self.folder)
         files = self.data.val
         answers = ask(self.predict, files, self.size, labels=self.data.val_layout, crop=self.data.crop)
         measured = measure(answers.labels, answers.ages, answers.p_male)
         row = {f"val_{key}": measured[key] for key in ("age_mae", "gender_acc")}
         row.update({f"val_adults_{key}": measured["adults"][key] for key in ("age_mae", "gender_acc")})
-        return Measured(to_score(measured, files), row, f"on {', '.join(path.name for path in files)} {say(measured)}")
+        text = f"on {', '.join(path.name for path in files)} {say(measured)}"
+        return Measured(to_score(measured, files), row, text, self._measure_loss())
+
+    def _measure_loss(self) -> float:
+        """Return the mean loss of some faces of the first file to validate on, without what teachers say."""
+        from mxnet import nd
+
+        from agedge.runtime.model import to_network_input
+
+        if self.examples is None:
+            batches = evaluation_batches(self.data.val[0], self.size, EXAMPLES, self.data.val_layout, self.data.crop)
+            self.examples = next(batches)
+        data = nd.array(to_network_input(self.examples.images), ctx=self.contexts[0])
+        labels = nd.array(self.examples.labels, ctx=self.contexts[0])
+        return float(self.network.loss(nd, self.network(data), labels).asnumpy().mean())
 
 
 def to_score(measured: dict, files: list) -> float:
@@ -142,8 +160,11 @@ def say(figures: dict, prefix: str = "") -> str:
     return ", ".join(form.format(figures[key]) for key, form in forms if figures.get(key) is not None)
 
 
-def predictor(network, context):
-    """A network as a model to be asked: (n, size, size, 3) BGR uint8 -> `Prediction`."""
+def predictor(network, context, run="the network"):
+    """Return a network as a model to be asked: (n, size, size, 3) BGR uint8 -> `Prediction`.
+
+    That raises `AgedgeError`, which names the `run`, where the network answers anything but numbers, or absurd ages.
+    """
     from mxnet import nd
 
     from agedge.runtime.model import to_network_input
@@ -163,6 +184,13 @@ def predictor(network, context):
         with warnings.catch_warnings():  # MXNet's, of parameters that only the loss needs
             warnings.filterwarnings("ignore", "Parameter .* not used by any computation")
             said = inference(nd.array(data, ctx=context))
-        return decode({name: value.asnumpy()[:n] for name, value in zip(network.answers, said)}, network.answers)
+        raw = {name: value.asnumpy()[:n] for name, value in zip(network.answers, said)}
+        for name, values in raw.items():
+            if not np.isfinite(values).all():
+                raise DivergedError(f"{run}: diverged: the trained network answers {name} NaN or infinity; {ADVICE}")
+        prediction = decode(raw, network.answers)
+        if (oldest := np.abs(prediction.age).max(initial=0)) > ABSURD:
+            raise DivergedError(f"{run}: diverged: the trained network answers an age of {oldest:.3g} years; {ADVICE}")
+        return prediction
 
     return predict

@@ -1,6 +1,7 @@
 """Checkpoints: one file with the parameters, the trainer's state and where the run stands; whole, or not there.
 
-A run's folder has `last.ckpt`, before it `last-1.ckpt` and so on, as many as `run.keep`, and `best.ckpt`.
+A run's folder has `last.ckpt`, before it `last-1.ckpt` and so on, as many as `run.keep`, and `best.ckpt`. A checkpoint
+is data, whoever wrote it: a zip file of MXNet's arrays and of numbers in JSON.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import errno
 import io
 import json
 import logging
+import math
 import os
 import re
 import struct
@@ -17,39 +19,48 @@ import zlib
 from pathlib import Path
 from typing import Callable, Dict, Optional
 
+from agedge import safe_write
 from agedge.errors import AgedgeError
-from agedge.training.weights import load_weights
+from agedge.training.pickled_state import read_pickled_state
+from agedge.training.trainer_state import collect_state, is_count, restore_state
+from agedge.training.weights import load_arrays, load_weights
 
 log = logging.getLogger(__name__)
 
-PARAMS, TRAINER, STATE = "network.params", "trainer.states", "state.json"
-VERSION = 2  # 1 had no number, and was saved between epochs only: it is read as it is
+PARAMS, TRAINER, STATE = "network.params", "trainer.params", "state.json"
+PICKLED_TRAINER = "trainer.states"  # of version 1 and 2
+NUMBERS = "trainer"  # of the trainer, in STATE
+# 1 had no number, and was saved between epochs only; 1 and 2 hold the trainer's state as a pickle. Both are still read.
+VERSION = 3
+LARGEST_STATE = 4_000_000  # bytes of STATE; a real one has some thousand
 IN_MEMORY = Path("/dev/shm")  # where MXNet, which writes to files alone, is to write: the disk may be full
 
 
 def pack_checkpoint(network, trainer, state: dict, more: Optional[Dict[str, dict]] = None) -> bytes:
-    """A checkpoint's content. `more`: {name of a part: {name: NDArray}}, whatever else a run goes on from."""
+    """Return a checkpoint's content. `more`: {name of a part: {name: NDArray}}, whatever else a run goes on from."""
     import mxnet as mx
 
-    parts = {PARAMS: to_bytes(network.save_parameters), TRAINER: to_bytes(trainer.save_states)}
-    for name, arrays in (more or {}).items():
-        parts[name] = to_bytes(lambda path, arrays=arrays: mx.nd.save(path, arrays))
+    numbers, arrays = collect_state(trainer)
+    parts = {PARAMS: to_bytes(network.save_parameters)}
+    for name, values in {TRAINER: arrays, **(more or {})}.items():
+        if values:  # MXNet cannot read a file of none, and SGD without momentum keeps none
+            parts[name] = to_bytes(lambda path, values=values: mx.nd.save(path, values))
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as file:
         for name, part in parts.items():
             file.writestr(name, part)
-        file.writestr(STATE, json.dumps({**state, "version": VERSION}))
+        file.writestr(STATE, json.dumps({**state, NUMBERS: numbers, "version": VERSION}))
     return content.getvalue()
 
 
 def to_bytes(save: Callable[[str], None]) -> bytes:
-    """What `save(path)` writes."""
+    """Return what `save(path)` writes."""
     from mxnet.base import MXNetError
 
     for place in ([IN_MEMORY] if IN_MEMORY.is_dir() else []) + [None]:  # which may be small in a container
         try:
-            with tempfile.TemporaryDirectory(dir=place) as folder:
-                path = Path(folder) / "part"
+            with safe_write.temporary_folder(place) as folder:
+                path = folder / "part"
                 save(str(path))
                 return path.read_bytes()
         except (OSError, MXNetError) as error:
@@ -59,35 +70,19 @@ def to_bytes(save: Callable[[str], None]) -> bytes:
     )
 
 
-def write_whole(path: Path, content: bytes, before: Callable[[], None] = lambda: None) -> None:
-    """Write a file to a temporary name, onto the disk, do `before()`, and rename it: a kill leaves the former one."""
-    partial = path.with_suffix(".partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        before()
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
 def rotate(folder: Path, keep: int) -> None:
     """Let `last.ckpt` have the name `last-1.ckpt` too, and so on back, so that `keep` files are left when `last.ckpt`
     is replaced. At no moment is there none of that name."""
     names = [folder / "last.ckpt", *(folder / f"last-{number}.ckpt" for number in range(1, keep))]
     for older, newer in zip(names[:0:-1], names[-2::-1]):
         if newer.is_file():
-            link = older.with_suffix(".partial")
-            link.unlink(missing_ok=True)
+            link = safe_write.temporary_name(older)
             try:
                 os.link(newer, link)
             except OSError:  # a file system without links
-                link.write_bytes(newer.read_bytes())
-            os.replace(link, older)
+                safe_write.write_bytes(older, newer.read_bytes())
+            else:
+                os.replace(link, older)
     for path in folder.glob("last-*.ckpt"):
         number = re.fullmatch(r"last-(\d+)", path.stem)
         if number and int(number[1]) >= keep:
@@ -105,23 +100,26 @@ _LAST = re.compile(r"last-(\d+)\.ckpt")
 
 
 def find_last(folder: Path) -> Path:
-    """The newest intact checkpoint of a run, then called `last.ckpt`. A broken one is told, and put aside as
-    NAME.broken. Raises `AgedgeError` where there is none."""
-    errors = []
-    for path in list_last(folder):
+    """Return the newest intact checkpoint of a run, which is then called `last.ckpt`; without one, its `best.ckpt`.
+
+    A broken one is named in a warning and put aside as NAME.broken. Raises `AgedgeError` where there is none.
+    """
+    errors, newest, best = [], folder / "last.ckpt", folder / "best.ckpt"
+    for path in [*list_last(folder), best]:
         try:
             read_state(path)
-            newest = folder / "last.ckpt"
-            if path != newest:
-                os.replace(path, newest)
-            return newest
         except AgedgeError as error:
             if isinstance(error, NewerVersionError):
                 raise
-            errors.append(error)
-            log.warning("%s; the one before is taken", error)
-            os.replace(path, path.with_suffix(".broken"))
-    raise errors[0] if errors else AgedgeError(f"{folder / 'last.ckpt'}: missing: there is no run to resume")
+            if path != best:
+                errors.append(error)
+                log.warning("%s; the one before is taken", error)
+                os.replace(path, path.with_suffix(".broken"))
+        else:
+            if path not in (newest, best):
+                os.replace(path, newest)
+            return best if path == best else newest
+    raise errors[0] if errors else AgedgeError(f"{newest}: missing: there is no run to resume")
 
 
 def load_checkpoint(path, network, trainer=None, ctx=None) -> dict:
@@ -131,38 +129,48 @@ def load_checkpoint(path, network, trainer=None, ctx=None) -> dict:
     """
     path = Path(path)
     state = read_state(path)
+    numbers = state.pop(NUMBERS, None)
     with extract_part(path, PARAMS) as params:
         load_weights(network, params, ctx, shown_as=path)
     if trainer is not None:
-        with extract_part(path, TRAINER) as states:
-            trainer.load_states(str(states))
+        if state["version"] < 3:
+            with zipfile.ZipFile(path) as file:
+                content = file.read(PICKLED_TRAINER)
+            try:
+                numbers, arrays = read_pickled_state(content)
+            except DAMAGES as error:
+                raise AgedgeError(f"{path}: not a checkpoint of a run: {PICKLED_TRAINER}: {error}") from None
+        else:
+            arrays = load_part(path, TRAINER) or {}
+        restore_state(trainer, numbers, arrays, path)
     return state
 
 
 def load_part(path, name: str) -> Optional[dict]:
-    """{name: NDArray} of one of the `more` parts of a checkpoint; None where it has no such part."""
-    import mxnet as mx
-
+    """Return {name: NDArray} of one of the `more` parts of a checkpoint; None where it has no such part."""
     with zipfile.ZipFile(path) as file:
         if name not in file.namelist():
             return None
     with extract_part(path, name) as part:
-        return mx.nd.load(str(part))
+        arrays = load_arrays(part, f"{path}: {name}")
+    if not isinstance(arrays, dict):
+        raise AgedgeError(f"{path}: {name}: its arrays must have names")
+    return arrays
 
 
 @contextlib.contextmanager
 def extract_part(path, name: str):
-    """A part of a checkpoint as a file, while it is needed."""
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as file:
+    """Give a part of a checkpoint as a file, while it is needed."""
+    with safe_write.temporary_folder() as folder, zipfile.ZipFile(path) as file:
         yield Path(file.extract(name, folder))
 
 
 def extract_params(path):
-    """The parameter file of a checkpoint, while it is needed."""
+    """Give the parameter file of a checkpoint, while it is needed."""
     return extract_part(path, PARAMS)
 
 
-# What Python says of a zip file with flipped bits.
+# What Python raises on a zip file with flipped bits, and on JSON that is nested too deeply.
 DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, TypeError, RuntimeError)
 
 
@@ -171,19 +179,72 @@ class NewerVersionError(AgedgeError):
 
 
 def read_state(path) -> dict:
-    """Where a checkpoint's run stood. Raises `AgedgeError`."""
+    """Return where a checkpoint's run stood. Raises `AgedgeError` where the file is not a whole checkpoint."""
     try:
+        size = os.stat(path).st_size
         with zipfile.ZipFile(path) as file:
+            check_members(file, size)
             if damaged := file.testzip():
                 raise AgedgeError(f"{path}: damaged in {damaged}")
-            state = json.loads(file.read(STATE))
-            for name in (PARAMS, TRAINER):
-                file.getinfo(name)
-            state = {"version": 1, **state, "epoch": int(state["epoch"]), "step": int(state["step"])}
+            state = json.loads(file.read(STATE), parse_constant=refuse_constant)
+            if type(state) is not dict:
+                raise ValueError(f"{STATE} is not a mapping")
+            state = {"version": 1, **state}
+            if not is_count(state["version"]):
+                raise ValueError(f"{STATE}: version must be a whole number")
+            if state["version"] > VERSION:
+                raise NewerVersionError(
+                    f"{path}: of version {state['version']}, of a later release; this one reads {VERSION}"
+                )
+            file.getinfo(PARAMS)
+            if state["version"] < 3:
+                file.getinfo(PICKLED_TRAINER)
+            check_state(state)
     except FileNotFoundError:
         raise AgedgeError(f"{path}: no such checkpoint") from None
+    except IsADirectoryError:
+        raise AgedgeError(f"{path}: is a folder, not a checkpoint") from None
     except DAMAGES as error:
         raise AgedgeError(f"{path}: not a checkpoint of a run: {error}") from None
-    if state["version"] > VERSION:
-        raise NewerVersionError(f"{path}: of version {state['version']}, of a later release; this one reads {VERSION}")
     return state
+
+
+def check_members(file: zipfile.ZipFile, size: int) -> None:
+    """Raise `ValueError` where a zip file is not one that `pack_checkpoint` wrote: its members are stored as they are,
+    each once, so that they cannot be larger than the file."""
+    members = file.infolist()
+    names = [member.filename for member in members]
+    if len(set(names)) < len(names):
+        raise ValueError("a part is there twice")
+    if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
+        raise ValueError("its parts must be stored without compression")
+    if sum(member.file_size for member in members) > size:
+        raise ValueError("its parts are larger than the file")
+    if file.getinfo(STATE).file_size > LARGEST_STATE:
+        raise ValueError(f"{STATE} is larger than {LARGEST_STATE:,} bytes")
+
+
+def check_state(state: dict) -> None:
+    """Raise `ValueError` where a value of STATE is not of its kind."""
+    for key in ("epoch", "step", "best_epoch"):
+        if not is_count(state[key] if key != "best_epoch" else state.get(key, 0)):
+            raise ValueError(f"{STATE}: {key} must be a whole number")
+    for key in ("best", "first_loss", "seconds", "waited"):
+        if state.get(key) is not None and not is_number(state[key]):
+            raise ValueError(f"{STATE}: {key} must be a number")
+    sums = state.get("sums")
+    if sums is not None and not (isinstance(sums, list) and all(map(is_number, sums))):
+        raise ValueError(f"{STATE}: sums must be numbers")
+    for key in ("same", "optimizer", *([NUMBERS] if state["version"] >= 3 else [])):
+        if not isinstance(state.get(key, None if key == NUMBERS else {}), dict):
+            raise ValueError(f"{STATE}: {key} must be a mapping")
+
+
+def is_number(value) -> bool:
+    """Return whether a value from JSON is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def refuse_constant(name: str):
+    """Raise `ValueError` on NaN and Infinity, which JSON does not have."""
+    raise ValueError(f"{STATE}: {name} is not a number")

@@ -63,7 +63,7 @@ def open_data(recipe, cache: Path, network) -> TrainingData:
             if value:
                 raise UsageError(f"{key}={value}: MXNet's reader (data.cache=native) does not say which face is which")
         file, count, layout = prepare_training_file(paths, cache, labels)
-        sums = np.array([checksum(jpeg) for _, jpeg in read_raw(file, labels)], np.uint64)
+        sums = np.array([checksum(jpeg) for _, jpeg in read_raw(file, layout)], np.uint64)
     else:
         faces = open_faces(paths, network.size, labels, recipe.data.cache, recipe.data.threads)
         count, sums = faces.count, faces.checksums

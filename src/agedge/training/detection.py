@@ -16,12 +16,14 @@ from agedge.faces.anchors import STRIDES, find_candidates
 from agedge.faces.annotations import read_annotations
 from agedge.faces.boxes import nms
 from agedge.faces.detection import Faces
+from agedge.safe_write import replacing
 from agedge.sources import read_image
 from agedge.training.loop import run
 from agedge.training.pretrained import load_pretrained_detector
 from agedge.training.recipe import refuse_keys
 from agedge.training.scenes.stream import Batch, Scenes, find_backgrounds, make_batch, stream_batches
 from agedge.training.task import Batches, Inputs, Measured, Task
+from agedge.training.watch import ADVICE, DivergedError
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class Detection(Task):
     def __init__(self, network, recipe, folder: Path, store, contexts: list):
         from agedge.training.objective import DetectionObjective
 
-        self.network, self.recipe, self.context = network, recipe, contexts[0]
+        self.network, self.recipe, self.context, self.folder = network, recipe, contexts[0], folder
         self.size, self.batch_size = recipe.scenes.size, recipe.train.batch_size
         self.scenes, self.held_out = open_scenes(recipe), open_held_out(recipe)
         self.steps = max(1, recipe.scenes.an_epoch // self.batch_size)
@@ -89,7 +91,8 @@ class Detection(Task):
         path = path.with_suffix(".npz")
         seeds = ((self.recipe.train.seed, index) for index in indices)
         scenes = zip(*(make_batch(self.scenes, seed, self.batch_size) for seed in seeds))
-        np.savez_compressed(path, **dict(zip(Batch._fields, map(np.concatenate, scenes))))
+        with replacing(path) as file:
+            np.savez_compressed(file, **dict(zip(Batch._fields, map(np.concatenate, scenes))))
         return path.name
 
     def figures(self, sums: np.ndarray) -> dict:
@@ -101,7 +104,7 @@ class Detection(Task):
         return ", ".join(f"{name} {figures[f'{name}_loss']:.3f}" for name in TERMS)
 
     def validate(self) -> Measured:
-        measured = validate(self.network, self.held_out, self.context)
+        measured = validate(self.network, self.held_out, self.context, self.folder)
         recall, precision = measured["recall"], measured["precision"] or 0.0
         score = measured["average_precision"]
         row = {"val_recall": recall, "val_precision": precision, "val_ap": score}
@@ -176,37 +179,45 @@ def as_list(value) -> list:
 class Watcher:
     """A network that trains, as a detector that can be measured on whole photographs."""
 
-    def __init__(self, network, context):
-        self.network, self.context = network, context
+    def __init__(self, network, context, run="the detector"):
+        self.network, self.context, self.run = network, context, run
 
     def detect(self, image: np.ndarray) -> Faces:
-        """The faces of a BGR uint8 image (h, w, 3), of any score over LEAST."""
-        from mxnet import nd
-
+        """Return the faces of a BGR uint8 image (h, w, 3), of any score over LEAST. Raises `DivergedError`."""
         scale = min(1, LONGEST / max(image.shape[:2]))
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         height, width = (-(-side // STRIDES[0]) * STRIDES[0] for side in image.shape[:2])
         data = np.zeros((1, 3, height, width), np.float32)
         data[0, :, : image.shape[0], : image.shape[1]] = image[..., ::-1].transpose(2, 0, 1)
-        said = self.network.decode(nd, self.network(nd.array(data, ctx=self.context)))
-        maps = [output.asnumpy() for output in said]
-        boxes, scores, landmarks = find_candidates(maps, LEAST)[0]
+        boxes, scores, landmarks = find_candidates(self.answer(data), LEAST)[0]
         kept = nms(boxes, scores, 0.3, border=1)
         return Faces(boxes[kept] / scale, scores[kept], landmarks[kept] / scale)
 
+    def answer(self, data: np.ndarray) -> list:
+        """Return the network's outputs, NumPy arrays, for (1, 3, h, w) float32 RGB. Raises `DivergedError`."""
+        from mxnet import nd
 
-def validate(network, photos: list, context) -> dict:
-    """What `measure_detection` says of annotated photographs: recall and precision at a score of 0.5.
+        maps = [out.asnumpy() for out in self.network.decode(nd, self.network(nd.array(data, ctx=self.context)))]
+        if not all(np.isfinite(one).all() for one in maps):
+            raise DivergedError(f"{self.run}: diverged: the trained network answers NaN or infinity; {ADVICE}")
+        return maps
 
-    A photograph that cannot be read is told and left out. Raises `AgedgeError` where no face is left to be found.
+
+def validate(network, photos: list, context, run="the detector") -> dict:
+    """Return what `measure_detection` measures on annotated photographs: recall and precision at a score of 0.5.
+
+    A photograph that cannot be read is named in a warning and left out. Raises `AgedgeError` where no face is left to
+    be found, `DivergedError`, which names the `run`, where the network answers anything but numbers.
     """
-    watcher, found = Watcher(network, context), []
+    watcher, found = Watcher(network, context, run), []
     for photo in photos:
         try:
-            found.append((watcher.detect(read_image(photo.file)), photo))
+            image = read_image(photo.file)
         except AgedgeError as error:
             log.warning("data.val: left out: %s", error)
+        else:
+            found.append((watcher.detect(image), photo))
     measured = measure_detection(found)
     if not measured["faces"]:
         raise AgedgeError("data.val: no face in those of its images that can be read")

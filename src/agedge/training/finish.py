@@ -1,21 +1,27 @@
 """The end of a run: its best checkpoint as a slim model with its card, and what was measured of it."""
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
+
 from agedge import __version__
-from agedge.batches import warn_of_bad_images
+from agedge.batches import evaluation_batches, warn_of_bad_images
 from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import calibrate, format_table, measure
 from agedge.evaluation.plots import plot_errors
 from agedge.evaluation.report import write_report
 from agedge.records import read_crop, read_info
 from agedge.runtime.card import Card, load_card
+from agedge.safe_write import write_json
 from agedge.training.ages import predictor
 from agedge.training.checkpoint import load_checkpoint
 from agedge.training.data import find_files
 from agedge.training.recipe import as_plain
+from agedge.training.watch import DivergedError
 from agedge.training.weights import load_weights
+from agedge.training.written import DRAWN, EXAMPLES, compare_faces, draw_faces, refuse_model
 
 
 def finish(network, recipe, folder: Path) -> str:
@@ -42,9 +48,21 @@ def finish(network, recipe, folder: Path) -> str:
         training=describe_training(recipe, train, val, test, state),
         terms="; ".join(dict.fromkeys(read_info(path).get("terms", "") for path in train)),
     )
+    probe = draw_faces(DRAWN, network.size)
+    examples = next(evaluation_batches(val[0], network.size, EXAMPLES, recipe.data.labels, card.crop), None)
+    if examples is not None:
+        probe = np.concatenate([probe, examples.images])
+    trained = predictor(network, mx.cpu(), folder)(probe)
     save_model(network.slim(), card, folder / "model")
 
-    ask_of = questioner(network, recipe, card)
+    predict = load_written(network, card, folder)
+    try:
+        difference = compare_faces(trained, predict(probe))
+    except DivergedError as error:
+        difference = str(error)
+    if difference:
+        refuse_model(folder / "model", folder, difference)
+    ask_of = questioner(predict, network, recipe, card)
     answers = ask_of(val)
     card.error = measure(answers.labels, answers.ages, answers.p_male)
     card.interval = calibrate(answers.labels, answers.ages)
@@ -71,7 +89,7 @@ def retest(network, recipe, folder: Path) -> str:
     card = load_card(folder)
     network.initialize_for_training(mx.cpu())
     network(mx.nd.zeros((1, 3, network.size, network.size)))
-    ask_of = questioner(network, recipe, card)
+    ask_of = questioner(load_written(network, card, folder), network, recipe, card)
     test = find_files(recipe, "test")
     if test:
         return measure_test(ask_of, test, folder)
@@ -80,8 +98,8 @@ def retest(network, recipe, folder: Path) -> str:
     return "\n".join([say("validation", val), format_table(measure(answers.labels, answers.ages, answers.p_male))])
 
 
-def questioner(network, recipe, card: Card):
-    """`ask_of(files) -> Answers` of the model that `card` is of, run by `network`.
+def load_written(network, card: Card, folder: Path):
+    """Give `network` the weights of the model that `card` is of, and return it as a `predictor`.
 
     What was saved is what is measured. Not by load_model: in a process that has trained, MXNet 1.9.1 now and then ends
     its fused inference graphs with "!IsMKLDNNData()".
@@ -89,7 +107,11 @@ def questioner(network, recipe, card: Card):
     import mxnet as mx
 
     load_weights(network, card.path("mxnet", "params"), mx.cpu())
-    predict = predictor(network, mx.cpu())
+    return predictor(network, mx.cpu(), folder)
+
+
+def questioner(predict, network, recipe, card: Card):
+    """`ask_of(files) -> Answers` of `predict`, the model that `card` is of."""
 
     def ask_of(files: list):
         answers = ask(predict, files, network.size, labels=recipe.data.labels, crop=card.crop)
@@ -113,13 +135,6 @@ def say(what: str, files: list) -> str:
     return f"{what}: {', '.join(path.name for path in files)}"
 
 
-def write_json(path: Path, value: dict) -> None:
-    """Write it whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
 def find_crop(path: Path, size: int):
     """The crop of the training faces at the network's size, or None where the .rec does not say."""
     crop = read_crop(path)
@@ -134,7 +149,10 @@ def describe_training(recipe, train: list, val: list, test: list, state: dict) -
         "test": [describe_records(path) for path in test],
         "epochs": state["epoch"],
         "best_epoch": state["best_epoch"],
-        "recipe": {section: as_plain(recipe[section]) for section in ("augment", "optimizer", "train", "pretrained")},
+        "recipe": {
+            **{section: as_plain(recipe[section]) for section in ("augment", "optimizer", "train")},
+            "pretrained": without_folders(recipe.pretrained),
+        },
         "tool": f"agedge {__version__}",
     }
 
@@ -142,3 +160,9 @@ def describe_training(recipe, train: list, val: list, test: list, state: dict) -
 def describe_records(path: Path) -> dict:
     """A .rec as its NAME.json tells of it."""
     return {"file": path.name, **{key: read_info(path).get(key) for key in ("source", "count", "split")}}
+
+
+def without_folders(source: str) -> str:
+    """Return the last part of a path, or of PREFIX,EPOCH: a card travels, and the folders of a machine are its own."""
+    name = re.split(r"[/\\]", source.rstrip("/\\"))[-1]
+    return Path(source).resolve().name if name in (".", "..") else name

@@ -4,11 +4,15 @@ from pathlib import Path
 
 from agedge import __version__
 from agedge.faces.essh_card import DetectorCard, save_detector
+from agedge.runtime.model import to_network_input
+from agedge.safe_write import write_json
 from agedge.training.checkpoint import load_checkpoint
-from agedge.training.detection import as_list, read_faces, validate
-from agedge.training.finish import write_json
+from agedge.training.detection import Watcher, as_list, read_faces, validate
+from agedge.training.finish import without_folders
 from agedge.training.recipe import as_plain
+from agedge.training.watch import DivergedError
 from agedge.training.weights import load_weights
+from agedge.training.written import compare_maps, draw_faces, refuse_model
 
 
 def finish_detector(network, recipe, folder: Path) -> str:
@@ -20,11 +24,19 @@ def finish_detector(network, recipe, folder: Path) -> str:
     network(mx.nd.zeros((1, 3, recipe.scenes.size, recipe.scenes.size)))
     state = load_checkpoint(folder / "best.ckpt", network)
     card = DetectorCard(network=as_plain(network.arguments), training=describe_training(recipe, state))
+    probe = to_network_input(draw_faces(1, recipe.scenes.size))
+    trained = Watcher(network, mx.cpu(), folder).answer(probe)
     save_detector(network.slim(), card, folder / "model")
     # What was saved is what is measured: its weights are rounded.
     load_weights(network, card.path("mxnet", "params"), mx.cpu())
+    try:
+        difference = compare_maps(trained, Watcher(network, mx.cpu(), folder).answer(probe))
+    except DivergedError as error:
+        difference = str(error)
+    if difference:
+        refuse_model(folder / "model", folder, difference)
     photos = [photo for file in as_list(recipe.data.val) for photo in read_faces(file)]
-    card.error = validate(network, photos, mx.cpu())
+    card.error = validate(network, photos, mx.cpu(), folder)
     card.save(folder / "model")
     write_json(folder / "report.json", card.error)
     return f"{format_detection(card.error)}\nmodel: {folder / 'model'}"
@@ -38,7 +50,15 @@ def describe_training(recipe, state: dict) -> dict:
         "validation": [{"file": str(Path(*Path(file).parts[-2:]))} for file in as_list(recipe.data.val)],
         "scenes": state["step"] * recipe.train.batch_size,
         "best_epoch": state["best_epoch"],
-        "recipe": {section: as_plain(recipe[section]) for section in ("scenes", "optimizer", "train", "pretrained")},
+        "recipe": {
+            **{section: as_plain(recipe[section]) for section in ("optimizer", "train")},
+            "scenes": {
+                **as_plain(recipe.scenes),
+                "backgrounds": without_folders(recipe.scenes.backgrounds),
+                "photographs": [without_folders(file) for file in as_list(recipe.scenes.photographs)],
+            },
+            "pretrained": without_folders(recipe.pretrained),
+        },
         "tool": f"agedge {__version__}",
     }
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Callable
 
 from agedge.errors import AgedgeError
-from agedge.training.checkpoint import rotate, write_whole
+from agedge.safe_write import write_bytes
+from agedge.training.checkpoint import rotate
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Keeper:
     def save(self, name: str, content: bytes) -> None:
         """Write a checkpoint, `last` or `best`."""
         before = functools.partial(rotate, self.folder, self.keep) if name == "last" else lambda: None
-        self.write(f"{name}.ckpt", lambda: write_whole(self.folder / f"{name}.ckpt", content, before))
+        self.write(f"{name}.ckpt", lambda: write_bytes(self.folder / f"{name}.ckpt", content, before))
         self.saved = time.monotonic()
 
     def write(self, name: str, write: Callable[[], None]) -> None:

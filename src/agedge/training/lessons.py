@@ -7,7 +7,6 @@ are not asked about: what is said of the face as it is stands for them all.
 import hashlib
 import json
 import logging
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from agedge.errors import AgedgeError, UsageError
+from agedge.safe_write import replacing
 from agedge.value_equality import compare_by_value
 
 log = logging.getLogger(__name__)
@@ -142,13 +142,9 @@ def read_lessons(file: Path, count: int) -> Optional[dict]:
 
 
 def write_lessons(file: Path, parts: dict) -> None:
-    """Write them to a temporary name, then rename. Where that fails the run goes on without the file."""
-    partial = file.with_suffix(f".{os.getpid()}.partial")
+    """Write them, whole. Where that fails the run goes on without the file."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as stream:
+        with replacing(file) as stream:
             np.savez(stream, **parts)
-        os.replace(partial, file)
     except OSError as error:
         log.warning("%s: cannot be written (%s): a resumed run will ask the teachers again", file, error.strerror)
-        partial.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from typing import Callable
 
 from agedge.errors import AgedgeError
 from agedge.evaluation.plots import plot_curves
+from agedge.safe_write import replacing
 
 
 class RunLog:
@@ -19,7 +20,11 @@ class RunLog:
 
         self.folder, self.plot = folder, plot
         self.path = folder / "log.csv"
-        self.rows = [row for row in read_log(self.path) if row["epoch"] <= first_epoch] if first_epoch else []
+        self.rows, self.texts = [], []  # what is written again is the text that was there, not a number made of it
+        if first_epoch:
+            rows, texts = read_log(self.path), read_texts(self.path)
+            kept = [at for at, row in enumerate(rows) if row["epoch"] <= first_epoch]
+            self.rows, self.texts = [rows[at] for at in kept], [texts[at] for at in kept]
         (folder / "events").mkdir(exist_ok=True)
         # Not by SummaryWriter, whose thread dies where the disk is full; whoever writes next then waits for ever.
         self.events = EventsWriter(str(folder / "events" / "events"))
@@ -29,6 +34,7 @@ class RunLog:
         """Add an epoch's figures. Returns what writes them to the disk, with all before them, and draws the curves
         anew; it can be called again where the disk was full."""
         self.rows.append(row)
+        self.texts.append(row)
         return lambda: self.write(row)
 
     def write(self, row: dict) -> None:
@@ -36,12 +42,10 @@ class RunLog:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
-        partial = self.path.with_suffix(".partial")
-        with open(partial, "w", encoding="utf-8", newline="") as file:
+        with replacing(self.path, "w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, list(self.rows[-1]), extrasaction="ignore")
             table.writeheader()
-            table.writerows(self.rows)
-        partial.replace(self.path)
+            table.writerows(self.texts)
         figures = {key: value for key, value in row.items() if key != "epoch" and value is not None}
         summary = Summary(value=[Summary.Value(tag=key, simple_value=float(value)) for key, value in figures.items()])
         self.events.write_event(Event(wall_time=time.time(), step=row["epoch"], summary=summary))
@@ -54,12 +58,23 @@ class RunLog:
 
 
 def read_log(path: Path) -> list:
-    """The rows of a log.csv, as numbers; [] where there is none. Raises `AgedgeError` where it is damaged."""
+    """Return the rows of a log.csv, as numbers; [] where there is none. Raises `AgedgeError` where it is damaged."""
+    rows = read_texts(path)
+    try:
+        rows = [{key: float(value) if value else None for key, value in row.items()} for row in rows]
+    except (ValueError, TypeError) as error:
+        raise AgedgeError(f"{path}: not the log of a run: {error}") from None
+    if not all(row.get("epoch") is not None and None not in row for row in rows):
+        raise AgedgeError(f"{path}: not the log of a run: a row without an epoch, or with more cells than columns")
+    return rows
+
+
+def read_texts(path: Path) -> list:
+    """Return the rows of a log.csv as they are written; [] where there is none. Raises `AgedgeError`."""
     if not path.is_file():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
-        try:
-            rows = list(csv.DictReader(file))
-            return [{key: float(value) if value else None for key, value in row.items()} for row in rows]
-        except (ValueError, TypeError, csv.Error) as error:
-            raise AgedgeError(f"{path}: not the log of a run: {error}") from None
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        raise AgedgeError(f"{path}: not the log of a run: {error}") from None

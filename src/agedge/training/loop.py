@@ -13,8 +13,9 @@ import numpy as np
 import yaml
 
 from agedge.errors import AgedgeError, StoppedError
+from agedge.safe_write import write_text
 from agedge.training.averaging import WeightMean, is_statistic
-from agedge.training.checkpoint import load_part, pack_checkpoint
+from agedge.training.checkpoint import list_last, load_part, pack_checkpoint, read_state
 from agedge.training.keeper import Keeper
 from agedge.training.log import RunLog
 from agedge.training.progress import Progress
@@ -23,7 +24,7 @@ from agedge.training.schedule import learning_rate
 from agedge.training.start import open_folder, optimizer_options, seed_everything, start_state, start_weights
 from agedge.training.stopping import stop_when_asked
 from agedge.training.store import open_store
-from agedge.training.watch import Watch
+from agedge.training.watch import DivergedError, Watch
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ def run(open_task: Callable, network, recipe, contexts: list, resume: bool = Fal
     with contextlib.ExitStack() as stack:
         if store.is_chief:  # who alone writes
             stack.enter_context(open_folder(folder, resume))
+        if resume and not (list_last(folder) or (folder / "best.ckpt").is_file()):
+            log.info("%s: nothing was saved yet: starting from the beginning", folder)
+            resume = False
         job = Run(open_task(network, recipe, folder, store, contexts), network, recipe, contexts, store, resume)
         stack.callback(job.task.close)
         job.bar = stack.enter_context(
@@ -99,6 +103,7 @@ class Run:
         if store.is_chief:
             store.barrier()
         self.means, self.flying = {}, collections.deque()
+        as_saved = dict(self.state)
         if self.state["step"] < self.state["epoch"] * self.steps_an_epoch:  # train.max_steps had cut its last epoch
             self.state.update(epoch=self.state["step"] // self.steps_an_epoch, sums=None)
         self.compare_workers()
@@ -119,9 +124,23 @@ class Run:
             for name in ("test.json", AVERAGE):  # where they stand, the run is finished
                 (self.folder / name).unlink(missing_ok=True)
             text = yaml.safe_dump(as_plain(recipe), sort_keys=False)
-            self.keeper.write("recipe.yaml", lambda: (self.folder / "recipe.yaml").write_text(text, encoding="utf-8"))
+            self.keeper.write("recipe.yaml", lambda: write_text(self.folder / "recipe.yaml", text))
         if resume:
+            if store.is_chief:
+                self.complete_best(as_saved)
             log.info("resuming after epoch %d, step %d", self.state["epoch"], self.state["step"])
+
+    def complete_best(self, state: dict) -> None:
+        """Write best.ckpt where the run ended between writing last.ckpt, of that `state`, and it."""
+        if state.get("sums") is not None or not 0 < state["best_epoch"] == state["epoch"]:
+            return
+        try:
+            if read_state(self.folder / "best.ckpt").get("best_epoch") == state["best_epoch"]:
+                return
+        except AgedgeError:
+            pass
+        with self.averaged():
+            self.keeper.save("best", pack_checkpoint(self.network, self.trainer, state))
 
     def compare_workers(self) -> None:
         """Raises `AgedgeError` where a worker would do another number of steps than the others: all would wait."""
@@ -221,6 +240,7 @@ class Run:
         if self.store.is_chief:
             with self.averaged():
                 measured = self.task.validate()
+            self.watch.check_validation(measured)
             is_best = state["best"] is None or measured.score < state["best"]
             if is_best:
                 state.update(best=measured.score, best_epoch=epoch)
@@ -228,7 +248,8 @@ class Run:
             speed = {"images_per_s": round(float(sums[0]) / seconds, 1), "waited": round(waited / seconds, 4)}
             row = {"epoch": epoch, "step": state["step"], "lr": self.trainer.learning_rate, **figures}
             self.keeper.write("log.csv", self.history.add({**row, **measured.row, **speed}))
-            self.save(*(("best", "last") if is_best else ("last",)))
+            # Whoever goes on from `last` can complete `best`, as `complete_best` does, but not the other way round.
+            self.save(*(("last", "best") if is_best else ("last",)))
             text, best = f"{self.task.say(figures)}; {measured.text}", " (best)" if is_best else ""
             log.info("epoch %d: %s%s; %.0f images/s", epoch, text, best, speed["images_per_s"])
         # The others learn from the chief where the run stands, and everybody whether somebody wants to stop.
@@ -250,11 +271,15 @@ class Run:
             take_statistics(self.task, self.contexts, self.state["epoch"] + 1, self.recipe.train.seed)
             self.mean_statistics()
             if self.store.is_chief:
-                measured = self.task.validate()
+                try:
+                    measured = self.task.validate()
+                except DivergedError as error:
+                    log.warning("the mean of %d epochs' weights is not used: %s", swa.count, error)
+                    return
                 is_best = measured.score < self.state["best"]
                 log.info("mean of %d epochs' weights: %s%s", swa.count, measured.text, " (best)" if is_best else "")
                 text = json.dumps({"epoch": self.state["epoch"], "epochs": swa.count, **measured.row})
-                self.keeper.write(AVERAGE, lambda: (self.folder / AVERAGE).write_text(text, encoding="utf-8"))
+                self.keeper.write(AVERAGE, lambda: write_text(self.folder / AVERAGE, text))
                 if is_best:
                     self.state.update(best=measured.score, best_epoch=self.state["epoch"])
                     state = {**self.state, "averaged": swa.count}

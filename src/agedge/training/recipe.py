@@ -110,8 +110,55 @@ AT_LEAST = (
 )
 
 
+LARGEST = 1_000_000  # bytes of a recipe; those of recipes/ have up to 3,000
+MOST = 2**53  # the largest number: beyond, float64 does not hold whole numbers
+MOST_NODES = 20_000  # values in a recipe, those that an alias repeats counted again
+DEEPEST = 20  # sections in sections
+
+
 class RecipeLoader(yaml.SafeLoader):
-    """YAML 1.1, and 1e-3 is a number, which it takes for a text."""
+    """YAML 1.1, and 1e-3 is a number, which it takes for a text. A key that is given twice, an alias that leads to very
+    many values, and deep nesting are errors."""
+
+    def compose_node(self, parent, index):
+        self.depth = getattr(self, "depth", 0) + 1
+        if self.depth > DEEPEST:
+            raise yaml.MarkedYAMLError(None, None, "nested too deeply", self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def get_single_node(self):
+        node = super().get_single_node()
+        if node is not None:
+            count_nodes(node, {}, set())
+        return node
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(None, None, "a key must be a text", key.start_mark)
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(None, None, f"the key '{key.value}' is given twice", key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+def count_nodes(node, counted: dict, above: set) -> int:
+    """Return how many values a YAML node is, aliases followed. Raises `yaml.MarkedYAMLError` where it holds itself, is
+    nested too deeply, or is too many."""
+    if node in above or len(above) > DEEPEST:
+        what = "a value holds itself" if node in above else "nested too deeply"
+        raise yaml.MarkedYAMLError(None, None, what, node.start_mark)
+    if node not in counted:
+        inner = [] if isinstance(node, yaml.ScalarNode) else node.value
+        inner = [one for pair in inner for one in (pair if isinstance(pair, tuple) else (pair,))]
+        counted[node] = 1 + sum(count_nodes(one, counted, above | {node}) for one in inner)
+    if counted[node] > MOST_NODES:
+        raise yaml.MarkedYAMLError(None, None, f"more than {MOST_NODES:,} values", node.start_mark)
+    return counted[node]
 
 
 RecipeLoader.add_implicit_resolver(
@@ -128,18 +175,12 @@ def load_recipe(path, overrides=(), suffix: str = "") -> EasyDict:
     recipe = copy.deepcopy(DEFAULTS)
     given = {}
     if path:
-        try:
-            given = yaml.load(Path(path).read_text(encoding="utf-8"), RecipeLoader) or {}
-        except FileNotFoundError:
-            raise AgedgeError(f"{path}: no such recipe") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise AgedgeError(f"{path}: not YAML: {error}") from None
-        if not isinstance(given, dict):
-            raise AgedgeError(f"{path}: a recipe is a mapping of sections")
+        given = read_recipe(Path(path))
     lay_over(recipe, given, str(path))
     folder, recipe["run"]["dir"] = recipe["run"]["dir"], ""
     for override in overrides:
         lay_over(recipe, parse_override(override), f"'{override}'")
+    check_type("network.name", recipe["network"]["name"], "")
     name = Path(path).stem if path else recipe["network"]["name"]
     if not recipe["run"]["dir"]:
         check_type("run.dir", folder, "")
@@ -148,15 +189,57 @@ def load_recipe(path, overrides=(), suffix: str = "") -> EasyDict:
     return EasyDict(recipe)
 
 
+def read_recipe(path: Path) -> dict:
+    """Return what a YAML file says. Raises `AgedgeError`, with the line where it is known, on what is not a recipe."""
+    try:
+        if path.is_dir():
+            raise AgedgeError(f"{path}: is a folder, not a recipe")
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise AgedgeError(f"{path}: larger than {LARGEST:,} bytes: not a recipe")
+        given = load_yaml(content.decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise AgedgeError(f"{path}: no such recipe") from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise AgedgeError(f"{path}: not YAML: line {line} is not UTF-8") from None
+    except ValueError as error:
+        raise AgedgeError(f"{path}: not YAML: {error}") from None
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise AgedgeError(f"{path}: a recipe must be a mapping of sections")
+    return given
+
+
+def load_yaml(text: str):
+    """Return what a YAML text says. Raises `ValueError`, with the line."""
+    try:
+        return yaml.load(text, RecipeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{where}{error.problem or error.context}") from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise ValueError(f"line {line}: the character #x{error.character:04x} is not allowed") from None
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # A tag such as !!bool before what is none has PyYAML fail in its own ways.
+        raise ValueError(f"a value is not of its tag's type ({type(error).__name__})") from None
+
+
 def parse_override(text: str) -> dict:
     """{"optimizer": {"lr": 0.001}} from "optimizer.lr=1e-3"; values are YAML."""
     key, separator, value = text.partition("=")
     if not separator:
         raise UsageError(f"'{text}': write an override as key=value, such as optimizer.lr=0.001")
+    if key.count(".") > DEEPEST or len(text) > LARGEST:
+        raise UsageError(f"'{text[:40]}..': nested too deeply, or too long")
     try:
-        value = yaml.load(value, RecipeLoader)
-    except yaml.YAMLError:
-        raise UsageError(f"'{text}': '{value}' is not YAML") from None
+        value = load_yaml(value)
+    except ValueError as error:
+        raise UsageError(f"'{text[:80]}': '{value[:80]}' is not YAML: {error}") from None
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
@@ -178,7 +261,20 @@ def lay_over(recipe: dict, given: dict, source: str, section: str = "") -> None:
         elif isinstance(recipe.get(key), dict) and not is_open:
             raise UsageError(f"{source}: '{name}' is a section of keys, not a value")
         else:
+            check_keys(value, source, name)
             recipe[key] = value
+
+
+def check_keys(value, source: str, name: str) -> None:
+    """Raise `UsageError` where a mapping within a value has a key that is not a text."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise UsageError(f"{source}: the key '{name}.{key}' is no text")
+            check_keys(inner, source, f"{name}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            check_keys(inner, source, name)
 
 
 def check_values(recipe: dict) -> None:
@@ -224,9 +320,11 @@ def check_type(name: str, value, default) -> None:
     if isinstance(default, bool):
         fits, wanted = isinstance(value, bool), "true or false"
     elif isinstance(default, int):
-        fits, wanted = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+        fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST
+        wanted = "a whole number"
     elif isinstance(default, float):
-        fits, wanted = isinstance(value, (int, float)) and not isinstance(value, bool), "a number"
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST
+        wanted = "a number"
     elif name in PATTERNS:
         fits = isinstance(value, (list, tuple)) and all(isinstance(pattern, str) for pattern in value)
         wanted = "a list of patterns of parameters' names, such as ['body.*'],"

@@ -10,6 +10,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.locks import open_alone
+from agedge.safe_write import remove_leftovers
 from agedge.training.checkpoint import find_last, list_last, load_checkpoint
 from agedge.training.parameters import decay_weights_alone, freeze, match_names, set_rates
 
@@ -20,26 +21,34 @@ log = logging.getLogger(__name__)
 def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
     """Make the run's folder, this process's alone meanwhile.
 
-    Raises `AgedgeError` where a run, or what it gave, lies there already and was not asked to go on, where there is
-    none to go on with, and where another process trains into it.
+    What processes that were killed have left there is removed. Raises `AgedgeError` where a run, or what it gave, lies
+    there already and was not asked to go on, where there is none to go on with, and where another process trains into
+    it.
     """
     begun = list_last(folder)
     if begun and not resume:
         raise AgedgeError(f"{folder}: holds a run already: go on with it by --resume, or give another run.dir")
     results = [name for name in ("best.ckpt", "model") if (folder / name).exists()]
-    if results and not begun:
+    if results and not begun and not (resume and "best.ckpt" in results):
         raise AgedgeError(
             f"{folder}: holds {' and '.join(results)} of a run whose last.ckpt is gone: give another run.dir"
         )
-    if resume and not begun:
+    if resume and not begun and not results and not was_begun(folder):
         raise AgedgeError(f"{folder / 'last.ckpt'}: missing: there is no run to resume")
     (folder / "cache").mkdir(parents=True, exist_ok=True)
+    for place in (folder, folder / "cache"):
+        remove_leftovers(place)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(open_alone(folder / "cache" / "lock"))
         except AgedgeError:
             raise AgedgeError(f"{folder}: another process trains into it") from None
         yield folder
+
+
+def was_begun(folder: Path) -> bool:
+    """Return whether a run began in a folder and was ended before it had saved a checkpoint."""
+    return (folder / "recipe.yaml").is_file() and not any(folder.glob("*.broken"))
 
 
 def start_weights(network, recipe, contexts: list, size: int, load: Callable, resume: bool) -> None:
@@ -75,23 +84,16 @@ def start_state(network, recipe, trainer, contexts: list, folder: Path, resume: 
         return {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "same": same}, None
     file = find_last(folder)
     state = load_checkpoint(file, network, trainer, contexts)
-    count_alike(trainer, contexts)
     begun = {f"optimizer.{key}": value for key, value in state.pop("optimizer", {}).items()}  # version 1
     begun.update(state.get("same", {}))
     for key, value in same.items():
         if begun.get(key, value) != value:
             raise UsageError(f"{file}: was begun with {key}={begun[key]}, not {value}")
+    if file.name == "best.ckpt":
+        log.warning("%s: taken for the last checkpoint, which is gone; running means of weights begin anew", file)
     if state["version"] == 1:
         log.info("%s: of an earlier release, which saved between epochs: it goes on from there", file)
     return {**state, "same": same}, file
-
-
-def count_alike(trainer, contexts: list) -> None:
-    """MXNet counts an optimizer's steps by the number of the device, and a checkpoint has those of the process that
-    saved it: give all devices of this one the same count, on which Adam's step depends."""
-    optimizer = trainer._optimizer
-    counts = max(optimizer._all_index_update_counts.values(), key=lambda of: max(of.values(), default=0))
-    optimizer._all_index_update_counts = {context.device_id: dict(counts) for context in contexts}
 
 
 def optimizer_options(optimizer) -> dict:

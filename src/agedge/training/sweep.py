@@ -21,6 +21,7 @@ from typing import Optional
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
+from agedge.safe_write import replacing, write_json
 from agedge.training.checkpoint import list_last
 from agedge.training.launch import collected_signals, end, start, wait_for
 from agedge.training.log import read_log
@@ -217,7 +218,8 @@ def run_trial(program: list, arguments: list, trial: Trial) -> tuple:
     if earlier["status"] == "done":
         return to_row(trial, earlier["seconds"], "done"), 0
     trial.folder.mkdir(parents=True, exist_ok=True)
-    resume = ["--resume"] if list_last(trial.folder) else []
+    begun = list_last(trial.folder) or (trial.folder / "best.ckpt").is_file()
+    resume = ["--resume"] if begun else []
     folder = f"run.dir={json.dumps(str(trial.folder), ensure_ascii=False)}"
     command = [*program, "--quiet", *resume, *arguments, *to_overrides(trial.values), folder]
     write_trial(trial, earlier["seconds"], "unfinished")
@@ -263,10 +265,7 @@ def read_trial(folder: Path) -> Optional[dict]:
 
 
 def write_trial(trial: Trial, seconds: float, status: str) -> None:
-    partial = trial.folder / "trial.partial"
-    content = {"status": status, "seconds": seconds, "settings": trial.settings}
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(trial.folder / "trial.json")
+    write_json(trial.folder / "trial.json", {"status": status, "seconds": seconds, "settings": trial.settings})
 
 
 def to_row(trial: Trial, seconds: float, status: str) -> dict:
@@ -320,12 +319,10 @@ def columns(rows: list) -> list:
 
 
 def write_table(rows: list, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    with open(partial, "w", encoding="utf-8", newline="") as file:
+    with replacing(path, "w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ["trial", *columns(rows)], extrasaction="ignore")
         table.writeheader()
         table.writerows(in_order(rows))
-    partial.replace(path)
 
 
 def format_table(rows: list) -> str:

@@ -1,17 +1,19 @@
 """What the training loop needs to know of a training; `ages.py` and `detection.py` have one each."""
 
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import Iterator, NamedTuple, Optional
 
 import numpy as np
 
 
 class Measured(NamedTuple):
-    """A validation: `score`, of which less is better; `row`, its part of log.csv; `text`, for the log."""
+    """A validation: `score`, of which less is better; `row`, its part of log.csv; `text`, for the log; `loss`: the mean
+    of some images, where it was measured."""
 
     score: float
     row: dict
     text: str
+    loss: Optional[float] = None
 
 
 class Task:
@@ -50,7 +52,8 @@ class Task:
         """The run is over."""
 
     def validate(self) -> Measured:
-        """Measure the network as it is. Raises `AgedgeError` where there is nothing to measure on."""
+        """Measure the network as it is. Raises `AgedgeError` where there is nothing to measure on, and
+        `watch.DivergedError` where the network answers anything but numbers."""
         raise NotImplementedError
 
 

@@ -11,7 +11,13 @@ from agedge.training.checkpoint import find_last
 
 log = logging.getLogger(__name__)
 
+ADVICE = "a lower optimizer.lr, or optimizer.clip=1, may help"
 DIVERGED = 20  # times the loss of the first steps: no run that learns comes to that
+HELD_OUT = 10  # times more is allowed for images that are not trained on
+
+
+class DivergedError(AgedgeError):
+    """A run whose network answers nonsense."""
 
 
 class Tallies:
@@ -59,11 +65,14 @@ class Watch:
         from mxnet import nd
 
         nd.waitall()  # BatchNorm's statistics are written in the backward pass, of which the engine does not know
-        *window, stop = self.store.sum_small(np.append(self.tallies.take(), float(asked)))
+        begun = np.concatenate([loss.asnumpy() for loss in self.recent[0][2]]).astype(np.float64)  # the first step
+        sums = self.store.sum_small(np.array([*self.tallies.take(), float(asked), begun.sum(), len(begun)]))
+        *window, stop, begun, count = sums
         loss = self.task.figures(np.array(window))["loss"]
         if not np.isfinite(loss):
             self.give_up(f"the loss is {loss}")
-        first = self.state.setdefault("first_loss", loss)
+        # Of a run that diverges at once, the mean of the first steps is no measure.
+        first = self.state.setdefault("first_loss", min(loss, begun / count))
         if loss > DIVERGED * max(first, 0.1):
             self.give_up(f"the loss is {loss:.4g}, {DIVERGED} times that of the first steps, {first:.4g}, and more,")
         if not are_finite(parameters):  # ReLU makes 0 of what is no number, and the loss may stay one
@@ -72,6 +81,22 @@ class Watch:
         self.state["sums"] = self.sums.tolist()
         self.recent = []
         return stop > 0
+
+    def check_validation(self, measured) -> None:
+        """Raise `DivergedError` where what was measured after an epoch is no number, or far off.
+
+        The last step of a run is seen by no other loss.
+        """
+        most = HELD_OUT * DIVERGED * max(self.state.get("first_loss", 0.1), 0.1)
+        for what, value, good in (
+            ("score", measured.score, np.isfinite(measured.score)),
+            ("loss", measured.loss, measured.loss is None or measured.loss <= most),
+        ):
+            if not good:
+                reason = (
+                    f"after step {self.state['step']} the {what} of images that it does not train on is {value:.4g}"
+                )
+                raise DivergedError(f"{self.folder}: diverged: {reason}; {ADVICE}")
 
     def give_up(self, reason: str) -> None:
         """Raises `AgedgeError` with the first step whose loss is no number, or else all since the last look, and saves
@@ -89,9 +114,8 @@ class Watch:
             good = f"{find_last(self.folder).name} holds the last good step"
         except AgedgeError:
             good = "no checkpoint was saved yet"
-        raise AgedgeError(
-            f"{self.folder}: {reason} at step {step}{within}, whose images are in {saved}; {good}; "
-            "a lower optimizer.lr, or optimizer.clip=1, may help"
+        raise DivergedError(
+            f"{self.folder}: diverged: {reason} at step {step}{within}, whose images are in {saved}; {good}; {ADVICE}"
         )
 
 

@@ -62,17 +62,23 @@ def find_answering(network) -> set:
 
 def read_params(file: Path, shown_as) -> dict:
     """{name: NDArray} of a parameter file, without `arg:` and `aux:`. Raises `AgedgeError` where it is none."""
-    import mxnet as mx
-
     if not file.is_file():
         raise AgedgeError(f"{shown_as}: missing")
-    try:
-        values = mx.nd.load(str(file))
-    except mx.MXNetError:
-        raise AgedgeError(f"{shown_as}: not a parameter file, or truncated") from None
+    values = load_arrays(file, shown_as)
     if not isinstance(values, dict):
         raise AgedgeError(f"{shown_as}: a list of arrays without names")
     return {name.split(":", 1)[-1]: value for name, value in values.items()}
+
+
+def load_arrays(file: Path, shown_as):
+    """Return the arrays of a file of MXNet's: {name: NDArray}, or a list where they have no names. Raises
+    `AgedgeError`."""
+    import mxnet as mx
+
+    try:
+        return mx.nd.load(str(file))
+    except mx.MXNetError:
+        raise AgedgeError(f"{shown_as}: not a parameter file, or truncated") from None
 
 
 def fits(shape: tuple, given: tuple) -> bool:

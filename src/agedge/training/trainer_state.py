@@ -1,0 +1,98 @@
+"""What a Gluon trainer has to go on from: its optimizer's arrays by parameter, and how far it has counted.
+
+MXNet's own `Trainer.save_states` is a pickle, whose reading can run code. Here the arrays have names ("3.0": the first
+array of parameter 3) and the counts are numbers; what belongs where is the optimizer's to say, not the file's.
+"""
+
+from typing import Dict, Tuple
+
+import numpy as np
+
+from agedge.errors import AgedgeError
+
+COUNTS = "counts"
+# What MXNet's optimizers change as they go besides their arrays: all; Nadam; LARS. (LBSGD's sums of gradients are of
+# one step each, unless `batch_scale` is given, which no recipe can.)
+MOVING = ("num_update", "begin_num_update", "m_schedule", "last_lr", "cur_lr")
+
+
+def collect_state(trainer) -> Tuple[dict, dict]:
+    """Return a trainer's state as ({name: number}, {name: NDArray})."""
+    optimizer, states = trainer._optimizer, trainer._updaters[0].states
+    arrays = {
+        f"{index}.{number}": array
+        for index, state in states.items()
+        for number, array in enumerate(flatten_state(state))
+    }
+    # Counted by device, and the devices count alike.
+    counts = max(optimizer._all_index_update_counts.values(), key=lambda of: max(of.values(), default=0))
+    numbers = {name: getattr(optimizer, name) for name in MOVING if hasattr(optimizer, name)}
+    numbers = {name: value for name, value in numbers.items() if value is not None}
+    return {**numbers, COUNTS: {str(index): count for index, count in counts.items()}}, arrays
+
+
+def restore_state(trainer, numbers: dict, arrays: Dict[str, object], shown_as) -> None:
+    """Give a trainer the state that `collect_state` returned; `arrays` may be NumPy's.
+
+    All devices get the same arrays and counts: those of the process that saved may have had other numbers. Raises
+    `AgedgeError` where an array is missing, or is not of the parameter's shape and type.
+    """
+    optimizer = trainer._optimizer
+    check_numbers(numbers, optimizer, shown_as)
+    if not trainer._kv_initialized:
+        trainer._init_kvstore()
+    expected = set()
+    for index, parameter in enumerate(trainer._params):
+        if parameter.grad_req == "null":
+            continue
+        for updater, weight in zip(trainer._updaters, parameter.list_data()):
+            state = optimizer.create_state_multi_precision(index, weight)
+            for number, array in enumerate(flatten_state(state)):
+                name = f"{index}.{number}"
+                expected.add(name)
+                copy_into(array, arrays.get(name), f"{shown_as}: optimizer state {name} of {parameter.name}")
+            updater.states[index], updater.states_synced[index] = state, True
+    if more := sorted(set(arrays) - expected):
+        raise AgedgeError(f"{shown_as}: holds optimizer state {more[0]}, which this network does not have")
+    counts = {int(index): count for index, count in numbers[COUNTS].items()}
+    optimizer._all_index_update_counts = {context.device_id: dict(counts) for context in trainer._contexts}
+    optimizer._index_update_count = optimizer._all_index_update_counts[trainer._contexts[0].device_id]
+    for name in MOVING:
+        if hasattr(optimizer, name) and name in numbers:
+            setattr(optimizer, name, numbers[name])
+
+
+def flatten_state(state) -> list:
+    """Return the arrays of one parameter's state: None, an array, or a tuple of these, once nested at most."""
+    parts = state if isinstance(state, (tuple, list)) else [state]
+    parts = [one for part in parts for one in (part if isinstance(part, (tuple, list)) else [part])]
+    return [part for part in parts if part is not None]
+
+
+def copy_into(array, value, what: str) -> None:
+    """Write `value`, NumPy's or MXNet's, into an NDArray of the same shape and type. Raises `AgedgeError`."""
+    if value is None:
+        raise AgedgeError(f"{what}: missing")
+    if value.shape != array.shape or np.dtype(value.dtype) != np.dtype(array.dtype):
+        raise AgedgeError(f"{what}: is {value.shape} {np.dtype(value.dtype)}, not {array.shape} {array.dtype.__name__}")
+    array[:] = value if isinstance(value, np.ndarray) else value.as_in_context(array.context)
+
+
+def check_numbers(numbers: dict, optimizer, shown_as) -> None:
+    """Raise `AgedgeError` where the numbers of a trainer's state are none."""
+    if not isinstance(numbers, dict) or not isinstance(numbers.get(COUNTS), dict):
+        raise AgedgeError(f"{shown_as}: the trainer's state must be a mapping with '{COUNTS}'")
+    counts = numbers[COUNTS]
+    if not all(is_count(count) and str(index).isdecimal() and len(str(index)) < 10 for index, count in counts.items()):
+        raise AgedgeError(f"{shown_as}: the trainer's counts must be whole numbers by parameter")
+    for name in MOVING:
+        value = numbers.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+            raise AgedgeError(f"{shown_as}: the trainer's {name} must be a number")
+    if not all(is_count(numbers.get(name)) for name in ("num_update", "begin_num_update")):
+        raise AgedgeError(f"{shown_as}: the trainer's number of updates must be a whole number")
+
+
+def is_count(value) -> bool:
+    """Return whether a value from JSON is a whole number that can be a count."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
