@@ -27,7 +27,7 @@ SPLIT = typer.Option("", help="Parts and shares, such as train=0.9,val=0.1; no p
 FOLDS = typer.Option("", help="fold0, fold1, ..: their number; or persons, one fold each.")
 DROP = typer.Option("", help="duplicates: keep one of the copies of an image; conflicts: none whose labels differ.")
 SEED = typer.Option(0, help="Seed of what is left to chance.")
-WORKERS = typer.Option(os.cpu_count() or 1, min=0, help="Worker processes; 0: none. The output is the same.")
+WORKERS = typer.Option(os.cpu_count() or 1, min=0, help="Worker processes; 0: one. The output is the same.")
 
 
 @app.callback()
@@ -102,7 +102,7 @@ def pack(
         preparation,
         source=source or reader.SOURCE,
         terms=terms or reader.TERMS,
-        workers=workers,
+        workers=max(1, workers),  # never in this process: an image that crashes a decoder would end it
         drop=dropped,
         suffix=suffix,
         progress=True,
@@ -179,7 +179,7 @@ def annotate(
     """Find the faces of a folder's pictures by MTCNN, for the training of a detector."""
     from rec_tools.annotate import annotate as annotate_pictures
 
-    report = annotate_pictures(root, out, landmarks, min_score, centre, hold_out, workers, progress=True)
+    report = annotate_pictures(root, out, landmarks, min_score, centre, hold_out, max(1, workers), progress=True)
     print(f"annotated  {report.faces} faces in {report.pictures} pictures: {out}")
     print(f"main face  {say(dict(report.ways.most_common()))}")
     print(f"left out   {say(dict(report.left_out.most_common())) or 'none'}")
