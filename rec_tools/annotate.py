@@ -30,7 +30,7 @@ from rec_tools.landmarks import get_detector
 from rec_tools.prepare import SECONDS
 from rec_tools.rows import Dropped
 from rec_tools.table import read_table
-from rec_tools.worker_pool import WorkerDied, WorkerPool, allow
+from rec_tools.worker_pool import WorkerDeathError, WorkerPool, allow
 
 PAD = 0.35  # of a picture's shorter side
 SMALL, ZOOM = 120, 2  # pictures with a shorter side below SMALL pixels are enlarged ZOOM times
@@ -137,7 +137,7 @@ def find_all(root: Path, workers: int) -> Iterator[Finding]:
         for task in pool.submit_ahead(find_faces, tasks):
             try:
                 yield from pool.wait(task)
-            except WorkerDied:
+            except WorkerDeathError:
                 yield from find_one_by_one(pool, *task.arguments)
 
 
@@ -146,7 +146,7 @@ def find_one_by_one(pool: WorkerPool, root: Path, names: list) -> Iterator[Findi
     for name in names:
         try:
             yield from pool.run(find_faces, root, [name])
-        except WorkerDied as died:
+        except WorkerDeathError as died:
             yield Finding(name, fault=f"ends the decoder: {died}")
 
 

@@ -14,7 +14,7 @@ from typing import Callable, Iterable, Iterator, Tuple
 from tqdm import tqdm
 
 from agedge import __version__
-from agedge.errors import AgedgeError, UsageError
+from agedge.errors import UsageError
 from agedge.labels import Label
 from rec_tools.cut import BOX, CORNERS
 from rec_tools.parts import plan
@@ -23,7 +23,7 @@ from rec_tools.prepare import prepare_all
 from rec_tools.rows import Dropped, Row
 from rec_tools.split import Split
 from rec_tools.spool import chunk_file, prepare_chunk, prepare_file, read_chunks, working_folder, write_chunk
-from rec_tools.worker_pool import WorkerDied, WorkerPool
+from rec_tools.worker_pool import WorkerDeathError, WorkerPool
 from rec_tools.write import Report, note, publish, write_parts
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ def pack(
     """Write `out/PART.rec` (.idx, .csv, .json) for every part, and `out/dropped.csv`.
 
     `drop`: "duplicates", "conflicts"; `suffix` follows each part's name. The output depends on the rows and the seed
-    only, not on the number of workers; 0 does the work in this process, which an image that crashes a decoder ends; with
-    workers such an image is dropped. Raises `AgedgeError` where not one row could be
+    only, not on the number of workers. An image that ends its worker is dropped; 0 workers do the work in this process,
+    which such an image ends. Raises `AgedgeError` where not one row could be
     packed; what was there before stays then.
     """
     preparation = replace(preparation, fingerprints=bool(drop or split.shares or split.one_person_out))
@@ -113,13 +113,15 @@ def prepare_in_order(chunks: Iterable, preparation: Preparation, folder: Path, w
         for task in pool.submit_ahead(prepare_chunk, work):
             try:
                 path = pool.wait(task)
-            except WorkerDied as died:
+            except WorkerDeathError as died:
                 path = chunk_file(*task.arguments)
                 prepare_row_by_row(pool, path, task.arguments[1], preparation, died)
             yield path, len(task.arguments[1])
 
 
-def prepare_row_by_row(pool: WorkerPool, path: Path, rows: list, preparation: Preparation, died: WorkerDied) -> None:
+def prepare_row_by_row(
+    pool: WorkerPool, path: Path, rows: list, preparation: Preparation, died: WorkerDeathError
+) -> None:
     """Write a chunk that a worker does not survive, without the images that end it on their own.
 
     The others are prepared together once more, as they would have been without those; or, where only several of them
@@ -131,7 +133,7 @@ def prepare_row_by_row(pool: WorkerPool, path: Path, rows: list, preparation: Pr
         try:
             results += pool.run(prepare_all, [row], preparation)
             kept.append(row)
-        except WorkerDied as end:
+        except WorkerDeathError as end:
             log.warning("%s: %s: %s", row.id, ENDS_DECODER, end)
             kept.append(Dropped(row.id, ENDS_DECODER, str(end)))
             results.append(kept[-1])
@@ -139,7 +141,7 @@ def prepare_row_by_row(pool: WorkerPool, path: Path, rows: list, preparation: Pr
         try:
             pool.run(prepare_file, path, kept, preparation)
             return
-        except WorkerDied:
+        except WorkerDeathError:
             pass
     write_chunk(path, results)
 

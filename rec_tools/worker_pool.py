@@ -3,6 +3,7 @@
 `concurrent.futures` gives up all tasks when one process dies, and does not say which task was at fault.
 """
 
+import contextlib
 import pickle
 import signal
 import time
@@ -15,19 +16,20 @@ from agedge.errors import AgedgeError
 from agedge.workers import start_worker
 
 TRIES = 2  # a process that is killed from outside must not cost a good task
+START_TRIES = 3
 AHEAD = 4  # tasks a worker that wait or whose results are not yet fetched
 
 _parent = None  # in a worker: the connection to the process that gives it tasks
 
 
-class WorkerDied(Exception):
+class WorkerDeathError(Exception):
     """The process of a task died or was too slow, at every try; the message says how."""
 
 
 def allow(seconds: float) -> None:
     """Say in a worker that the next step of its task may take `seconds` from now; without effect elsewhere.
 
-    A task that never calls it may take any time. A worker that exceeds the time is killed, and its task not tried again.
+    A task that never calls it may take any time. A worker that exceeds the time is killed, its task not tried again.
     """
     if _parent is not None:
         _parent.send(("allow", seconds))
@@ -46,6 +48,7 @@ class WorkerPool:
 
     def __init__(self, count: int):
         self._count, self._workers, self._waiting = count, [], deque()
+        self._failed_starts = 0  # in a row
 
     def __enter__(self):
         return self
@@ -64,7 +67,7 @@ class WorkerPool:
         return task
 
     def wait(self, task: Task):
-        """Return the result of a task. Raises what its function raised, and `WorkerDied`."""
+        """Return the result of a task. Raises what its function raised, and `WorkerDeathError`."""
         while not task.done:
             self._step()
         if task.error is not None:
@@ -106,11 +109,12 @@ class WorkerPool:
         task = worker.task
         worker.end()
         self._workers.remove(worker)
-        if not worker.ready:
-            raise AgedgeError(f"a worker process does not start: {fault} (out of memory?)")
-        task.deaths += 1
+        self._failed_starts = 0 if worker.ready else self._failed_starts + 1
+        if self._failed_starts == START_TRIES:
+            raise AgedgeError(f"worker processes do not start: {fault} (out of memory?)")
+        task.deaths += worker.ready
         if task.deaths >= tries:
-            task.done, task.error = True, WorkerDied(fault)
+            task.done, task.error = True, WorkerDeathError(fault)
         else:
             self._waiting.appendleft(task)
 
@@ -129,10 +133,8 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         self.task, self.deadline = task, float("inf")
-        try:
+        with contextlib.suppress(OSError):  # it died while it was idle: `listen` finds that out
             self.connection.send((task.function, task.arguments))
-        except OSError:
-            pass  # it died while it was idle: `listen` finds that out
 
     def listen(self) -> str:
         """Take a message from the process. Returns how it died, "" while it lives."""

@@ -15,6 +15,7 @@ from agedge.safe_write import naming
 from rec_tools.parts import REASONS, Ledger, Plan
 from rec_tools.prepare import Prepared
 from rec_tools.rows import Dropped
+from rec_tools.split import PART
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, 
     has_copies = set(whole.copy_of[whole.reason > 0].tolist())
     with ExitStack() as stack:
         writers = [stack.enter_context(RecordWriter(folder / f"{part}{suffix}.rec")) for part in whole.parts]
-        stack.enter_context(naming(folder / "dropped.csv"))
+        stack.enter_context(naming(folder / "dropped.csv"))  # the writers name their own files
         dropped = open(folder / "dropped.csv", "w", encoding="utf-8", errors="backslashreplace", newline="")
         table = csv.writer(stack.enter_context(dropped))
         table.writerow(("id", "reason", "detail"))
@@ -119,7 +120,8 @@ def find_replaced(out: Path, parts: Iterable[str], suffix: str = "") -> list:
         with contextlib.suppress(AgedgeError):
             packed = read_info(path).get("packed")
         siblings = packed if isinstance(packed, dict) and part in packed else ()
-        found.update((out / f"{name}{suffix}.rec", None) for name in (part, *siblings))
+        names = (part, *filter(PART.fullmatch, siblings))  # a name with a path in it is not one of pack's
+        found.update((out / f"{name}{suffix}.rec", None) for name in names)
     return [path for path in found if path.is_file()]
 
 

@@ -79,7 +79,7 @@ def test_images_that_end_a_worker_only_together_are_packed(tmp_path, monkeypatch
 
     def wait(self, task):
         if task.function in (pack_module.prepare_chunk, pack_module.prepare_file):
-            raise pack_module.WorkerDied("ended by SIGSEGV")
+            raise pack_module.WorkerDeathError("ended by SIGSEGV")
         return real(self, task)
 
     monkeypatch.setattr(WorkerPool, "wait", wait)
