@@ -36,7 +36,7 @@ def load_columns(
         raise AgedgeError(f"{mat}: " + ("not a file" if mat.exists() else "missing"))
     with temporary_folder() as scratch:
         request, columns, texts = (scratch / name for name in ("request.json", "columns.npz", "strings.json"))
-        request.write_text(json.dumps([str(mat), list(structs), list(strings), list(numbers), list(optional)]))
+        request.write_text(json.dumps([str(mat), SECONDS, *map(list, (structs, strings, numbers, optional))]))
         words = [sys.executable, "-m", "rec_tools.matlab", *map(str, (request, columns, texts))]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
@@ -106,15 +106,16 @@ def _strings(cells: np.ndarray) -> Optional[list]:
     return [str(one) for one in strings] if all(isinstance(one, str) for one in strings) else None
 
 
-def limit(size: int) -> None:
-    """Limit what this process may take to read a file of `size` bytes, where the system can."""
+def limit(size: int, seconds: float) -> None:
+    """Limit what this process may take to read a file of `size` bytes, where the system can: `seconds`, and more for each
+    byte."""
     try:
         import resource
     except ImportError:  # Windows
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
     limits = {
-        resource.RLIMIT_CPU: used.ru_utime + used.ru_stime + SECONDS + SECONDS_A_BYTE * size + 1,
+        resource.RLIMIT_CPU: used.ru_utime + used.ru_stime + seconds + SECONDS_A_BYTE * size + 1,
         resource.RLIMIT_CORE: 0,
     }
     memory = Path("/proc/self/statm")
@@ -130,8 +131,8 @@ def answer(request: str, columns: str, texts: str) -> None:
     """The other side of `load_columns`."""
     import scipy.io  # noqa: F401  before the limits, which are for the file
 
-    mat, structs, strings, numbers, optional = json.loads(Path(request).read_text())
-    limit(os.path.getsize(mat))
+    mat, seconds, structs, strings, numbers, optional = json.loads(Path(request).read_text())
+    limit(os.path.getsize(mat), seconds)
     found = load_columns_here(Path(mat), structs, strings, numbers, optional)
     Path(texts).write_text(json.dumps({name: found[name] for name in strings}))
     np.savez(columns, **{name: values for name, values in found.items() if name not in strings})

@@ -13,6 +13,7 @@ from agedge.labels import LAYOUTS, to_contract
 from agedge.recordio import Gap, pack_image, salvage_frames, unpack_image
 from agedge.records import RecordWriter, compare_index, guess_layout, label_layout, read_info
 from agedge.safe_write import write_text
+from agedge.sources import decode_image
 from rec_tools.stored import as_label, find_row_fault, parse_details, read_rows, table_of
 
 NO_RECORD = -2  # neither an id nor a checksum
@@ -51,9 +52,9 @@ def repair(path, labels: str = "auto") -> Repair:
     """Rebuild the index of an intact .rec; write what can be read of a damaged one anew, under its name.
 
     The damaged files become NAME.rec.damaged and NAME.csv.damaged. Where a file is only cut off, the records stay as
-    they are, byte for byte; else they are numbered anew. A record that differs from its checksum is lost. Raises
-    `AgedgeError` where not one record can be read, and where the damaged original of an earlier repair would be
-    overwritten.
+    they are, byte for byte; else they are numbered anew. A record that can be read but differs from its checksum is
+    left out. Raises `AgedgeError` where not one record can be read, and where the damaged original of an earlier repair
+    would be overwritten.
     """
     path = Path(path)
     layout = _find_layout(path, labels)
@@ -88,14 +89,23 @@ def _find_layout(path: Path, labels: str) -> str:
 
 
 def _find_fault(record: bytes, layout: str, checksums: Optional[dict] = None) -> str:
-    """Why a whole frame is no labelled image, or not the one of its checksum; "" where nothing is wrong."""
+    """Why a whole frame is not kept: it is no labelled image, or damaged in a way that nobody would see afterwards.
+
+    A record whose image cannot be read is kept, for `inspect` counts it; "" for those and for good ones.
+    """
     try:
-        numbers, index, _ = unpack_image(record)
+        numbers, index, jpeg = unpack_image(record)
     except ValueError as error:
         return str(error)
     if numbers.size != len(layout.split(",")):
         return f"its label has {numbers.size} numbers"
-    return "" if not checksums or matches(record, checksums.get(index, UNKNOWN)) else "not as its checksum says"
+    if not checksums or matches(record, checksums.get(index, UNKNOWN)):
+        return ""
+    try:
+        decode_image(jpeg)
+    except ValueError:
+        return ""
+    return "not as its checksum says"
 
 
 def read_checksums_by_id(path: Path) -> dict:

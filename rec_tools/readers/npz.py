@@ -127,7 +127,7 @@ def read_header(archive: zipfile.ZipFile, file: Path, name: str) -> tuple:
         head = io.BytesIO(member.read(LONGEST_HEADER))
     try:
         shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(head)](head)
-    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:  # of a Python literal
+    except Exception as error:  # it is a Python literal, which fails in any way: ValueError, TokenError, RecursionError
         raise AgedgeError(f"{file}: {name} is no array of NumPy ({error})") from None
     if dtype.kind not in "iuf":
         kind = "Python objects, which are not loaded" if dtype.hasobject else f"{dtype}, not numbers"
