@@ -107,8 +107,7 @@ def _strings(cells: np.ndarray) -> Optional[list]:
 
 
 def limit(size: int, seconds: float) -> None:
-    """Limit what this process may take to read a file of `size` bytes, where the system can: `seconds`, and more for each
-    byte."""
+    """Limit what this process may take to read a file of `size` bytes: `seconds`, and more for each byte."""
     try:
         import resource
     except ImportError:  # Windows
