@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from agedge import records
 from agedge.labels import exact
 from rec_tools import pack as pack_module
 from rec_tools.pack import ENDS_DECODER, pack
@@ -85,6 +86,24 @@ def test_images_that_end_a_worker_only_together_are_packed(tmp_path, monkeypatch
     monkeypatch.setattr(WorkerPool, "wait", wait)
     report = run(tmp_path / "out", rows({}, CHUNK), 1)
     assert not report.reasons and sum(report.packed.values()) == CHUNK
+
+
+def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    real = records.open_alone
+    monkeypatch.setattr(records, "open_alone", lambda path: Full(real(path)))
+    with pytest.raises(OSError) as full:
+        run(tmp_path / "out", rows({}, 2), 0)
+    assert Path(full.value.filename).suffix == ".rec"
 
 
 def work(number: int) -> int:
