@@ -10,10 +10,7 @@ import logging
 import os
 import zlib
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -28,11 +25,12 @@ from agedge.faces.boxes import overlaps
 from agedge.faces.crop import TEMPLATES
 from agedge.faces.detection import Faces, choose_main
 from agedge.sources import read_image
-from agedge.workers import start_worker
 from rec_tools.folder import list_images
 from rec_tools.landmarks import get_detector
+from rec_tools.prepare import SECONDS
 from rec_tools.rows import Dropped
 from rec_tools.table import read_table
+from rec_tools.worker_pool import WorkerDeathError, WorkerPool, allow
 
 PAD = 0.35  # of a picture's shorter side
 SMALL, ZOOM = 120, 2  # pictures with a shorter side below SMALL pixels are enlarged ZOOM times
@@ -135,18 +133,28 @@ def find_all(root: Path, workers: int) -> Iterator[Finding]:
     if workers == 0:
         yield from itertools.chain.from_iterable(itertools.starmap(find_faces, tasks))
         return
-    # spawn: a process that has loaded MXNet must not fork
-    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
+    with WorkerPool(workers) as pool:
+        for task in pool.submit_ahead(find_faces, tasks):
+            try:
+                yield from pool.wait(task)
+            except WorkerDeathError:
+                yield from find_one_by_one(pool, *task.arguments)
+
+
+def find_one_by_one(pool: WorkerPool, root: Path, names: list) -> Iterator[Finding]:
+    """Findings for pictures that a worker does not survive together: which of them end it on their own is a fault."""
+    for name in names:
         try:
-            yield from itertools.chain.from_iterable(pool.map(find_faces, *zip(*tasks)))
-        except BrokenProcessPool:
-            raise AgedgeError("a worker process died (out of memory?); try fewer --workers") from None
+            yield from pool.run(find_faces, root, [name])
+        except WorkerDeathError as died:
+            yield Finding(name, fault=f"ends the decoder: {died}")
 
 
 def find_faces(root: Path, names: list) -> List[Finding]:
     """Findings for some of the pictures, in their order."""
     found, waiting = {}, []
     for place, name in enumerate(names):
+        allow(SECONDS)
         if isinstance(name, Dropped):
             found[place] = Finding(name.id, fault=f"{name.reason}: {name.detail}")
             continue
@@ -165,6 +173,7 @@ def find_faces(root: Path, names: list) -> List[Finding]:
 
 def look(pictures: list) -> dict:
     """{place: `Finding`} of (place, name, image): MTCNN on the padded pictures, all at once."""
+    allow(SECONDS * (1 + len(pictures)))
     zooms = [ZOOM if min(image.shape[:2]) < SMALL else 1 for *_, image in pictures]
     padded, pads = [], []
     for (*_, image), zoom in zip(pictures, zooms):

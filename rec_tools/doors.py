@@ -31,7 +31,7 @@ SPLIT = typer.Option("", help="Parts and shares, such as train=0.9,val=0.1; no p
 FOLDS = typer.Option("", help="fold0, fold1, ..: their number; or persons, one fold each.")
 DROP = typer.Option("", help="duplicates: keep one of the copies of an image; conflicts: none whose labels differ.")
 SEED = typer.Option(0, help="Seed of what is left to chance.")
-WORKERS = typer.Option(os.cpu_count() or 1, min=0, help="Worker processes; 0: none. The output is the same.")
+WORKERS = typer.Option(os.cpu_count() or 1, min=0, help="Worker processes; 0: one. The output is the same.")
 
 
 @app.callback()
@@ -107,7 +107,7 @@ def pack(
         preparation,
         source=source or reader.SOURCE,
         terms=terms or reader.TERMS,
-        workers=workers,
+        workers=max(1, workers),  # never in this process: an image that crashes a decoder would end it
         drop=dropped,
         suffix=suffix,
         progress=True,
@@ -189,7 +189,7 @@ def annotate(
 
     results = [Result("--out", path, ANNOTATIONS) for path in (out, name_held_out(out))[: 1 + bool(hold_out)]]
     check_results(results, [landmarks] if landmarks else [])
-    report = annotate_pictures(root, out, landmarks, min_score, centre, hold_out, workers, progress=True)
+    report = annotate_pictures(root, out, landmarks, min_score, centre, hold_out, max(1, workers), progress=True)
     say(f"annotated  {report.faces} faces in {report.pictures} pictures: {out}")
     say(f"main face  {list_reasons(dict(report.ways.most_common()))}")
     say(f"left out   {list_reasons(dict(report.left_out.most_common())) or 'none'}")

@@ -26,6 +26,7 @@ def inspect(
     report: Optional[Path] = typer.Option(None, help="A folder for histogram.png and faces.png."),
     repair: bool = typer.Option(False, help="Rebuild a wrong index; keep what can be read of a damaged file."),
     workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Threads that decode images."),
+    verify: bool = typer.Option(False, help="Compare the files with their checksums, and name the damaged records."),
 ):
     """What is in .rec files: sizes, labels, ages, bad records, copies, and whether .idx and .csv belong to them."""
     from rec_tools.repair import repair as repair_file
@@ -48,6 +49,8 @@ def inspect(
                 faults.append(str(error))
         if faults:
             raise AgedgeError("; ".join(faults))
+    if verify:
+        verify_files(files)
     surveys = [survey(file, told_layout(file, labels), workers, progress=True) for file in files]
     summary = summarise_files(surveys)
     say(*format_summary(summary).split("\n"))
@@ -60,6 +63,18 @@ def inspect(
         draw_faces(surveys, report / "faces.png")
     if damages := [one.damage for one in surveys if one.damage]:
         raise AgedgeError("; ".join(damages) + "; inspect --repair keeps what can be read")
+
+
+def verify_files(files: List[Path]) -> None:
+    """Print how files compare with their checksums. Raises `AgedgeError` with the lines of those that are damaged."""
+    from rec_tools.verify import verify as verify_file
+
+    found = [verify_file(file) for file in files]
+    for one in found:
+        if one.good:
+            print(one)
+    if damaged := [str(one) for one in found if not one.good]:
+        raise AgedgeError("; ".join(damaged))
 
 
 def merge(

@@ -6,28 +6,29 @@ appear under their names at the very end, one after the other, the .rec last.
 
 import hashlib
 import itertools
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import logging
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Tuple
 
 from tqdm import tqdm
 
 from agedge import __version__
-from agedge.errors import AgedgeError, UsageError
+from agedge.errors import UsageError
 from agedge.labels import Label
-from agedge.workers import start_worker
 from rec_tools.cut import BOX, CORNERS
 from rec_tools.parts import plan
 from rec_tools.preparation import Preparation
+from rec_tools.prepare import prepare_all
 from rec_tools.rows import Dropped, Row
 from rec_tools.split import Split
-from rec_tools.spool import prepare_chunk, read_chunks, working_folder
+from rec_tools.spool import chunk_file, prepare_chunk, prepare_file, read_chunks, working_folder, write_chunk
+from rec_tools.worker_pool import WorkerDeathError, WorkerPool
 from rec_tools.write import Report, note, publish, write_parts
 
+log = logging.getLogger(__name__)
+
+ENDS_DECODER = "ends the decoder"
 CHUNK = 128  # rows a task: enough for a detector's batches, few enough to lose when killed
 
 
@@ -47,7 +48,8 @@ def pack(
     """Write `out/PART.rec` (.idx, .csv, .json) for every part, and `out/dropped.csv`.
 
     `drop`: "duplicates", "conflicts"; `suffix` follows each part's name. The output depends on the rows and the seed
-    only, not on the number of workers; 0 does the work in this process. Raises `AgedgeError` where not one row could be
+    only, not on the number of workers. An image that ends its worker is dropped; 0 workers do the work in this process,
+    which such an image ends. Raises `AgedgeError` where not one row could be
     packed; what was there before stays then.
     """
     preparation = replace(preparation, fingerprints=bool(drop or split.shares or split.one_person_out))
@@ -107,21 +109,41 @@ def prepare_in_order(chunks: Iterable, preparation: Preparation, folder: Path, w
         for task in work:
             yield prepare_chunk(*task), len(task[1])
         return
-    # spawn: a process that has loaded MXNet must not fork
-    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
-        coming = ((pool.submit(prepare_chunk, *task), len(task[1])) for task in work)
-        waiting = deque()
+    with WorkerPool(workers) as pool:
+        for task in pool.submit_ahead(prepare_chunk, work):
+            try:
+                path = pool.wait(task)
+            except WorkerDeathError as died:
+                path = chunk_file(*task.arguments)
+                prepare_row_by_row(pool, path, task.arguments[1], preparation, died)
+            yield path, len(task.arguments[1])
+
+
+def prepare_row_by_row(
+    pool: WorkerPool, path: Path, rows: list, preparation: Preparation, died: WorkerDeathError
+) -> None:
+    """Write a chunk that a worker does not survive, without the images that end it on their own.
+
+    The others are prepared together once more, as they would have been without those; or, where only several of them
+    together end a worker, as they were on their own.
+    """
+    log.info("%s to %s: a worker %s; going on image by image", rows[0].id, rows[-1].id, died)
+    kept, results = [], []
+    for row in rows:
         try:
-            waiting.extend(itertools.islice(coming, 4 * workers))
-            while waiting:
-                task, length = waiting.popleft()
-                yield task.result(), length
-                waiting.extend(itertools.islice(coming, 1))
-        except BrokenProcessPool:
-            raise AgedgeError("a worker process died (out of memory?); try fewer --workers") from None
-        finally:
-            for task, _ in waiting:
-                task.cancel()
+            results += pool.run(prepare_all, [row], preparation)
+            kept.append(row)
+        except WorkerDeathError as end:
+            log.warning("%s: %s: %s", row.id, ENDS_DECODER, end)
+            kept.append(Dropped(row.id, ENDS_DECODER, str(end)))
+            results.append(kept[-1])
+    if kept != rows:
+        try:
+            pool.run(prepare_file, path, kept, preparation)
+            return
+        except WorkerDeathError:
+            pass
+    write_chunk(path, results)
 
 
 def describe(report: Report, preparation: Preparation) -> dict:

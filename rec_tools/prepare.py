@@ -1,6 +1,7 @@
 """Rows made ready: images read, faces found, cut and encoded. What the worker processes of `pack` do."""
 
 import hashlib
+import math
 import os
 import stat
 from pathlib import Path
@@ -18,9 +19,11 @@ from rec_tools.cut import cut_faces
 from rec_tools.folder import is_inside
 from rec_tools.preparation import Preparation
 from rec_tools.rows import Dropped, Row
+from rec_tools.worker_pool import allow
 
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 BATCH_PIXELS = 16e6  # images that are decoded at a time: 48 MB
+SECONDS = 60  # an image: far more than the slowest that is good takes, on a machine with other work to do
 UNCHANGED = "unchanged"
 
 
@@ -53,6 +56,7 @@ def prepare_all(rows, preparation: Preparation) -> list:
     """A chunk of rows, in order: each `Prepared`, or `Dropped` with the reason."""
     results, batch, pixels = {}, {}, 0
     for number, row in enumerate(rows):
+        allow(SECONDS)
         opened = row if isinstance(row, Dropped) else open_image(row, preparation)
         if isinstance(opened, Dropped):
             results[number] = opened
@@ -65,6 +69,7 @@ def prepare_all(rows, preparation: Preparation) -> list:
                 results.update(zip(batch, cut_all(list(batch.values()), preparation)))
                 batch, pixels = {}, 0
     results.update(zip(batch, cut_all(list(batch.values()), preparation)))
+    allow(math.inf)  # a slow disk that the results go to is no image's fault
     return [results[number] for number in sorted(results)]
 
 
@@ -131,6 +136,7 @@ def digest(content: bytes) -> str:
 def cut_all(batch: list, preparation: Preparation) -> Iterator:
     """`Prepared` or `Dropped` for every `Opened`."""
     rows, images = [opened.row for opened in batch], [opened.image for opened in batch]
+    allow(SECONDS * (1 + len(batch)))  # one more: the first batch waits for the detector to be loaded
     try:
         faces = cut_faces(images, rows, preparation)
     except cv2.error as error:

@@ -5,12 +5,18 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Optional
 
+from agedge.checksums import UNKNOWN, matches, record_checksums
 from agedge.errors import AgedgeError
 from agedge.labels import LAYOUTS, to_contract
 from agedge.recordio import Gap, pack_image, salvage_frames, unpack_image
 from agedge.records import RecordWriter, compare_index, guess_layout, label_layout, read_info
+from agedge.safe_write import write_text
+from agedge.sources import decode_image
 from rec_tools.stored import as_label, find_row_fault, parse_details, read_rows, table_of
+
+NO_RECORD = -2  # neither an id nor a checksum
 
 
 @dataclass
@@ -46,18 +52,19 @@ def repair(path, labels: str = "auto") -> Repair:
     """Rebuild the index of an intact .rec; write what can be read of a damaged one anew, under its name.
 
     The damaged files become NAME.rec.damaged and NAME.csv.damaged. Where a file is only cut off, the records stay as
-    they are, byte for byte; else they are numbered anew. Raises `AgedgeError` where not one record can be read, and
-    where the damaged original of an earlier repair would be overwritten.
+    they are, byte for byte; else they are numbered anew. A record that can be read but differs from its checksum is
+    left out. Raises `AgedgeError` where not one record can be read, and where the damaged original of an earlier repair
+    would be overwritten.
     """
     path = Path(path)
     layout = _find_layout(path, labels)
-    found = Repair(path)
+    found, checksums = Repair(path), read_checksums_by_id(path)
     offsets, only_its_end = [], False
     for piece in salvage_frames(path):
         if isinstance(piece, Gap):
             only_its_end = piece.end == path.stat().st_size and not found.lost
             found.lost.append(f"bytes {piece.start} to {piece.end}" + (" at its end" if only_its_end else ""))
-        elif fault := _find_fault(piece[1], layout):
+        elif fault := _find_fault(piece[1], layout, checksums):
             found.lost.append(f"record at byte {piece[0]}: {fault}")
         else:
             offsets.append(piece[0])
@@ -65,7 +72,7 @@ def repair(path, labels: str = "auto") -> Repair:
     if not offsets:
         raise AgedgeError(f"{path}: not one record in it can be read")
     if found.lost:
-        _write_anew(found, layout, renumber=not only_its_end)
+        _write_anew(found, layout, checksums, renumber=not only_its_end)
     else:
         _mend_index(found, offsets)
     return found
@@ -81,13 +88,41 @@ def _find_layout(path: Path, labels: str) -> str:
     raise AgedgeError(f"{path}: not one record in it can be read")
 
 
-def _find_fault(record: bytes, layout: str) -> str:
-    """Why a whole frame is no labelled image; "" where it is one."""
+def _find_fault(record: bytes, layout: str, checksums: Optional[dict] = None) -> str:
+    """Why a whole frame is not kept: it is no labelled image, or damaged in a way that nobody would see afterwards.
+
+    A record whose image cannot be read is kept, for `inspect` counts it; "" for those and for good ones.
+    """
     try:
-        width = unpack_image(record)[0].size
+        numbers, index, jpeg = unpack_image(record)
     except ValueError as error:
         return str(error)
-    return "" if width == len(layout.split(",")) else f"its label has {width} numbers"
+    if numbers.size != len(layout.split(",")):
+        return f"its label has {numbers.size} numbers"
+    if not checksums or matches(record, checksums.get(index, UNKNOWN)):
+        return ""
+    try:
+        decode_image(jpeg)
+    except ValueError:
+        return ""
+    return "not as its checksum says"
+
+
+def read_checksums_by_id(path: Path) -> dict:
+    """The CRC-32 of records by their ids, as far as NAME.csv is the table of NAME.rec: {} where it is of another."""
+    checksums = record_checksums(path)
+    if checksums is None:
+        return {}
+    records = (piece[1] for piece in salvage_frames(path) if not isinstance(piece, Gap))
+    known = dict(enumerate(checksums.tolist()))
+    return known if any(matches(record, known.get(_id_of(record), NO_RECORD)) for record in records) else {}
+
+
+def _id_of(record: bytes) -> int:
+    try:
+        return unpack_image(record)[1]
+    except ValueError:
+        return NO_RECORD
 
 
 def _mend_index(found: Repair, offsets: list) -> None:
@@ -96,15 +131,10 @@ def _mend_index(found: Repair, offsets: list) -> None:
         compare_index(found.path, offsets)
     except AgedgeError as error:
         found.index = f"{file.name}{str(error)[len(str(file)) :]}"
-        partial = file.with_name(f"{file.name}.partial")
-        try:
-            partial.write_text("".join(f"{key}\t{offset}\n" for key, offset in enumerate(offsets)), encoding="ascii")
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(file, "".join(f"{key}\t{offset}\n" for key, offset in enumerate(offsets)))
 
 
-def _write_anew(found: Repair, layout: str, renumber: bool) -> None:
+def _write_anew(found: Repair, layout: str, checksums: dict, renumber: bool) -> None:
     rows = _read_rows_by_id(found.path)
     info = read_info(found.path)
     files = [found.path] + ([table_of(found.path)] if rows else [])
@@ -114,7 +144,7 @@ def _write_anew(found: Repair, layout: str, renumber: bool) -> None:
     found.originals = [_original_of(file).name for file in files]
     with _keeping(files), RecordWriter(found.path) as writer:
         for piece in salvage_frames(found.path):
-            if isinstance(piece, Gap) or _find_fault(piece[1], layout):
+            if isinstance(piece, Gap) or _find_fault(piece[1], layout, checksums):
                 continue
             numbers, index, jpeg = unpack_image(piece[1])
             label = to_contract(numbers[None], layout)[0]

@@ -45,12 +45,22 @@ def working_folder(folder: Path) -> Iterator[Path]:
                     folder.parent.rmdir()  # unless there is something in it
 
 
+def chunk_file(number: int, rows: list, preparation: Preparation, folder: Path) -> Path:
+    """Return the name of a chunk's file, which tells what it is made of."""
+    return folder / f"{number:07d}-{name_work(rows, preparation)}.chunk"
+
+
 def prepare_chunk(number: int, rows: list, preparation: Preparation, folder: Path) -> Path:
     """The file of a chunk: as an earlier pack left it, else made now."""
-    path = folder / f"{number:07d}-{name_work(rows, preparation)}.chunk"
+    path = chunk_file(number, rows, preparation, folder)
     if not is_whole(path):
-        write_chunk(path, prepare_all(rows, preparation))
+        prepare_file(path, rows, preparation)
     return path
+
+
+def prepare_file(path: Path, rows: list, preparation: Preparation) -> None:
+    """Prepare rows and write them as a chunk."""
+    write_chunk(path, prepare_all(rows, preparation))
 
 
 def is_whole(path: Path) -> bool:

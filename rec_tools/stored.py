@@ -3,15 +3,17 @@
 import csv
 import itertools
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
 
+from agedge.checksums import COLUMN, read_checked_frames
 from agedge.errors import AgedgeError, choices
 from agedge.labels import LAYOUT, LAYOUTS, UNKNOWN, Label, to_contract
-from agedge.recordio import read_frames, unpack_image
+from agedge.recordio import unpack_image
 from agedge.records import CSV_COLUMNS, RecordWriter, label_layout, read_info, read_raw
 from agedge.value_equality import compare_by_value
 
@@ -68,7 +70,7 @@ def read_labels(path, labels: str = "auto") -> np.ndarray:
     layout, raw = label_layout(path, labels), []
     if layout not in LAYOUTS:
         raise choices("labels", layout, LAYOUTS)
-    for number, (_, record) in enumerate(read_frames(path)):
+    for number, (_, record) in enumerate(read_checked_frames(path)):
         try:
             raw.append(unpack_image(record)[0])
         except ValueError as error:
@@ -168,6 +170,8 @@ def find_row_fault(row: dict, index: int, label: np.ndarray) -> str:
         if not np.allclose([float(row[name]) for name in LAYOUT], label, rtol=1e-5, atol=1e-3):
             return "not the record's label"
         parse_details(row)
+        if row.get(COLUMN) and not re.fullmatch("[0-9a-f]{8}", row[COLUMN]):
+            return f"not understood: checksum {row[COLUMN]!r}"
     except (ValueError, TypeError) as error:
         return f"not understood: {error}"
     return ""

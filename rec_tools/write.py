@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, Sequence, Tuple
 
 from agedge.errors import AgedgeError
 from agedge.records import RecordWriter, read_info
@@ -16,6 +16,7 @@ from agedge.safe_write import naming
 from rec_tools.parts import REASONS, Ledger, Plan
 from rec_tools.prepare import Prepared
 from rec_tools.rows import Dropped
+from rec_tools.split import PART
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +51,7 @@ def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, 
     has_copies = set(whole.copy_of[whole.reason > 0].tolist())
     with ExitStack() as stack:
         writers = [stack.enter_context(RecordWriter(folder / f"{part}{suffix}.rec")) for part in whole.parts]
-        stack.enter_context(naming(folder / "dropped.csv"))
-        dropped = open(folder / "dropped.csv", "w", encoding="utf-8", errors="backslashreplace", newline="")
-        table = csv.writer(stack.enter_context(dropped))
+        table = csv.writer(stack.enter_context(open_table(folder / "dropped.csv")))
         table.writerow(("id", "reason", "detail"))
         for face in faces:
             if isinstance(face, Prepared):
@@ -77,6 +76,20 @@ def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, 
         for writer in writers:
             writer.info = describe(report)
     return report
+
+
+@contextlib.contextmanager
+def open_table(path: Path) -> Iterator:
+    """Open a table for writing. An `OSError` of the block that names no file is one of the table."""
+    with naming(path):
+        file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")
+        try:
+            yield file
+        except BaseException:
+            with contextlib.suppress(OSError):  # on a full disk it fails too, which would hide the first error
+                file.close()
+            raise
+        file.close()
 
 
 def write_face(writer: RecordWriter, face: Prepared) -> None:
@@ -124,7 +137,8 @@ def find_replaced(out: Path, parts: Iterable[str], suffix: str = "") -> list:
         with contextlib.suppress(AgedgeError):
             packed = read_info(path).get("packed")
         siblings = packed if isinstance(packed, dict) and part in packed else ()
-        found.update((out / f"{name}{suffix}.rec", None) for name in (part, *siblings))
+        names = (part, *filter(PART.fullmatch, siblings))  # a name with a path in it is not one of pack's
+        found.update((out / f"{name}{suffix}.rec", None) for name in names)
     return [path for path in found if path.is_file()]
 
 

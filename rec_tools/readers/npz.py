@@ -5,11 +5,13 @@ An .npz holds `image` (n, size, size, 3) BGR, `age` (n,), mostly `gender` (n,), 
 by one, so that an archive may be larger than the memory. Arrays of Python objects, which are pickles, are refused.
 """
 
+import io
+import itertools
 import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Iterator, Literal, Optional
+from typing import Iterator, Literal, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -18,10 +20,15 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.labels import FEMALE, MALE, UNKNOWN
 from rec_tools.names import exact_row
 from rec_tools.rows import Dropped, Rows
+from rec_tools.stored import name_some
 
 SOURCE = "faces in .npz archives"
 TERMS = "as the data set allows from which the .npz was made"
 GENDERS = {"female0": {0: FEMALE, 1: MALE}, "male0": {0: MALE, 1: FEMALE}}
+
+LONGEST_HEADER = 10_000  # bytes: NumPy's own limit
+MOST_BYTES = 100e6  # of an image: 4 megapixels of float64; the tools write 64 or 112 pixels square
+SMALLEST = 8  # pixels of a side: zeros compress so well that 2 MB hold 10^9 images of a pixel
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -50,9 +57,13 @@ def read_file(file: Path, genders: dict) -> Rows:
             held = [name for name in ("age", "gender") if f"{name}.npy" in archive.namelist()]
             if not held or "image.npy" not in archive.namelist():
                 raise AgedgeError(f"{file}: needs the arrays image and age or gender; it has {_names(archive)}")
-            labels = {name: read_labels(archive, file, name) for name in held}
-            for index, image in enumerate(read_images(archive, file, labels)):
-                age, gender = (float(labels[name][index]) if name in labels else UNKNOWN for name in ("age", "gender"))
+            if refused := [f"{name}.npy" for name in ("image", *held) if not _is_usual(archive.getinfo(f"{name}.npy"))]:
+                raise AgedgeError(f"{file}: {', '.join(refused)}: not as NumPy writes it: stored, or deflated")
+            count, images = open_images(archive, file)
+            numbers = [open_labels(archive, file, name, count) if name in held else None for name in ("age", "gender")]
+            for index, (image, age, gender) in enumerate(
+                zip(images, *(one or itertools.repeat(float(UNKNOWN)) for one in numbers))
+            ):
                 yield make_row(f"{file.name}#{index}", image, genders.get(gender, UNKNOWN), age)
     except FileNotFoundError:
         raise AgedgeError(f"{file}: missing") from None
@@ -82,42 +93,57 @@ def as_bytes(image: np.ndarray) -> Optional[np.ndarray]:
     return np.rint(image).astype(np.uint8)
 
 
-def read_labels(archive: zipfile.ZipFile, file: Path, name: str) -> np.ndarray:
-    """(n,) numbers of a whole array."""
+def open_labels(archive: zipfile.ZipFile, file: Path, name: str, count: int) -> Iterator[float]:
+    """The numbers of an array of `count`, one at a time. Raises `AgedgeError`, at once, for another shape."""
+    start, shape, dtype = read_header(archive, file, name)
+    if math.prod(shape) != count:
+        raise AgedgeError(f"{file}: {count} image but {math.prod(shape)} {name}")
+    return (float(np.frombuffer(one, dtype)[0]) for one in read_pieces(archive, name, start, dtype.itemsize, count))
+
+
+def open_images(archive: zipfile.ZipFile, file: Path) -> Tuple[int, Iterator[np.ndarray]]:
+    """The number of images in an archive, and the images (h, w, 3), one at a time. Raises `AgedgeError`, at once."""
+    start, shape, dtype = read_header(archive, file, "image")
+    if len(shape) != 4 or shape[3] != 3 or 0 in shape[1:]:
+        raise AgedgeError(f"{file}: image is of shape {shape}, not (n, height, width, 3)")
+    size = math.prod(shape[1:]) * dtype.itemsize
+    if size > MOST_BYTES or min(shape[1:3]) < SMALLEST:
+        raise AgedgeError(f"{file}: images of {shape[2]}x{shape[1]} pixels, which are no faces")
+    pieces = read_pieces(archive, "image", start, size, shape[0])
+    return shape[0], (np.frombuffer(one, dtype).reshape(shape[1:]) for one in pieces)
+
+
+def read_pieces(archive: zipfile.ZipFile, name: str, start: int, size: int, count: int) -> Iterator[bytes]:
+    """`count` pieces of `size` bytes of an array, the first of which begins at the byte `start`."""
     with archive.open(f"{name}.npy") as member:
-        shape, dtype = read_header(member, archive, file, name)
-        return np.frombuffer(member.read(), dtype, math.prod(shape))
+        member.read(start)
+        for _ in range(count):
+            yield member.read(size)
 
 
-def read_images(archive: zipfile.ZipFile, file: Path, labels: dict) -> Iterator[np.ndarray]:
-    """The images (h, w, 3) of the archive, one at a time, checked to be as many as the labels."""
-    with archive.open("image.npy") as member:
-        shape, dtype = read_header(member, archive, file, "image")
-        if len(shape) != 4 or shape[3] != 3 or 0 in shape[1:]:
-            raise AgedgeError(f"{file}: image is of shape {shape}, not (n, height, width, 3)")
-        for name, values in labels.items():
-            if len(values) != shape[0]:
-                raise AgedgeError(f"{file}: {shape[0]} image but {len(values)} {name}")
-        size = math.prod(shape[1:]) * dtype.itemsize
-        for _ in range(shape[0]):
-            yield np.frombuffer(member.read(size), dtype).reshape(shape[1:])
-
-
-def read_header(member, archive: zipfile.ZipFile, file: Path, name: str) -> tuple:
-    """(shape, dtype) of an array; `member` then stands at its first number, and holds all of them."""
+def read_header(archive: zipfile.ZipFile, file: Path, name: str) -> tuple:
+    """(first byte of its numbers, shape, dtype) of an array, of which all bytes are there."""
+    with archive.open(f"{name}.npy") as member:
+        head = io.BytesIO(member.read(LONGEST_HEADER))
     try:
-        shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(member)](member)
-    except (ValueError, KeyError) as error:
+        shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(head)](head)
+    except Exception as error:  # it is a Python literal, which fails in any way: ValueError, TokenError, RecursionError
         raise AgedgeError(f"{file}: {name} is no array of NumPy ({error})") from None
     if dtype.kind not in "iuf":
         kind = "Python objects, which are not loaded" if dtype.hasobject else f"{dtype}, not numbers"
         raise AgedgeError(f"{file}: {name} holds {kind}")
     if fortran and name == "image":
         raise AgedgeError(f"{file}: image lies in Fortran order; save it with np.ascontiguousarray")
-    if member.tell() + math.prod(shape) * dtype.itemsize != archive.getinfo(f"{name}.npy").file_size:
+    length = archive.getinfo(f"{name}.npy").file_size
+    if min(shape, default=0) < 0 or head.tell() + math.prod(shape) * dtype.itemsize != length:
         raise AgedgeError(f"{file}: {name} is not as long as its shape {shape} says")
-    return shape, dtype
+    return head.tell(), shape, dtype
+
+
+def _is_usual(member: zipfile.ZipInfo) -> bool:
+    """Whether a member is compressed as NumPy does it: other methods take memory before they give a byte."""
+    return member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def _names(archive: zipfile.ZipFile) -> str:
-    return ", ".join(name.replace(".npy", "") for name in archive.namelist()) or "none"
+    return name_some([name.replace(".npy", "") for name in archive.namelist()]) or "none"

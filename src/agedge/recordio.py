@@ -9,7 +9,7 @@ import mmap
 import struct
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, NamedTuple, Tuple, Union
+from typing import Iterable, Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -78,6 +78,16 @@ def read_frames(path: Path) -> Iterator[Tuple[int, bytes]]:
                 raise AgedgeError(f"{path}: truncated in record {number} at byte {at} of {size}")
             yield at, record
             at, number = end, number + 1
+
+
+def read_at(path: Path, offsets: Iterable[int]) -> Iterator[Optional[bytes]]:
+    """The record at each offset; None where there is no whole one. Raises `AgedgeError` for a missing or empty file."""
+    with _open_view(path) as view:
+        for at in offsets:
+            try:
+                yield read_frame(view, at)[0] if 0 <= at < len(view) else None
+            except (ValueError, EOFError):
+                yield None
 
 
 class Gap(NamedTuple):

@@ -1,18 +1,23 @@
 """Records of labelled faces: a pair NAME.rec + NAME.idx with [gender, age_min, age_max] and a JPEG each.
 
-Beside it NAME.json (source, label layout, image size, crop, counts) and NAME.csv (a row a record); a reader needs
-neither. Files of older tools carry two numbers in either order and are read with `labels="gender,age"` or "age,gender".
+Beside it NAME.json (source, label layout, image size, crop, counts) and NAME.csv (a row a record), both with checksums
+(`agedge.checksums`); a reader needs neither. Files of older tools carry two numbers in either order and are read with
+`labels="gender,age"` or "age,gender".
 """
 
 import contextlib
 import csv
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
 
+from agedge.checksums import COLUMN as CHECKSUM_COLUMN
+from agedge.checksums import checksum, read_checked_frames
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.image_decode import check_image, decode_pixels
@@ -21,7 +26,7 @@ from agedge.locks import open_alone
 from agedge.recordio import pack_frame, pack_image, read_frames, read_index, unpack_image
 from agedge.safe_write import naming
 
-CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race", "landmarks")
+CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race", "landmarks", CHECKSUM_COLUMN)
 
 
 class RecordWriter:
@@ -36,6 +41,8 @@ class RecordWriter:
         self.count = 0
         self.info = {}
         self._offset = 0
+        self._checksum = 0  # of the record that was appended last
+        self._sha256 = hashlib.sha256()
         self._partial = {ext: self.path.with_suffix(f".{ext}.partial") for ext in ("rec", "idx", "csv", "json")}
         self._rec = open_alone(self._partial["rec"])
         self._idx = open(self._partial["idx"], "w", encoding="ascii")
@@ -57,8 +64,13 @@ class RecordWriter:
     def write_record(self, record: bytes) -> None:
         """Append a whole record of another file, its header and id as they are, without a row in the CSV."""
         frame = pack_frame(record)
-        self._rec.write(frame)
-        self._idx.write(f"{self.count}\t{self._offset}\n")
+        try:
+            self._rec.write(frame)
+            self._idx.write(f"{self.count}\t{self._offset}\n")
+        except OSError as error:
+            raise self._name(error) from error
+        self._sha256.update(frame)
+        self._checksum = checksum(record)
         self._offset += len(frame)
         self.count += 1
 
@@ -67,8 +79,15 @@ class RecordWriter:
         image; the CSV has them as ten numbers with spaces, x before y."""
         ages = (f"{label.age_min:g}", f"{label.age_max:g}")
         points = "" if landmarks is None else " ".join(f"{value:.2f}" for value in np.ravel(landmarks))
-        more = (identity or "", fold or "", race or "", points)
-        self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
+        more = (identity or "", fold or "", race or "", points, f"{self._checksum:08x}")
+        try:
+            self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
+        except OSError as error:
+            raise self._name(error) from error
+
+    def _name(self, error: OSError) -> OSError:
+        """An error of writing, such as of a full disk, with the name of the file."""
+        return OSError(error.errno, error.strerror or str(error), str(self.path))
 
     def __enter__(self):
         return self
@@ -77,8 +96,6 @@ class RecordWriter:
         finished = False
         try:
             with naming(self.path):
-                if isinstance(error, OSError):  # a full disk, most likely while a face was written
-                    raise error
                 if kind is None:
                     self._finish()
                     finished = True
@@ -90,13 +107,22 @@ class RecordWriter:
                     file.close()
 
     def _finish(self) -> None:
-        info = {"labels": LAYOUTS[0], "count": self.count, **self.info}
-        self._partial["json"].write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+        info = {"labels": LAYOUTS[0], "count": self.count, **self.info, "sha256": self._sha256.hexdigest()}
+        with open(self._partial["json"], "w", encoding="utf-8") as file:
+            file.write(json.dumps(info, indent=1) + "\n")
+            _sync(file)
+        for file in (self._idx, self._csv, self._rec):
+            _sync(file)
         self._idx.close()
-        self._csv.close()
-        self._rec.flush()  # closed after it has its name: until then nobody else may write it
+        self._csv.close()  # the .rec is closed after it has its name: until then nobody else may write it
         for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
             self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
+
+
+def _sync(file) -> None:
+    """Bring a file to the disk before it is renamed."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 class Record(NamedTuple):
@@ -114,10 +140,13 @@ def read_info(path) -> dict:
         return {}
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AgedgeError(f"{file}: not JSON: {error}") from None
     if not isinstance(info, dict) or info.get("labels", LAYOUTS[0]) not in LAYOUTS:
         raise AgedgeError(f"{file}: not what pack writes: no label layout of {'; '.join(LAYOUTS)} in it")
+    for key, kind in (("source", str), ("terms", str), ("packed", dict), ("sha256", str)):
+        if not isinstance(info.get(key), (kind, type(None))):
+            raise AgedgeError(f"{file}: not what pack writes: {key} is not {'a text' if kind is str else 'an object'}")
     return info
 
 
@@ -150,9 +179,9 @@ def guess_layout(path, record: bytes) -> str:
 
 
 def read_raw(path, labels: str = "auto") -> Iterator[Tuple[np.ndarray, bytes]]:
-    """(label (3,), JPEG) in the file's order. Raises `AgedgeError` where the file is damaged."""
+    """(label (3,), JPEG) in the file's order. Raises `AgedgeError` where the file is damaged, by its checksums too."""
     layout = label_layout(path, labels)
-    for number, (_, record) in enumerate(read_frames(path)):
+    for number, (_, record) in enumerate(read_checked_frames(path)):
         try:
             label, _, jpeg = unpack_image(record)
             yield to_contract(label[None], layout)[0], jpeg

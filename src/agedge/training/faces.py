@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 
 from agedge.batches import warn_of_bad_images
+from agedge.checksums import read_checked_frames
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.faces.align import resize_square
 from agedge.labels import to_contract
-from agedge.recordio import read_frame, read_frames, read_index, unpack_image
+from agedge.recordio import read_frame, read_index, unpack_image
 from agedge.records import compare_index, decode, label_layout, read_crop
 from agedge.training.memory import available_memory
 
@@ -173,7 +174,7 @@ def _read_file(number: int, path: Path, size: int, labels: str, table: _Table, i
 
 def _read_records(path: Path, layout: str) -> Iterator[Tuple[int, np.ndarray, bytes]]:
     """(first byte, label (3,), JPEG) in the file's order. Raises `AgedgeError` where the file is damaged."""
-    for number, (start, record) in enumerate(read_frames(path)):
+    for number, (start, record) in enumerate(read_checked_frames(path)):
         try:
             label, _, jpeg = unpack_image(record)
             yield start, to_contract(label[None], layout)[0], jpeg
