@@ -5,9 +5,7 @@ import threading
 from dataclasses import dataclass, field
 
 from agedge.errors import AgedgeError
-from agedge.runtime.mxnet_lock import MXNET_LOCK
-
-_processes = set()  # this one, and those that it was forked from, where they loaded a network
+from agedge.runtime.mxnet_lock import MXNET_LOCK, note_use, was_used_before_fork
 
 
 @dataclass
@@ -47,9 +45,9 @@ class OwnNetworks:
 
 
 def refuse_fork(name: str) -> None:
-    """Raises `AgedgeError` in a process that was forked from one which ran a detector, unless MXNet has one thread:
-    there it would wait for ever for threads that were not forked. `name`: what is not loaded."""
-    _processes.add(os.getpid())
-    if len(_processes) > 1 and os.environ.get("OMP_NUM_THREADS") != "1":
+    """Raises `AgedgeError` in a process that was forked from one in which MXNet has run a network, unless MXNet has
+    one thread: there it would wait for ever for threads that were not forked. `name`: what is not loaded."""
+    note_use()
+    if was_used_before_fork() and os.environ.get("OMP_NUM_THREADS") != "1":
         reason = "MXNet has run here before the process was forked: start workers by spawn, or set OMP_NUM_THREADS=1"
         raise AgedgeError(f"{name}: not loaded: {reason}")

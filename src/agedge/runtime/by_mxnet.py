@@ -17,7 +17,7 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError
 from agedge.runtime.card import Card, fixed_inputs
 from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit, output_name, read_checkpoint
-from agedge.runtime.mxnet_lock import MXNET_LOCK
+from agedge.runtime.mxnet_lock import MXNET_LOCK, note_use
 
 LADDERS = {"cpu": (8, 1), "gpu": (64, 8, 1)}
 log = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ def open_network(card: Card, runtime: str, threads: Optional[int], device: str):
         """Return the outputs, (step, k) each, of a piece (step, 3, size, size)."""
         try:
             if step not in executors:
+                note_use()
                 executors[step] = bind(step)
             data, executor = executors[step]
             data[:] = piece
