@@ -16,7 +16,7 @@ from agedge.faces.patches import cut_patches
 
 ORIENTATIONS = ("auto", "upright")
 QUARTERS = (0, 1, 2, 3)  # turns of a picture, counterclockwise
-# A direction is taken for a face of such a score. Of 200 pictures without faces, turned three times, MTCNN sees such in 7.
+# A direction is taken for a face of such a score. In 200 pictures without faces, turned three times, MTCNN sees 7.
 STRONG = np.float32(0.9)
 VIEW, SIDE = 96, 56  # pixels: of the square in which a face is looked at again, and of the face's longer side there
 MIDDLE = np.array([[VIEW - SIDE, VIEW - SIDE, VIEW + SIDE, VIEW + SIDE]]) / 2
