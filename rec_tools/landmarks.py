@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from agedge.faces.detection import Faces, choose_main, create_detector, detect_padded
+from agedge.faces.orientation import keep_good
 from rec_tools.rows import Row
 
 CHOICES = ("nearest", "central", "drop")
@@ -50,6 +51,7 @@ def find_landmarks(
             break
         found, way = look(get_detector(detector), [images[i] for i in todo], [boxes[i] for i in todo])
         for index, some in zip(todo, found):
+            some = keep_good(get_detector(detector), images[index], some)
             if len(some) > 1 and faces == "drop":
                 places[index] = Place(None, "several faces")
             elif len(some):

@@ -132,6 +132,31 @@ def test_a_person_in_few_signs():
     assert nothing.describe() == "F" and nothing.to_json()["age"] is None
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, 1e30])
+def test_a_face_that_cannot_be_aligned_costs_itself_only(bad):
+    image, faces = two_faces()
+    faces.landmarks[0] = bad
+    model = FakeModel()
+    predictor = Predictor(model, FakeDetector(faces))
+    for people in predictor.predict_batch([image, image]):
+        assert [person.status for person in people] == ["unreliable", "ok"] and people[1].age == 70
+        assert people[0].reason.startswith("its landmarks") and np.isnan(people[0].age) and people[0].gender is None
+    assert [batch.shape[0] for batch in model.seen] == [2]
+    line = json.loads(json.dumps(to_json("a.jpg", image.shape[:2], "ok", people), allow_nan=False))["faces"]
+    assert (line[0]["status"], line[0]["age"], line[0]["gender"]) == ("unreliable", None, None)
+    row = dict(zip(COLUMNS, people[0].to_row("a.jpg", 1)))
+    assert row["status"] == "unreliable" and row["age"] is None and people[0].describe() == "unreliable"
+    assert (draw_people(image, people) != image).any()
+
+
+def test_no_model_is_asked_where_every_face_is_unreliable():
+    image, faces = two_faces()
+    faces.landmarks[:] = faces.landmarks[:, [3, 4, 2, 0, 1]]  # mouths above eyes
+    model = FakeModel()
+    people = Predictor(model, FakeDetector(faces)).predict(image)
+    assert [person.status for person in people] == ["unreliable"] * 2 and model.seen == []
+
+
 class SilentModel(FakeModel):
     """Says an age and its group, and no gender."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from agedge.bit_depth import scale_to_uint8
 from agedge.errors import UsageError, choices
+from agedge.faces.face_shape import find_faults
 from agedge.value_equality import compare_by_value
 
 DETECTORS = ("mtcnn", "essh")
@@ -59,7 +60,11 @@ def mirror(boxes: np.ndarray, landmarks: np.ndarray, width: int) -> tuple:
 
 
 class Detector(Protocol):
-    """What finds faces. It is made in the process that uses it."""
+    """What finds faces. It is made in the process that uses it.
+
+    Beside `detect` it may have `detect_batch`, for several images at once; and, for faces that may be turned, a
+    `sure_score`, which only upright faces reach, and `detect_middle`, which looks at small views of the others.
+    """
 
     def detect(self, image: np.ndarray) -> Faces:
         """The faces of a BGR uint8 image (h, w, 3); `Faces.empty()` where there is none."""
@@ -102,7 +107,8 @@ def check_min_score(min_score: float) -> float:
 
 
 def create_detector(kind, **options) -> Detector:
-    """The detector of a name or of a number: 0 "mtcnn", 1 "essh"; `options` are the arguments of its class.
+    """The detector of a name or of a number: 0 "mtcnn", 1 "essh"; `options` are the arguments of its class, of which
+    both have `min_face`, `max_faces`, `min_score` and `max_side`.
 
     Raises `UsageError` on another kind and `AgedgeError` where a detector's files are missing or were changed.
     """
@@ -134,15 +140,20 @@ def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> 
 def main_face(detector: Detector, image: np.ndarray) -> Optional[np.ndarray]:
     """Landmarks (5, 2) of the face that a picture of one person is about; None where no face is found.
 
-    The largest central face: that of the greatest side less twice its distance from the image's centre. Where nothing
-    is found, the image may be cut too tightly, and a second look is taken at it padded by half its side.
+    The largest central face: that of the greatest side less twice its distance from the image's centre. Faces whose
+    landmarks cannot be aligned are left out. Where nothing is found, the image may be cut too tightly, and a second
+    look is taken at it padded by half its side.
     """
-    faces = detector.detect(image)
+    faces = _keep_alignable(detector.detect(image))
     if not len(faces):
-        faces = detect_padded(detector, image)
+        faces = _keep_alignable(detect_padded(detector, image))
     if not len(faces):
         return None
     return faces.landmarks[choose_main(faces.boxes, image.shape)]
+
+
+def _keep_alignable(faces: Faces) -> Faces:
+    return faces.take([index for index, fault in enumerate(find_faults(faces.landmarks, faces.boxes)) if not fault])
 
 
 def choose_main(boxes: np.ndarray, shape: tuple) -> int:

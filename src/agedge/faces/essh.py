@@ -58,7 +58,7 @@ class ESSH(OwnNetworks):
     first `detect` where one is damaged or no detector's.
     """
 
-    sure_score = 0.998  # 1 of 100 faces found in turned pictures had it, most upright ones of photographs have
+    sure_score = 0.998  # 3 of 676 faces found in turned pictures had it, 393 of 1,061 in upright ones
 
     def __init__(
         self,

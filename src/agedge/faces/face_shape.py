@@ -9,12 +9,12 @@ from typing import List, NamedTuple
 import numpy as np
 
 from agedge.faces.crop import TEMPLATES
-from agedge.faces.detection import Faces
 
 MAX_TILT = 60  # degrees from upright: beyond, a picture turned by a quarter shows the face nearer to upright
-MIN_LIKENESS = 0.7  # correlation with the template, the nearest turn and size taken (0.81)
-MAX_SHIFT = 0.8  # of a landmark from its place in the template, in distances of the template's eyes (0.57)
+MIN_LIKENESS = 0.78  # correlation with the template, the nearest turn and size taken (0.81)
+MAX_SHIFT = 0.6  # of a landmark from its place in the template, in distances of the template's eyes (0.52)
 MIN_DROP = 0.3  # of the mouth under the eyes, in the same unit (0.65; the template's is 1.14)
+MIN_BREADTH = 0.25  # of the landmarks across, in extents along their longest axis: less is a line (0.37)
 MIN_EXTENT, LEAST_SHARE, MOST_SHARE = 1, 0.12, 1.5  # extent of the landmarks: in pixels, in box sides (0.26 to 0.8)
 
 _FACE = (TEMPLATES["arcface"] - TEMPLATES["arcface"].mean(axis=0)) @ (1, 1j)
@@ -33,8 +33,8 @@ class Fit(NamedTuple):
 
 def fit_template(landmarks: np.ndarray) -> Fit:
     """Return the `Fit` of landmarks (n, 5, 2): left eye, right eye, nose, left and right mouth corner, in pixels."""
-    points = np.asarray(landmarks, np.float64).reshape(-1, 5, 2) @ (1, 1j)
     with np.errstate(all="ignore"):
+        points = np.asarray(landmarks, np.float64).reshape(-1, 5, 2) @ (1, 1j)
         points = points - points.mean(axis=1, keepdims=True)
         spread = (np.abs(points) ** 2).sum(axis=1)
         turn = (points.conj() * _FACE).sum(axis=1) / spread
@@ -42,21 +42,17 @@ def fit_template(landmarks: np.ndarray) -> Fit:
         return Fit(-np.angle(turn, deg=True), likeness, turn[:, None] * points / _EYES)
 
 
-def find_faults(faces: Faces) -> List[str]:
-    """Return for each face the reason why its landmarks must not be aligned, "" where there is none."""
-    fit = fit_template(faces.landmarks)
+def find_faults(landmarks: np.ndarray, boxes: np.ndarray) -> List[str]:
+    """Return why landmarks (n, 5, 2) of faces in boxes (n, 4) must not be aligned, "" where nothing is wrong."""
+    landmarks, boxes = np.asarray(landmarks, np.float64), np.asarray(boxes, np.float64)
     with np.errstate(all="ignore"):
-        sizes = np.ptp(faces.landmarks.astype(np.float64), axis=1).max(axis=1)
-        return [
-            _find_fault(face, box.astype(np.float64), size, *its)
-            for face, box, size, *its in zip(faces.landmarks.astype(np.float64), faces.boxes, sizes, *fit)
-        ]
+        return [_find_fault(*face) for face in zip(landmarks, boxes, *fit_template(landmarks))]
 
 
-def _find_fault(landmarks, box, extent: float, tilt: float, likeness: float, points: np.ndarray) -> str:
+def _find_fault(landmarks, box, tilt: float, likeness: float, points: np.ndarray) -> str:
     if not np.isfinite(landmarks).all():
         return "its landmarks are not finite"
-    side = (box[2:] - box[:2]).max()
+    side, extent = (box[2:] - box[:2]).max(), np.ptp(landmarks, axis=0).max()
     if not extent >= MIN_EXTENT or extent < LEAST_SHARE * side:
         return "its landmarks are all at one point"
     away = np.abs(landmarks.mean(axis=0) - (box[:2] + box[2:]) / 2).max()
@@ -66,7 +62,9 @@ def _find_fault(landmarks, box, extent: float, tilt: float, likeness: float, poi
     left_eye, right_eye, _, left_mouth, right_mouth = points
     is_crossed = right_eye.real <= left_eye.real or right_mouth.real <= left_mouth.real
     drop = ((left_mouth + right_mouth) / 2 - (left_eye + right_eye) / 2).imag
-    if not likeness >= MIN_LIKENESS or is_crossed or drop < MIN_DROP or shifts.max() > MAX_SHIFT:
+    along, across = np.linalg.svd(landmarks - landmarks.mean(axis=0), compute_uv=False)
+    is_flat = across < MIN_BREADTH * along
+    if not likeness >= MIN_LIKENESS or is_flat or is_crossed or drop < MIN_DROP or shifts.max() > MAX_SHIFT:
         return "its landmarks do not have the shape of a face"
     if abs(tilt) > MAX_TILT:
         return f"it is turned by {abs(tilt):.0f} degrees"

@@ -35,7 +35,7 @@ class MTCNN(OwnNetworks):
     or are not the known ones.
     """
 
-    # No turned face of 2,300 (UTKFace, FairFace, All-Age-Faces, photographs) came near it, upright or not at all.
+    # None of 479 faces found in turned pictures had it (0.9989 at most), 635 of 1,057 in upright ones.
     sure_score = 0.9995
 
     def __init__(

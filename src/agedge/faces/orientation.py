@@ -16,7 +16,8 @@ from agedge.faces.patches import cut_patches
 
 ORIENTATIONS = ("auto", "upright")
 QUARTERS = (0, 1, 2, 3)  # turns of a picture, counterclockwise
-TURNED = np.float32(0.9)  # best score of a direction that is taken: less is found in turned pictures without a face
+# A direction is taken for a face of such a score. In 200 pictures without faces, turned three times, MTCNN sees 7.
+STRONG = np.float32(0.9)
 VIEW, SIDE = 96, 56  # pixels: of the square in which a face is looked at again, and of the face's longer side there
 MIDDLE = np.array([[VIEW - SIDE, VIEW - SIDE, VIEW + SIDE, VIEW + SIDE]]) / 2
 SAME = 0.2  # overlap from which on a box in the view is that of the face looked for
@@ -45,28 +46,36 @@ class Looked(NamedTuple):
         """The indices of the good faces."""
         return np.array([index for index, fault in enumerate(self.faults) if not fault], int)
 
-    def goodness(self) -> tuple:
-        """Return what makes one look better than another: the number of good faces, then the sum of their scores."""
-        return len(self.good), float(self.faces.scores[self.good].sum()) if self.turns else math.inf
+    @property
+    def strong(self) -> int:
+        """The number of good faces with scores from STRONG on."""
+        return int((self.faces.scores[self.good] >= STRONG).sum())
+
+    @property
+    def total(self) -> float:
+        """The sum of the good faces' scores."""
+        return float(self.faces.scores[self.good].sum())
 
 
 def look_around(detector: Detector, image: np.ndarray, faces: Faces, orientation: str = "auto") -> Looked:
-    """Judge the `faces` that `detector` found in an image (h, w, 3), and look in the other directions where fewer
-    than half of them are good; the one with most good faces counts.
+    """Judge the `faces` that `detector` found in an image (h, w, 3), and look in the other directions where fewer than
+    half of them are good, or none is of a score over 0.9; the direction with most of these counts.
 
     `orientation`: "auto", or "upright": neither is the picture turned nor a face looked at again.
     """
     if orientation == "upright":
-        return Looked(image, faces, find_faults(faces))
+        return Looked(image, faces, find_faults(faces.landmarks, faces.boxes))
     best = Looked(image, faces, judge(detector, image, faces))
-    if not image.size or len(best.good) * 2 >= max(1, len(faces)):
+    if not image.size or best.strong and len(best.good) * 2 >= len(faces):
         return best
     for turns in QUARTERS[1:]:
         turned = np.ascontiguousarray(np.rot90(image, turns))
         found = detector.detect(turned)
         other = Looked(turned, found, judge(detector, turned, found), turns)
-        if other.faces.scores[other.good].max(initial=0) >= TURNED:
-            best = max(best, other, key=Looked.goodness)
+        # Of two turned directions with equally many faces the surer one counts; upright is not left for that.
+        is_surer = best.turns and other.strong == best.strong and other.total > best.total
+        if other.strong > best.strong or is_surer:
+            best = other
     return best
 
 
@@ -75,13 +84,20 @@ def judge(detector: Detector, image: np.ndarray, faces: Faces) -> List[str]:
 
     Faces with a lower score than the detector's `sure_score`, if it has one, are looked at again, turned.
     """
-    faults = find_faults(faces)
+    faults = find_faults(faces.landmarks, faces.boxes)
     sure = getattr(detector, "sure_score", 0)
     doubtful = [index for index in np.argsort(faces.scores) if not faults[index] and faces.scores[index] < sure]
     for index in doubtful[:MOST]:
         tilt = find_tilt(detector, image, faces.boxes[index], faces.scores[index])
         faults[index] = f"it is turned by {tilt:.0f} degrees" if tilt else ""
     return faults
+
+
+def keep_good(detector: Detector, image: np.ndarray, faces: Faces) -> Faces:
+    """Return those of the `faces` of an image that `judge` finds good; all, of a detector that cannot look again."""
+    if not hasattr(detector, "detect_middle"):
+        return faces
+    return faces.take([index for index, fault in enumerate(judge(detector, image, faces)) if not fault])
 
 
 def find_tilt(detector: Detector, image: np.ndarray, box: np.ndarray, score: float) -> float:
@@ -94,7 +110,7 @@ def find_tilt(detector: Detector, image: np.ndarray, box: np.ndarray, score: flo
     upright, turned, tilt = UNSEEN, UNSEEN, 0.0
     for turns, found in zip(QUARTERS, detector.detect_middle(views, SIDE)):
         found = found.take(overlaps(found.boxes, MIDDLE)[:, 0] >= SAME).take(slice(1))
-        if not len(found) or find_faults(found)[0]:
+        if not len(found) or find_faults(found.landmarks, found.boxes)[0]:
             continue
         its_tilt = abs((fit_template(found.landmarks).tilt[0] + 90 * turns + 180) % 360 - 180)
         if its_tilt <= MAX_TILT:
