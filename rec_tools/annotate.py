@@ -96,8 +96,9 @@ def annotate(
 
     Faces that MTCNN is less sure of than `min_score` are marked to be ignored. `landmarks`: a table with the points of
     the main faces, which stand in the place of MTCNN's where the two agree, and say where the face is where MTCNN sees
-    none. `max_side`: larger pictures are shrunk to this side to find faces. `centre`: pictures without either get the median box of the set; else they are left out. The output does not
-    depend on `workers`. Raises `AgedgeError` where there is no picture, or no face in any.
+    none. `max_side`: larger pictures are shrunk to this side to find faces. `centre`: pictures without either get the
+    median box of the set; else they are left out. The output does not depend on `workers`. Raises `AgedgeError` where
+    there is no picture, or no face in any.
     """
     report = Report()
     known = read_landmarks(landmarks, root, report) if landmarks else {}
