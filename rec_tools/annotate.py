@@ -86,6 +86,7 @@ def annotate(
     hold_out: int = 0,
     workers: int = 0,
     progress: bool = False,
+    max_side: Optional[int] = None,
 ) -> Report:
     """Write `out`, a label.txt of the pictures in `root` and its folders, each picture's main face first.
 
@@ -93,14 +94,15 @@ def annotate(
 
     Faces that MTCNN is less sure of than `min_score` are marked to be ignored. `landmarks`: a table with the points of
     the main faces, which stand in the place of MTCNN's where the two agree, and say where the face is where MTCNN sees
-    none. `centre`: pictures without either get the median box of the set; else they are left out. The output does not
-    depend on `workers`. Raises `AgedgeError` where there is no picture, or no face in any.
+    none. `max_side`: larger pictures are shrunk to this side to find faces. `centre`: pictures without either get the
+    median box of the set; else they are left out. The output does not depend on `workers`. Raises `AgedgeError` where
+    there is no picture, or no face in any.
     """
     report = Report()
     known = read_landmarks(landmarks, root, report) if landmarks else {}
     findings = []
     with tqdm(desc="annotate", unit=" pictures", disable=None if progress else True) as bar:
-        for finding in find_all(root, workers):
+        for finding in find_all(root, workers, max_side):
             bar.update()
             if finding.fault:
                 log.warning("%s: %s", root / finding.name, finding.fault)
@@ -123,11 +125,11 @@ def name_held_out(out: Path) -> Path:
     return out.with_name(f"{out.stem}_val{out.suffix}")
 
 
-def find_all(root: Path, workers: int) -> Iterator[Finding]:
+def find_all(root: Path, workers: int, max_side: Optional[int] = None) -> Iterator[Finding]:
     """A `Finding` for every picture of a folder, in the order of their names."""
     names = list_images(root)
     chunks = iter(lambda: list(itertools.islice(names, CHUNK)), [])
-    tasks = [(root, chunk) for chunk in chunks]
+    tasks = [(root, chunk, max_side) for chunk in chunks]
     if not tasks:
         raise AgedgeError(f"{root}: no images in it")
     if workers == 0:
@@ -150,9 +152,10 @@ def find_one_by_one(pool: WorkerPool, root: Path, names: list) -> Iterator[Findi
             yield Finding(name, fault=f"ends the decoder: {died}")
 
 
-def find_faces(root: Path, names: list) -> List[Finding]:
+def find_faces(root: Path, names: list, max_side: Optional[int] = None) -> List[Finding]:
     """Findings for some of the pictures, in their order."""
     found, waiting = {}, []
+    options = {} if max_side is None else {"max_side": max_side}
     for place, name in enumerate(names):
         allow(SECONDS)
         if isinstance(name, Dropped):
@@ -165,13 +168,13 @@ def find_faces(root: Path, names: list) -> List[Finding]:
             continue
         waiting.append((place, name, image))
         if sum(image.shape[0] * image.shape[1] for *_, image in waiting) > AT_ONCE:
-            found.update(look(waiting))
+            found.update(look(waiting, options))
             waiting = []
-    found.update(look(waiting))
+    found.update(look(waiting, options))
     return [found[place] for place in range(len(names))]
 
 
-def look(pictures: list) -> dict:
+def look(pictures: list, options: dict) -> dict:
     """{place: `Finding`} of (place, name, image): MTCNN on the padded pictures, all at once."""
     allow(SECONDS * (1 + len(pictures)))
     zooms = [ZOOM if min(image.shape[:2]) < SMALL else 1 for *_, image in pictures]
@@ -182,7 +185,7 @@ def look(pictures: list) -> dict:
         padded.append(cv2.copyMakeBorder(image, *[pads[-1]] * 4, cv2.BORDER_REPLICATE))
     found = {}
     for (place, name, image), zoom, pad, faces in zip(
-        pictures, zooms, pads, get_detector("mtcnn").detect_batch(padded)
+        pictures, zooms, pads, get_detector("mtcnn", **options).detect_batch(padded)
     ):
         faces = faces.shifted(-pad, -pad)
         # A pixel's centre is at its whole numbers, its edges half a pixel away.

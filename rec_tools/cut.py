@@ -29,7 +29,8 @@ def cut_faces(images: list, rows: list, preparation: Preparation) -> list:
         return [take_whole(image, row, preparation.size) for image, row in zip(images, rows)]
     if preparation.align == "set":
         return [cut_by_set(image, row, preparation) for image, row in zip(images, rows)]
-    places = find_landmarks(images, rows, preparation.align, preparation.faces, preparation.set_crop)
+    options = preparation.detector_options
+    places = find_landmarks(images, rows, preparation.align, preparation.faces, preparation.set_crop, **options)
     return [cut_by_landmarks(image, place, preparation.crop) for image, place in zip(images, places)]
 
 

@@ -70,6 +70,12 @@ def pack(
     shard: str = typer.Option("", help="I/N: only the I-th of N parts of the set, from 0; merge puts them together."),
     source: str = typer.Option("", help="What the set is, for the cards of models that are trained on it."),
     terms: str = typer.Option("", help="On what terms it may be used."),
+    min_score: Optional[float] = typer.Option(
+        None, min=0, max=1, help="With --align mtcnn or essh: leave out faces of a lower score."
+    ),
+    max_side: Optional[int] = typer.Option(
+        None, min=1, help="With --align mtcnn or essh: shrink larger images to this side to find faces."
+    ),
 ):
     """Pack a data set into one .rec a part. Stopped, the same command goes on where it was."""
     reader = find_reader(dataset)
@@ -80,6 +86,8 @@ def pack(
             raise choices(name, value, known)
     if align == "none" and (crop or margin is not None or faces):
         raise UsageError("crop, margin and faces: --align none takes the whole image; say --align mtcnn or set")
+    if align in ("none", "set") and not (min_score is None and max_side is None):
+        raise UsageError(f"min-score and max-side: --align {align} finds no faces; say --align mtcnn or essh")
     parts, dropped, suffix = Split.parse(split, folds, seed), parse_drop(drop), ""
     set_crop = getattr(reader, "find_crop", lambda root: None)(root)
     preparation = Preparation(
@@ -92,6 +100,8 @@ def pack(
         faces=faces or FACES[0],
         root=getattr(reader, "find_images", lambda root, **_: root)(root, **chosen),
         max_pixels=max_megapixels * 1e6,
+        min_score=min_score,
+        max_side=max_side,
     )
     rows = reader.read(root, **chosen)
     if shard:
@@ -182,6 +192,7 @@ def annotate(
     centre: bool = typer.Option(False, help="Where no face is found, take the set's median box, landmarks unknown."),
     hold_out: int = typer.Option(0, min=0, help="One picture of so many goes to NAME_val.txt instead; 0: none."),
     workers: int = WORKERS,
+    max_side: Optional[int] = typer.Option(None, min=1, help="Shrink larger pictures to this side to find faces."),
 ):
     """Find the faces of a folder's pictures by MTCNN, for the training of a detector."""
     from rec_tools.annotate import annotate as annotate_pictures
@@ -189,7 +200,9 @@ def annotate(
 
     results = [Result("--out", path, ANNOTATIONS) for path in (out, name_held_out(out))[: 1 + bool(hold_out)]]
     check_results(results, [landmarks] if landmarks else [])
-    report = annotate_pictures(root, out, landmarks, min_score, centre, hold_out, max(1, workers), progress=True)
+    report = annotate_pictures(
+        root, out, landmarks, min_score, centre, hold_out, max(1, workers), progress=True, max_side=max_side
+    )
     say(f"annotated  {report.faces} faces in {report.pictures} pictures: {out}")
     say(f"main face  {list_reasons(dict(report.ways.most_common()))}")
     say(f"left out   {list_reasons(dict(report.left_out.most_common())) or 'none'}")

@@ -36,12 +36,13 @@ class Place(NamedTuple):
 
 
 def find_landmarks(
-    images: Sequence[np.ndarray], rows: Sequence[Row], detector: str, faces: str = "nearest", set_crop=None
+    images: Sequence[np.ndarray], rows: Sequence[Row], detector: str, faces: str = "nearest", set_crop=None, **options
 ) -> list:
     """A `Place` for each image (h, w, 3) BGR uint8.
 
     `faces`, where an image shows several: "nearest" to the row's box (without one, as "central"), "central": the
     largest central one, "drop": none. `set_crop`: the `Crop` of a set that aligned its images, if they are chips.
+    `options` of the detector.
     """
     places = [Place(np.array(row.landmarks), SET) if row.landmarks is not None else None for row in rows]
     boxes = [given_box(row) if faces == "nearest" else None for row in rows]
@@ -49,7 +50,7 @@ def find_landmarks(
         todo = [index for index, place in enumerate(places) if place is None]
         if not todo:
             break
-        found, way = look(get_detector(detector), [images[i] for i in todo], [boxes[i] for i in todo])
+        found, way = look(get_detector(detector, **options), [images[i] for i in todo], [boxes[i] for i in todo])
         for index, some in zip(todo, found):
             some = keep_good(get_detector(detector), images[index], some)
             if len(some) > 1 and faces == "drop":
@@ -59,11 +60,12 @@ def find_landmarks(
     return [place or fall_back(image, set_crop) for place, image in zip(places, images)]
 
 
-def get_detector(name: str):
-    """A detector by its name, made once a process."""
-    if name not in _detectors:
-        _detectors[name] = create_detector(name)
-    return _detectors[name]
+def get_detector(name: str, **options):
+    """A detector by its name and options, made once a process."""
+    key = (name, *sorted(options.items())) if options else name
+    if key not in _detectors:
+        _detectors[key] = create_detector(name, **options)
+    return _detectors[key]
 
 
 def look_at_place(detector, images: Sequence[np.ndarray], boxes: Sequence) -> tuple:

@@ -94,15 +94,16 @@ def open_table(path: Path) -> Iterator:
 
 def write_face(writer: RecordWriter, face: Prepared) -> None:
     row = face.row
-    writer.write(
-        row.label,
-        face.jpeg,
-        file=row.id,
-        identity=row.identity,
-        fold=row.fold,
-        race=row.race,
-        landmarks=face.landmarks,
-    )
+    with naming(writer.path):
+        writer.write(
+            row.label,
+            face.jpeg,
+            file=row.id,
+            identity=row.identity,
+            fold=row.fold,
+            race=row.race,
+            landmarks=face.landmarks,
+        )
 
 
 def publish(folder: Path, out: Path, parts: Sequence[str], suffix: str = "") -> None:

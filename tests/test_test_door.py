@@ -1,6 +1,8 @@
 """test.py as a user runs it: a tiny model, the photograph that every installation has, and bad input."""
 
 import csv
+import importlib.util
+import inspect
 import json
 import os
 import shutil
@@ -15,8 +17,10 @@ import pytest
 
 from agedge.faces.boxes import overlaps
 from agedge.faces.crop import Crop
+from agedge.faces.mtcnn import MTCNN
 from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import Checkpoint, save_checkpoint
+from agedge.sources import Picture
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -157,3 +161,124 @@ def test_wrong_words_are_one_line(arguments, status, said, model):
     done = run(*arguments, *given)
     assert done.returncode == status, done.stderr
     assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_results_never_replace_what_is_read(model, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    photo = shutil.copy(find_photograph(), photos / "a.jpg")
+    content = photo.read_bytes()
+    (tmp_path / "notes.txt").write_text("mine")
+    for arguments, said in (
+        ((photos, "--json", photo), "--json {0}: exists and is not"),
+        ((photo, "--csv", tmp_path / "x", "--json", tmp_path / "x"), "this file too"),
+        ((photos, "--json", photos / "new.jpg"), "would be read as a picture"),
+        ((photo, "--csv", tmp_path / "notes.txt"), "--csv {1}/notes.txt: exists and is not"),
+        ((photo, "--save", photos), "--save {1}/photos: {0} is read from there"),
+        ((photos, "--save", photos), "--save {1}/photos: the same command reads"),
+        ((photo, "--save", tmp_path / "notes.txt"), "notes.txt: exists and is not a folder"),
+        ((photo, "--json", "-", "--csv", "-"), "--csv -: --json writes to stdout too"),
+    ):
+        done = run(*arguments, "--model", model)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, (arguments, done.stderr)
+        assert said.format(photo, tmp_path) in done.stderr
+    assert photo.read_bytes() == content and (tmp_path / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "photos"]
+
+
+def test_one_picture_does_not_end_the_job_and_the_same_command_may_run_again(model, tmp_path):
+    photos, save = tmp_path / "photos", tmp_path / "saved"
+    photos.mkdir()
+    save.mkdir()
+    image = cv2.imread(str(find_photograph()))
+    long = "m" * 250 + ".bmp"
+    for name in ("a.jpg", "b\x1b]0;x\x07\n.jpg", "z.jpg"):
+        cv2.imwrite(str(photos / name), image)
+    (photos / long).write_bytes(cv2.imencode(".bmp", image)[1].tobytes())
+    cv2.imwrite(str(save / "z.jpg"), image)  # another photograph of the user's
+    mine = (save / "z.jpg").read_bytes()
+    for _ in range(2):
+        done = run(photos, "--model", model, "--save", save, "--csv", tmp_path / "f.csv", "--batch", "3")
+        assert done.returncode == 0, done.stderr
+        assert "4 pictures, 4 faces; 0 could not be read\n" in done.stderr
+        assert r"b\x1b]0;x\x07\n.jpg: 1 face" in done.stdout and "\x1b" not in done.stdout
+        names = sorted(path.name for path in save.iterdir())
+        assert len(names) == 5 and names[0] == "a.jpg" and names[-2:] == ["z-2.jpg", "z.jpg"]
+        assert names[2].startswith("m" * 200) and len(os.fsencode(names[2])) <= 255
+        assert (save / "z.jpg").read_bytes() == mine
+    with open(tmp_path / "f.csv", newline="") as file:
+        assert "b\x1b]0;x\x07\n.jpg" in [Path(row["file"]).name for row in csv.DictReader(file)]
+
+
+def test_stdin_and_stdout(model):
+    command = [sys.executable, str(ROOT / "test.py"), "-", "gone.jpg", "--model", str(model), "--json", "-"]
+    done = subprocess.run(command, input=find_photograph().read_bytes(), capture_output=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]  # results and nothing else
+    assert [(line["file"], len(line["faces"])) for line in lines] == [("-", 1), ("gone.jpg", 0)]
+    assert b"-: 1 face\n" in done.stderr
+
+
+def test_a_killed_run_leaves_whole_results(model, tmp_path):
+    """The third source is a pipe to which nobody writes: the run waits there, and is killed."""
+    photo, pipe = find_photograph(), tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    files = tmp_path / "f.jsonl", tmp_path / "f.csv"
+    files[0].write_text("")
+    words = [photo, photo, pipe, "--model", model, "--json", files[0], "--csv", files[1]]
+    with subprocess.Popen([sys.executable, ROOT / "test.py", *map(str, words)], stdout=subprocess.PIPE) as process:
+        for _ in range(4):  # two pictures and their faces
+            process.stdout.readline()
+        process.kill()
+    assert [len(json.loads(line)["faces"]) for line in files[0].read_text().splitlines()][:2] == [1, 1]
+    with open(files[1], newline="") as file:
+        assert [row["face"] for row in csv.DictReader(file)] == ["1", "1"]
+
+
+def test_it_works_from_any_folder(tmp_path):
+    done = run(find_photograph(), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 picture, 1 face; 0 could not be read" in done.stderr
+
+
+class Predictor:
+    """Answers with the number of a picture's rows, except for those that have 7."""
+
+    def __init__(self):
+        self.calls = []
+
+    def predict(self, image):
+        self.calls.append(1)
+        if len(image) == 7:
+            raise ValueError("seven rows")
+        return [len(image)]
+
+    def predict_batch(self, images):
+        self.calls.append(len(images))
+        if any(len(image) == 7 for image in images):
+            raise RuntimeError("one of them")
+        return [[len(image)] for image in images]
+
+
+def test_a_batch_that_fails_is_asked_picture_by_picture():
+    spec = importlib.util.spec_from_file_location("command", ROOT / "test.py")
+    command = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(command)
+    pictures = [Picture(str(rows), np.zeros((rows, 2, 3), np.uint8)) for rows in (5, 6, 7, 8, 9)]
+    pictures.insert(1, Picture("bad", error="truncated"))
+    predictor = Predictor()
+    found = [(picture.file, people, fault) for picture, people, fault in command.answer_all(predictor, pictures, 3)]
+    assert found == [
+        *(("5", [5], ""), ("bad", [], "truncated"), ("6", [6], "")),
+        *(("7", [], "seven rows"), ("8", [8], ""), ("9", [9], "")),
+    ]
+    assert predictor.calls == [2, 3, 1, 1, 1]
+
+
+@pytest.mark.parametrize("option", ["min_score", "max_side"])
+def test_options_of_the_detector(option, model, tmp_path):
+    if option not in inspect.signature(MTCNN.__init__).parameters:
+        pytest.skip(f"this MTCNN has no {option}")
+    value = {"min_score": "1", "max_side": "64"}[option]
+    done = run(find_photograph(), "--model", model, f"--{option.replace('_', '-')}", value)
+    assert done.returncode == 0 and "no face" in done.stdout, done.stderr
