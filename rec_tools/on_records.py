@@ -15,7 +15,7 @@ from agedge.records import read_info
 from agedge.safe_write import naming
 from rec_tools.stored import name_some, told_layout
 
-LABELS = typer.Option("auto", help="gender,age or age,gender for files of older tools that do not say it.")
+LABELS = typer.Option("auto", help="What a label's numbers are: gender,age or age or age,gender,- and so on.")
 
 
 def inspect(
