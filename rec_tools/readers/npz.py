@@ -18,6 +18,7 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.labels import FEMALE, MALE, UNKNOWN
 from rec_tools.names import exact_row
 from rec_tools.rows import Dropped, Rows
+from rec_tools.table import check_numbers
 
 SOURCE = "faces in .npz archives"
 TERMS = "as the data set allows from which the .npz was made"
@@ -51,6 +52,7 @@ def read_file(file: Path, genders: dict) -> Rows:
             if not held or "image.npy" not in archive.namelist():
                 raise AgedgeError(f"{file}: needs the arrays image and age or gender; it has {_names(archive)}")
             labels = {name: read_labels(archive, file, name) for name in held}
+            check_coding(file, labels)
             for index, image in enumerate(read_images(archive, file, labels)):
                 age, gender = (float(labels[name][index]) if name in labels else UNKNOWN for name in ("age", "gender"))
                 yield make_row(f"{file.name}#{index}", image, genders.get(gender, UNKNOWN), age)
@@ -60,6 +62,15 @@ def read_file(file: Path, genders: dict) -> Rows:
         raise AgedgeError(f"{file}: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise AgedgeError(f"{file}: no .npz, or a damaged one ({error})") from None
+
+
+def check_coding(file: Path, labels: dict) -> None:
+    """Raise `AgedgeError` where genders are not 0 and 1, or ages not years."""
+    lengths = [values.size for values in labels.values()]
+    if len(set(lengths)) == 1:  # else it is said with the images
+        nothing = np.full(lengths[0], UNKNOWN)
+        gender, age = (np.ravel(labels.get(name, nothing)) for name in ("gender", "age"))
+        check_numbers(file, np.stack([gender, age, age], axis=1).astype(np.float32))
 
 
 def make_row(id: str, image: np.ndarray, gender: int, age: float):

@@ -44,19 +44,20 @@ def find_label_faults(raw: np.ndarray, contract: np.ndarray, layout: str) -> Lis
     return faults.tolist()
 
 
-def find_misfit(raw: np.ndarray, layout: str, declared: bool = False) -> str:
+def find_misfit(raw: np.ndarray, layout: str, declared: bool = False, least: int = 1) -> str:
     """Return why labels (n, k) as a whole do not fit a layout, with counts, an example and advice; "" where they do.
 
     `declared`: the file itself says its layout, so that -1 is "unknown", and ages of 0 to 1 are those of infants.
+    `least`: how many known values it takes.
     """
     raw = np.asarray(raw, np.float64)
     columns = {name: values for name, values in zip(layout.split(","), raw.T) if name not in SKIPPED}
     gender = columns.pop("gender", None)
-    misfit = _find_gender_misfit(gender, declared) if gender is not None else ""
+    misfit = _find_gender_misfit(gender, declared, least) if gender is not None else ""
     if misfit or not columns:
         return misfit
     low, high = (columns.get(name, columns.get("age")) for name in ("age_min", "age_max"))
-    return _find_age_misfit(np.stack([low, high], axis=1), declared)
+    return _find_age_misfit(np.stack([low, high], axis=1), declared, least)
 
 
 def check_labels(raw: np.ndarray, layout: str, file, declared: bool = False) -> None:
@@ -138,9 +139,10 @@ def warn_of_faults(file, numbers: list, faults: list, raw: list) -> None:
     """Log the count of single bad labels, with an example. `numbers`: of the records; `faults` and `raw` are theirs."""
     if numbers:
         shown = ", ".join(map(str, numbers[:10])) + (", .." if len(numbers) > 10 else "")
+        counted = f"{len(numbers)} label{'s' * (len(numbers) > 1)}"
         example = " ".join(f"{value:g}" for value in raw[0])
         _warn_once(
-            f"{file}: {len(numbers)} label{'s' * (len(numbers) > 1)} outside the contract count as unknown: records {shown} "
+            f"{file}: {counted} outside the contract count as unknown: records {shown} "
             f"(record {numbers[0]}: {example}: {faults[0]})"
         )
 
@@ -156,15 +158,15 @@ def _known(values: np.ndarray) -> np.ndarray:
     return values[~(np.isin(values, UNKNOWN_CODES) | np.isnan(values))]
 
 
-def is_mostly(count: int, of: int, declared: bool = False) -> bool:
-    """Return whether so many faulty values are more than single ones; a few do not outweigh what a file declares."""
-    return not (declared and of < ENOUGH) and (count > max(1, MOST_FAULTY * of) or 0 < count == of)
+def is_mostly(count: int, of: int, least: int = 1) -> bool:
+    """Return whether so many faulty values are more than single ones, where there are at least `least` values."""
+    return of >= least and (count > max(1, MOST_FAULTY * of) or 0 < count == of)
 
 
-def _find_gender_misfit(values: np.ndarray, declared: bool = False) -> str:
+def _find_gender_misfit(values: np.ndarray, declared: bool = False, least: int = 1) -> str:
     known = _known(values)
     strange = known[~np.isin(known, (FEMALE, MALE))]
-    if is_mostly(len(strange), len(known), declared):
+    if is_mostly(len(strange), len(known), ENOUGH if declared else least):
         codes = ", ".join(f"{code:g}" for code in np.unique(known)[:4])
         coding = f"genders coded {codes}" if len(np.unique(known)) <= 3 else "not genders"
         more = "" if len(np.unique(known)) > 3 else f"; {GENDER_ADVICE}"
@@ -178,12 +180,12 @@ def _find_gender_misfit(values: np.ndarray, declared: bool = False) -> str:
     return ""
 
 
-def _find_age_misfit(ages: np.ndarray, declared: bool = False) -> str:
+def _find_age_misfit(ages: np.ndarray, declared: bool = False, least: int = 1) -> str:
     """`ages` is (n, 2): begin and end, the same for exact ones."""
     ages = ages[~np.all(np.isin(ages, UNKNOWN_CODES) | np.isnan(ages), axis=1)]
     low, high = ages.T
     strange = ~((low >= 0) & (low <= high) & (high <= MAX_AGE))
-    if is_mostly(int(strange.sum()), len(ages), declared):
+    if is_mostly(int(strange.sum()), len(ages), ENOUGH if declared else least):
         example = " to ".join(dict.fromkeys(f"{value:g}" for value in ages[strange][0]))
         what = f"{strange.sum()} of {len(ages)} ages are outside 0 to {MAX_AGE}, such as {example}"
         return f"{what} ({_name_unit(high, low > high)}; {AGE_ADVICE})"
