@@ -19,7 +19,7 @@ CODINGS = {  # by name: numbers of record i, the layout given, what the error sa
     "percent male": (lambda i: (i * 37 % 100, 12 + i), "gender,age", "23 of 24 genders .* pass --labels -,age"),
     "swapped": (lambda i: (12 + i, i % 2), "gender,age", "24 of 24 genders .* pass --labels age,gender"),
     "shares": (lambda i: (i % 2, (12 + i) / 100), "gender,age", "all 24 ages lie within 0 to 1, such as 0.12"),
-    "months": (lambda i: (i % 2, 12 * (12 + i)), "gender,age", "24 of 24 ages .* months.*pass --labels gender,-"),
+    "months": (lambda i: (i % 2, 12 * (12 + i)), "gender,age", "24 of 24 ages .*months.*pass --labels gender,-"),
     "births": (lambda i: (i % 2, 1950 + i), "gender,age", "such as 1950 .years of birth"),
     "negative": (lambda i: (i % 2, -5 - i), "gender,age", "24 of 24 ages are outside 0 to 120, such as -5"),
     "a gender as age": (lambda i: (i % 2,), "age", "0 or 1 .genders.*pass --labels gender"),
@@ -75,7 +75,7 @@ def test_any_layout_can_be_said(tmp_path, layout, numbers, expected):
 
 
 @pytest.mark.parametrize(
-    "layout", ["", "agee", "gender,gender", "age,age_min", "age_min", "-,-", "age;gender", 3, None]
+    "layout", ["", "agee", "gender,gender", "age,age_min", "age_min", "-", "age;gender", 3, None]
 )
 def test_a_layout_that_is_none_is_answered_with_those_that_are(layout):
     with pytest.raises(UsageError, match="choose one of gender,age_min,age_max, gender,age, age,gender, age, gender"):

@@ -106,7 +106,7 @@ POINTS = ((30, 40), (60, 40), (45, 60), (35, 75), (55, 75))
         ({"box": (200, 200, 300, 300)}, "face outside the image"),
         ({"corners": ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9))}, "square not in pixels (shares?)"),
         ({"landmarks": tuple((x / 100, y / 100) for x, y in POINTS)}, "landmarks not in pixels (shares?)"),
-        ({"landmarks": tuple((x + 60, y + 60) for x, y in POINTS)}, "landmarks outside the image"),
+        ({"landmarks": tuple((x + 50, y + 50) for x, y in POINTS)}, "landmarks outside the image"),
         ({"box": (-10, -10, 60, 60)}, None),
         ({"landmarks": POINTS}, None),
     ],
