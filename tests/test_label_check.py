@@ -74,9 +74,7 @@ def test_any_layout_can_be_said(tmp_path, layout, numbers, expected):
     assert [label.tolist() for label, _ in read_raw(path)] == [expected] * 3
 
 
-@pytest.mark.parametrize(
-    "layout", ["", "agee", "gender,gender", "age,age_min", "age_min", "-", "age;gender", 3, None]
-)
+@pytest.mark.parametrize("layout", ["", "agee", "gender,gender", "age,age_min", "age_min", "-", "age;gender", 3, None])
 def test_a_layout_that_is_none_is_answered_with_those_that_are(layout):
     with pytest.raises(UsageError, match="choose one of gender,age_min,age_max, gender,age, age,gender, age, gender"):
         parse_layout(layout)
@@ -88,7 +86,7 @@ def test_a_single_bad_label_is_counted_and_the_guess_is_said(tmp_path, caplog):
         labels = [label.tolist() for label, _ in read_raw(path)]
     assert labels[7] == [-1, 19, 19] and labels[8] == [0, 20, 20]
     assert f"{path}: labels: gender,age_min,age_max (guessed: no JSON beside it)" in caplog.text
-    assert f"{path}: 1 label outside the contract count as unknown: records 7 (record 7: 3 19 19" in caplog.text
+    assert f"{path}: 1 labels outside the contract count as unknown: records 7 (record 7: 3 19 19" in caplog.text
 
 
 def test_faults_behind_the_first_thousand_are_found(tmp_path):

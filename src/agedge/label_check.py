@@ -44,7 +44,7 @@ def find_label_faults(raw: np.ndarray, contract: np.ndarray, layout: str) -> Lis
     return faults.tolist()
 
 
-def find_misfit(raw: np.ndarray, layout: str, declared: bool = False, least: int = 1) -> str:
+def find_misfit(raw: np.ndarray, layout: str, declared: bool = False, least: int = 2) -> str:
     """Return why labels (n, k) as a whole do not fit a layout, with counts, an example and advice; "" where they do.
 
     `declared`: the file itself says its layout, so that -1 is "unknown", and ages of 0 to 1 are those of infants.
@@ -97,7 +97,7 @@ def check_guess(raw: np.ndarray, file) -> str:
             f"{file}: labels of {numbers} and no JSON beside it: say --labels {' or '.join(usual)}{fits} "
             f"(example: {example})"
         )
-    misfit = find_misfit(raw, LAYOUTS[0])
+    misfit = find_misfit(raw, LAYOUTS[0], least=1)
     low, high = raw[:, 1], raw[:, 2]
     wide = (low >= 0) & (high <= MAX_AGE) & (high > WIDEST[0] * low + WIDEST[1])
     if not misfit and wide.sum() > max(1, 0.2 * len(raw)):
@@ -139,7 +139,7 @@ def warn_of_faults(file, numbers: list, faults: list, raw: list) -> None:
     """Log the count of single bad labels, with an example. `numbers`: of the records; `faults` and `raw` are theirs."""
     if numbers:
         shown = ", ".join(map(str, numbers[:10])) + (", .." if len(numbers) > 10 else "")
-        counted = f"{len(numbers)} label{'s' * (len(numbers) > 1)}"
+        counted = f"{len(numbers)} labels"
         example = " ".join(f"{value:g}" for value in raw[0])
         _warn_once(
             f"{file}: {counted} outside the contract count as unknown: records {shown} "
