@@ -22,7 +22,7 @@ def evaluate(
     data: List[Path] = typer.Option(..., help="The .rec to evaluate on; given again, one more."),
     runtime: str = typer.Option("mxnet", help="mxnet, onnx, ncnn or ncnn-fp16."),
     decode: str = typer.Option("", help="What the output of PREFIX,EPOCH is, if unclear: age, gender or pairs."),
-    labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools."),
+    labels: str = typer.Option("auto", help="What a label's numbers are: gender,age or age or age,gender,- and so on."),
     json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here; - is stdout."),
     report: Optional[Path] = typer.Option(None, help="A folder for report.html and errors.png."),
 ):

@@ -26,7 +26,7 @@ def val(
     runtime: str = typer.Option("mxnet", help="mxnet, onnx, ncnn or ncnn-fp16."),
     decode: str = typer.Option("", help="What the output of PREFIX,EPOCH is, if unclear: age or pairs."),
     groups: str = typer.Option("", help="Such as 0-5,6-18,66+; by default the model's own, or the six of the field."),
-    labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools."),
+    labels: str = typer.Option("auto", help="What a label's numbers are: gender,age or age or age,gender,- and so on."),
     out: Optional[Path] = typer.Option(None, help="A folder for confusion.png and faces.png."),
     json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here; - is stdout."),
     faces: int = typer.Option(48, help="How many faces the sheet shows; 0: no sheet."),

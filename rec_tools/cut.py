@@ -1,5 +1,6 @@
 """A face cut out of its image: as a whole, by landmarks, or by the box or rotated square that the set gives."""
 
+from dataclasses import replace
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -12,6 +13,10 @@ from rec_tools.preparation import Preparation
 from rec_tools.rows import Row
 
 OUTSIDE = "face outside the image"
+IN_SHARES = "{} not in pixels (shares?)"
+SMALLEST = 8  # pixels of a box's longer side: nothing can be seen of a smaller face
+MOST_OUTSIDE = 0.5  # of a box's area: then it is of another image, or of another size of it
+LARGEST = 3  # times the image's longer side
 WHOLE, BOX, CORNERS = "whole image", "box of the set", "rotated square of the set"
 
 
@@ -31,7 +36,11 @@ def cut_faces(images: list, rows: list, preparation: Preparation) -> list:
         return [cut_by_set(image, row, preparation) for image, row in zip(images, rows)]
     options = preparation.detector_options
     places = find_landmarks(images, rows, preparation.align, preparation.faces, preparation.set_crop, **options)
-    return [cut_by_landmarks(image, place, preparation.crop) for image, place in zip(images, places)]
+    boxes = [find_place_fault(image, replace(row, landmarks=None)) for image, row in zip(images, rows)]
+    return [
+        Face(None, fault) if fault else cut_by_landmarks(image, place, preparation.crop)
+        for image, place, fault in zip(images, places, boxes)
+    ]
 
 
 def take_whole(image: np.ndarray, row: Row, size: int) -> Face:
@@ -58,6 +67,8 @@ def cut_by_landmarks(image: np.ndarray, place: Place, crop: Crop) -> Face:
 
 def cut_by_set(image: np.ndarray, row: Row, preparation: Preparation) -> Face:
     """By the landmarks, the rotated square or the box of the set, else by how it aligned its images."""
+    if fault := find_place_fault(image, row):
+        return Face(None, fault)
     if row.landmarks is not None:
         return cut_by_landmarks(image, Place(np.array(row.landmarks), SET), preparation.crop)
     if row.corners is not None:
@@ -86,6 +97,32 @@ def cut_square(image: np.ndarray, corners: np.ndarray, way: str, preparation: Pr
 def lies_outside(image: np.ndarray, points: np.ndarray) -> bool:
     """Whether the box about points (n, 2) has no pixel of the image: what could be cut out is its border."""
     return not ((points.max(axis=0) > 0).all() and (points.min(axis=0) < image.shape[1::-1]).all())
+
+
+def find_place_fault(image: np.ndarray, row: Row) -> str:
+    """Return why the landmarks, the square or the box of a row cannot be those of a face in this image, or ""."""
+    for name, points in (("landmarks", row.landmarks), ("square", row.corners), ("box", row.box)):
+        if points is None:
+            continue
+        points = np.array(points, np.float64).reshape(-1, 2)
+        size, sides = np.array(image.shape[1::-1]), np.ptp(points, axis=0)
+        if not np.isfinite(points).all():
+            return f"{name} not finite"
+        if (points >= 0).all() and (points <= 1).all() and size.min() > 1:
+            return IN_SHARES.format(name)
+        if lies_outside(image, points):
+            return OUTSIDE
+        if name == "landmarks":
+            outside = ((points < 0) | (points > size)).any(axis=1)
+            return "landmarks outside the image" if outside.sum() > len(points) / 2 else ""
+        if sides.max() < SMALLEST:
+            return f"{name} of less than {SMALLEST} pixels"
+        inside = np.clip(points, 0, size)
+        share = np.prod(np.ptp(inside, axis=0)) / np.prod(sides) if name == "box" else 1
+        if share < 1 - MOST_OUTSIDE or sides.max() > LARGEST * size.max():
+            return f"{name} mostly outside the image"
+        return ""
+    return ""
 
 
 def square_about(box) -> np.ndarray:

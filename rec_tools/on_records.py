@@ -16,7 +16,7 @@ from agedge.result_files import Result, check_results, record_inputs, write_json
 from agedge.result_kinds import FOLDER, PICTURE, SUMMARY
 from rec_tools.stored import name_some, told_layout
 
-LABELS = typer.Option("auto", help="gender,age or age,gender for files of older tools that do not say it.")
+LABELS = typer.Option("auto", help="What a label's numbers are: gender,age or age or age,gender,- and so on.")
 
 
 def inspect(

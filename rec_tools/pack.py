@@ -57,7 +57,7 @@ def pack(
         chunks = []
         # None: a bar where there is a terminal
         with tqdm(desc="packing", unit=" faces", disable=None if progress else True) as bar:
-            work = chunks_of(sift(rows))
+            work = chunks_of(sift(rows, keep_conflicts="conflicts" in drop))
             for path, length in prepare_in_order(work, preparation, folder, workers):
                 chunks.append(path)
                 bar.update(length)
@@ -70,18 +70,31 @@ def pack(
     return report
 
 
-def sift(rows: Iterable) -> Iterator:
-    """The rows; those whose id came before, or that say nothing of age and gender, are `Dropped`."""
-    seen = set()
+def sift(rows: Iterable, keep_conflicts: bool = False) -> Iterator:
+    """Yield the rows; those whose id came before, or that say nothing of age and gender, are `Dropped`.
+
+    With `keep_conflicts`, a row whose id came before with another label goes on under another id: the plan, which drops
+    images with different labels, must see both.
+    """
+    seen = {}
     for row in rows:
         if isinstance(row, Row):
-            key = hashlib.blake2b(row.id.encode(errors="surrogateescape"), digest_size=8).digest()
-            if key in seen:
-                row = Dropped(row.id, "listed twice")
-            elif row.label == Label():
+            key, label = (_digest(text) for text in (row.id, repr(row.label)))
+            if row.label == Label():
                 row = Dropped(row.id, "neither age nor gender known")
-            seen.add(key)
+            elif key in seen and label in seen[key]:
+                row = Dropped(row.id, "listed twice")
+            elif key in seen:
+                seen[key] += label
+                again = f"{row.id} (listed again, {len(seen[key]) // len(label)})"
+                row = replace(row, id=again) if keep_conflicts else Dropped(row.id, "listed twice with other labels")
+            else:
+                seen[key] = label
         yield row
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
 
 
 def take_shard(read: Callable[[], Iterable], index: int, count: int) -> Iterator:

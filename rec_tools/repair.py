@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+import numpy as np
+
 from agedge.checksums import UNKNOWN, matches, record_checksums
 from agedge.errors import AgedgeError
-from agedge.labels import LAYOUTS, to_contract
+from agedge.label_check import check_guess
+from agedge.labels import to_contract
 from agedge.recordio import Gap, pack_image, salvage_frames, unpack_image
-from agedge.records import RecordWriter, compare_index, guess_layout, label_layout, read_info
+from agedge.records import SAMPLE, RecordWriter, compare_index, label_layout, read_info
 from agedge.safe_write import write_text
 from agedge.sources import decode_image
 from rec_tools.stored import as_label, find_row_fault, parse_details, read_rows, table_of
@@ -82,10 +85,18 @@ def _find_layout(path: Path, labels: str) -> str:
     """As `label_layout`, of a file whose first record may be damaged."""
     if labels != "auto" or "labels" in read_info(path):
         return label_layout(path, labels)
+    found = []
     for piece in salvage_frames(path):
-        if not isinstance(piece, Gap) and any(not _find_fault(piece[1], layout) for layout in LAYOUTS):
-            return guess_layout(path, piece[1])
-    raise AgedgeError(f"{path}: not one record in it can be read")
+        if not isinstance(piece, Gap):
+            with contextlib.suppress(ValueError):
+                found.append(unpack_image(piece[1])[0])
+        if len(found) == SAMPLE:
+            break
+    if not found:
+        raise AgedgeError(f"{path}: not one record in it can be read")
+    widths = [label.size for label in found]
+    width = max(set(widths), key=widths.count)
+    return check_guess(np.array([label for label in found if label.size == width]), path)
 
 
 def _find_fault(record: bytes, layout: str, checksums: Optional[dict] = None) -> str:

@@ -9,10 +9,10 @@ from typing import List, Optional, Sequence, Union
 
 import numpy as np
 
-from agedge.errors import AgedgeError, UsageError, choices
+from agedge.errors import AgedgeError, UsageError
 from agedge.faces.align import resize_square
 from agedge.faces.crop import Crop
-from agedge.labels import LAYOUTS
+from agedge.labels import LAYOUTS, SKIPPED, parse_layout
 from agedge.records import RecordWriter, encode, read_crop, read_info
 from agedge.result_files import check_results, record_inputs, record_results
 from agedge.sources import check_image, decode_image
@@ -120,10 +120,14 @@ def convert(
     bytes. Raises `AgedgeError` where ages are intervals and the layout `to` has one age, and where no record is left.
     """
     check_files([path], out)
-    if to not in LAYOUTS:
-        raise choices("to", to, LAYOUTS)
+    try:
+        to = parse_layout(to)
+    except UsageError as error:
+        raise UsageError(f"to: {error}") from None
+    if set(to.split(",")) & set(SKIPPED):
+        raise UsageError(f"--to {to}: every number that is written must be a gender or an age")
     info, packed, dropped = read_info(path), read_crop(path), []
-    if to != LAYOUTS[0]:
+    if "age" in to.split(","):
         refuse_intervals(path, labels, to)
     with RecordWriter(out) as writer:
         for stored in read_stored(path, labels):

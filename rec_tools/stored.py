@@ -6,20 +6,18 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator, List, Optional, Sequence
+from typing import Iterable, Iterator, Optional, Sequence
 
 import numpy as np
 
 from agedge.checksums import COLUMN, read_checked_frames
-from agedge.errors import AgedgeError, choices
-from agedge.labels import LAYOUT, LAYOUTS, UNKNOWN, Label, to_contract
+from agedge.errors import AgedgeError
+from agedge.labels import LAYOUT, Label
 from agedge.recordio import unpack_image
-from agedge.records import CSV_COLUMNS, RecordWriter, label_layout, read_info, read_raw
+from agedge.records import CSV_COLUMNS, RecordWriter, check_all_labels, label_layout, read_info, read_raw
 from agedge.value_equality import compare_by_value
 
 log = logging.getLogger(__name__)
-
-UNKNOWN_CODES = (UNKNOWN, 9999)  # ours, and that of older tools
 
 
 @compare_by_value
@@ -66,10 +64,11 @@ def told_layout(path, labels: str) -> str:
 
 
 def read_labels(path, labels: str = "auto") -> np.ndarray:
-    """(n, 3) by the contract; those that it does not know are warned of. Raises `AgedgeError` as `read_raw` does."""
+    """Return (n, 3) by the contract; single ones that it does not know are logged.
+
+    Raises `AgedgeError` as `agedge.records.read_labelled` does.
+    """
     layout, raw = label_layout(path, labels), []
-    if layout not in LAYOUTS:
-        raise choices("labels", layout, LAYOUTS)
     for number, (_, record) in enumerate(read_checked_frames(path)):
         try:
             raw.append(unpack_image(record)[0])
@@ -77,26 +76,12 @@ def read_labels(path, labels: str = "auto") -> np.ndarray:
             raise AgedgeError(f"{path}: record {number}: {error}") from None
         if raw[-1].size != len(layout.split(",")):
             raise AgedgeError(f"{path}: record {number}: labels {layout}: it carries {raw[-1].size} numbers")
-    contract = to_contract(np.array(raw), layout)
-    if strange := [number for number, fault in enumerate(find_label_faults(np.array(raw), contract, layout)) if fault]:
-        counted = len(strange), name_some(strange)
-        log.warning("%s: %d labels outside the contract count as unknown: records %s", path, *counted)
-    return contract
+    return check_all_labels(np.array(raw), layout, path, read_info(path).get("labels") == layout)
 
 
 def name_some(values: Sequence, most: int = 10) -> str:
     """The first of several values, on one line."""
     return ", ".join(map(str, values[:most])) + (", .." if len(values) > most else "")
-
-
-def find_label_faults(raw: np.ndarray, contract: np.ndarray, layout: str) -> List[str]:
-    """What is wrong with each of `raw` labels (n, k), which the contract (n, 3) does not know: "" where nothing is."""
-    columns = dict(zip(layout.split(","), np.isin(raw, UNKNOWN_CODES).T))
-    genders = columns.pop("gender")
-    strange_gender = (contract[:, 0] == UNKNOWN) & ~genders
-    strange_age = (contract[:, 1] == UNKNOWN) & ~np.all(list(columns.values()), axis=0)
-    ages = np.where(strange_age, "age outside 0 to 120", "")
-    return np.where(strange_gender, "gender outside the contract", ages).tolist()
 
 
 def write_stored(writer: RecordWriter, stored: Stored) -> None:

@@ -4,6 +4,7 @@ A face is remembered by a digest and a fingerprint only, so that millions fit in
 seen into words.
 """
 
+import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from agedge.errors import AgedgeError
+from agedge.label_check import find_label_faults, find_misfit
 from agedge.labels import to_contract
 from agedge.recordio import read_frames, unpack_image
 from agedge.records import compare_index, label_layout, read_info
@@ -22,7 +24,9 @@ from agedge.sources import decode_image
 from agedge.value_equality import compare_by_value
 from rec_tools.copies import fingerprint
 from rec_tools.prepare import digest
-from rec_tools.stored import find_label_faults, find_table_fault, read_rows
+from rec_tools.stored import find_table_fault, read_rows
+
+log = logging.getLogger(__name__)
 
 CHUNK = 256  # records in memory at a time
 
@@ -83,6 +87,8 @@ def survey(path, labels: str = "auto", workers: int = 2, progress: bool = False)
         raise AgedgeError(damage[0])
     noted = np.concatenate(notes)
     contract = to_contract(noted["label"], layout)
+    if misfit := find_misfit(noted["label"], layout, read_info(path).get("labels") == layout):
+        log.warning("%s: labels %s: %s", path, layout, misfit)
     bad = {}
     for number, fault in enumerate(find_label_faults(noted["label"], contract, layout)):
         if fault := faults.get(number, fault):

@@ -11,7 +11,7 @@ from typing import Literal, Optional
 
 from agedge.errors import AgedgeError
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import find_tables, read_label, read_table
+from rec_tools.table import FieldFaults, check_columns, find_tables, read_label, read_table, whole_rows
 
 SOURCE = "Adience (Eidinger, Enbar and Hassner, IEEE TIFS 2014)"
 TERMS = (
@@ -41,16 +41,19 @@ def read(root: Path, *, images: Literal["auto", "aligned", "faces"] = "auto", fr
         images = next((kind for kind in PREFIX if (root / kind).is_dir()), "")
         if not images:
             raise AgedgeError(f"{root}: no images: neither aligned nor faces in it")
+    faults = FieldFaults()
     for fold, table in tables.items():
+        check_columns(table, ((cells["gender"], cells["age"]) for cells in whole_rows(table, ("age", "gender"))))
         for _, cells in read_table(table, ("age", "gender"), FILE):
-            yield cells if isinstance(cells, Dropped) else read_row(cells, root, images, fold)
+            yield cells if isinstance(cells, Dropped) else read_row(cells, root, images, fold, faults)
+    faults.log(root)
 
 
-def read_row(cells: dict, root: Path, images: str, fold: str):
+def read_row(cells: dict, root: Path, images: str, fold: str, faults: FieldFaults):
     """A row, or why it is none."""
     user, face, photo = (cells[key] for key in FILE)
     name = f"{images}/{user}/{PREFIX[images]}.{face}.{photo}"
-    label = read_label(name, cells["gender"], cells["age"])
+    label = read_label(name, cells["gender"], cells["age"], faults)
     return label if isinstance(label, Dropped) else Row(name, root / name, label, identity=user, fold=fold)
 
 

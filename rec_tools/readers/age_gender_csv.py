@@ -9,10 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from agedge.labels import exact
 from rec_tools.readers.utkface import GENDERS, RACES
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import read_table
+from rec_tools.table import check_columns, read_label, read_table, whole_rows
 
 SOURCE = "age_gender.csv (UTKFace as 48x48 grey pixels)"
 TERMS = "age_gender.csv is made from UTKFace: non-commercial research only; the images belong to their owners"
@@ -26,8 +25,9 @@ def read(root: Path) -> Rows:
     A row's id is its name, for the second and further ones of a name with the line. Raises `AgedgeError` where there is
     no such table.
     """
-    seen = set()
-    for number, cells in read_table(Path(root) / TABLE, ("age", "ethnicity", "gender", "img_name", "pixels")):
+    seen, table = set(), Path(root) / TABLE
+    check_columns(table, ((cells.get("gender", ""), cells.get("age", "")) for cells in whole_rows(table)))
+    for number, cells in read_table(table, ("age", "ethnicity", "gender", "img_name", "pixels")):
         if isinstance(cells, Dropped):
             yield cells
             continue
@@ -39,12 +39,9 @@ def read(root: Path) -> Rows:
 
 def read_row(cells: dict, row_id: str):
     """A row, or why it is none."""
-    if cells["gender"] not in GENDERS:
-        return Dropped(row_id, "gender not understood", cells["gender"])
-    try:
-        label = exact(GENDERS[cells["gender"]], float(cells["age"]))
-    except ValueError as error:
-        return Dropped(row_id, "age not understood", str(error))
+    label = read_label(row_id, cells["gender"], cells["age"], coding=GENDERS)
+    if isinstance(label, Dropped):
+        return label
     try:
         pixels = np.frombuffer(bytes(map(int, cells["pixels"].split())), np.uint8)
         image = pixels.reshape(SIDE, SIDE)

@@ -14,16 +14,18 @@ import math
 from pathlib import Path
 from typing import Optional
 
+import numpy as np
+
 from agedge.errors import AgedgeError
-from agedge.labels import FEMALE, MALE, UNKNOWN
+from agedge.labels import UNKNOWN
 from rec_tools.json_list import read_items
 from rec_tools.names import exact_row
 from rec_tools.rows import Dropped, Rows
+from rec_tools.table import check_numbers, parse_gender
 
 SOURCE = "a database of the facial age benchmark (Paplham and Franc, CVPR 2024)"
 TERMS = "as the data set allows whose images the benchmark lists"
 ALIGN = "set"
-GENDERS = {"F": FEMALE, "M": MALE, "U": UNKNOWN, "": UNKNOWN, None: UNKNOWN}
 REQUIRED = ("age", "folder")
 # Data sets with an official split, as the benchmark writes their names; in the others folders are numbered.
 SPLIT_DATABASES = ("APPA-REAL", "CACD", "CACD2000", "CLAP2016", "ChaLearn2016", "IMDB-CLEAN")
@@ -59,6 +61,7 @@ def find_json(root: Path) -> Path:
 
 def read_faces(file: Path, images: Path) -> Rows:
     """The faces of a list whose `img_path` starts in `images`."""
+    check_ages(file)
     seen = {}  # by image: its squares, so that the same face twice has the same id, and two faces have two
     for number, face in enumerate(read_items(file), 1):
         path = face.get("img_path") if isinstance(face, dict) else None
@@ -85,13 +88,29 @@ def read_face(face: dict, id: str, image: Path):
     fold = read_fold(face.get("database"), face["folder"])
     if fold is None:
         return Dropped(id, "folder not understood", str(face["folder"])[:100])
-    try:
-        gender = GENDERS[face.get("gender")]
-    except (KeyError, TypeError):
-        return Dropped(id, "gender not understood", str(face["gender"])[:100])
     if not _is_number(face["age"]):
         return Dropped(id, "age not understood", str(face["age"])[:100])
+    try:
+        gender = read_gender(face.get("gender"))
+    except ValueError:
+        return Dropped(id, "gender not understood", str(face["gender"])[:100])
     return exact_row(id, image, gender, float(face["age"]), identity=read_identity(face), fold=fold, corners=corners)
+
+
+def read_gender(value) -> int:
+    """Return the gender of a word, or of None. Raises `ValueError`: for numbers too, whose coding is not known."""
+    if value is None:
+        return UNKNOWN
+    if not isinstance(value, str) or value.strip().isdigit():
+        raise ValueError("not a word")
+    return parse_gender(value)
+
+
+def check_ages(file: Path) -> None:
+    """Raise `AgedgeError` where the ages of a list are not in years."""
+    ages = (face.get("age") for face in read_items(file) if isinstance(face, dict))
+    ages = np.array([age for age in ages if _is_number(age)], np.float32)
+    check_numbers(file, np.stack([np.full(len(ages), UNKNOWN), ages, ages], axis=1))
 
 
 def read_square(values) -> Optional[tuple]:

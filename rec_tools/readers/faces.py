@@ -1,31 +1,67 @@
 """A user's own faces: a table (CSV) with a header and one row a face.
 
 Columns: `file` (relative to the table); `age` in years or a group ("20-29", "more than 70"), or `age_min` and
-`age_max`; `gender` (f, m, female, male, 0 female, 1 male, or empty: unknown); and if wanted `identity`, `fold` (a
-number or a word), `race`, and `x1`, `y1`, `x2`, `y2`: the box of the face in pixels, where a photograph shows several.
+`age_max`; `gender` (f, m, female, male, woman, man, 0 female, 1 male, or empty: unknown); and if wanted `identity`,
+`fold` (a number or a word), `race`, and `x1`, `y1`, `x2`, `y2`: the box of the face in pixels, where a photograph shows
+several. COLUMNS lists the other names that are understood.
 """
 
+import logging
 import re
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional, Tuple
 
+from agedge.errors import AgedgeError
+from agedge.label_check import ENOUGH, is_mostly
+from rec_tools.image_paths import find_image
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import lacks_columns, read_box, read_columns, read_label, read_table
+from rec_tools.table import FieldFaults, check_columns, lacks_columns, read_box, read_columns, read_label, read_table
+
+log = logging.getLogger(__name__)
 
 SOURCE = "faces of a user's CSV"
 TERMS = "as the owner of the pictures allows"
 BOX = ("x1", "y1", "x2", "y2")
+SIDES = ("x", "y", "width", "height")
+COLUMNS = {
+    "file": "image path img filename file_name filepath file_path image_path img_path image_file image_name img_name "
+    "full_path photo photo_path picture pic name",
+    "gender": "sex",
+    "age": "years age_years age_in_years real_age",
+    "age_min": "min_age age_from age_low",
+    "age_max": "max_age age_to age_high",
+    "identity": "person person_id subject subject_id identity_id",
+    "fold": "split part",
+    "race": "ethnicity",
+    "x1": "left xmin x_min",
+    "y1": "top ymin y_min",
+    "x2": "right xmax x_max",
+    "y2": "bottom ymax y_max",
+    "width": "w box_width",
+    "height": "h box_height",
+}
+LANDMARKS = ("x3", "y3")  # further points: then x1 .. y2 are not the corners of a box
 
 
 def read(root: Path, *, table: Optional[Path] = None) -> Rows:
-    """The rows of `table`, by default `root/faces.csv`, in its order. A row's id is its file, with the box if it has
-    one."""
-    table = find_table(root, table)
-    columns = read_columns(table)
-    if "file" not in columns or not ({"age", "gender"} & set(columns) or {"age_min", "age_max"} <= set(columns)):
-        raise lacks_columns(table, "file and age (or age_min, age_max) or gender", columns)
-    for _, cells in read_table(table, file_columns=("file",)):
-        yield cells if isinstance(cells, Dropped) else read_row(cells, table.parent)
+    """Yield the rows of `table`, by default `root/faces.csv`, in its order.
+
+    Files are looked for in the table's folder and, where the table lies in `root`, in `root` and `root/images`. A row's
+    id is its file, with the box if it has one. Raises `AgedgeError` where the columns do not do, or are of
+    another coding.
+    """
+    root, table = Path(root), find_table(root, table)
+    names = name_columns(read_columns(table))
+    if "file" not in names or not ({"age", "gender"} & set(names) or {"age_min", "age_max"} <= set(names)):
+        raise lacks_columns(table, "file and age (or age_min, age_max) or gender", read_columns(table))
+    check_columns(table, ((cells.get("gender", ""), read_age(cells)) for _, cells in _named_rows(table, names)))
+    check_boxes(table, names)
+    wall = find_images(root, table=table)
+    folders = list(dict.fromkeys((table.parent, wall, wall / "images")))
+    faults = FieldFaults()
+    for cells, named in _named_rows(table, names, dropped=True):
+        yield cells if isinstance(cells, Dropped) else read_row(named, folders, faults)
+    faults.log(table)
 
 
 def find_table(root: Path, table: Optional[Path] = None) -> Path:
@@ -33,37 +69,90 @@ def find_table(root: Path, table: Optional[Path] = None) -> Path:
 
 
 def find_images(root: Path, *, table: Optional[Path] = None) -> Path:
-    """The table's folder: what lies outside of it is not read."""
-    return find_table(root, table).parent
+    """Return the folder outside of which nothing is read: `root` if the table lies in it, else the table's own."""
+    folder = find_table(root, table).parent
+    inside = Path(root).is_dir() and Path(root).resolve() in (folder.resolve(), *folder.resolve().parents)
+    return Path(root) if inside else folder
 
 
-def read_row(cells: dict, folder: Path):
-    """A row, or why it is none."""
-    name, fold, corners = cells["file"], cells.get("fold", ""), [cells.get(key, "") for key in BOX]
-    box, row_id = None, name
+def name_columns(columns: tuple) -> dict:
+    """Return {column as COLUMNS names it: the header's}: a name itself comes before those that mean the same."""
+    plain = {re.sub(r"[\s.-]+", "_", re.sub(r"\s*[(\[].*", "", name).strip()): name for name in columns[::-1]}
+    names = {}
+    for column, others in COLUMNS.items():
+        found = next((name for name in (column, *others.split()) if name in plain), None)
+        if found:
+            names[column] = plain[found]
+    if {"width", "height", "x", "y"} <= {*names, *plain}:
+        names.update({"x": plain["x"], "y": plain["y"]})
+    elif {"width", "height", "x1", "y1"} <= set(names) and not {"x2", "y2"} & set(names):
+        names.update({"x": names.pop("x1"), "y": names.pop("y1")})
+    return names
+
+
+def _named_rows(table: Path, names: dict, dropped: bool = False) -> Iterator[Tuple[object, dict]]:
+    """Yield (cells or `Dropped`, {column as COLUMNS names it: text}) of every row."""
+    for _, cells in read_table(table, file_columns=(names["file"],)):
+        if isinstance(cells, Dropped):
+            if dropped:
+                yield cells, {}
+        else:
+            yield cells, {column: cells[name] for column, name in names.items()}
+
+
+def check_boxes(table: Path, names: dict) -> None:
+    """Raise `AgedgeError` where the columns of boxes are something else by their header or their values."""
+    if not set(BOX) <= set(names):
+        return
+    columns = read_columns(table)
+    if set(LANDMARKS) & set(columns):
+        raise AgedgeError(f"{table}: its columns x1, y1, .. {columns[-1]} are landmarks, not a box x1, y1, x2, y2")
+    total, bad, example = 0, 0, ""
+    for _, cells in _named_rows(table, names):
+        corners = [cells[key] for key in BOX]
+        if any(corners):
+            total += 1
+            try:
+                read_box(corners)
+            except ValueError as error:
+                bad, example = bad + 1, example or f"{cells['file']}: {error}"
+    if is_mostly(bad, total, ENOUGH):
+        raise AgedgeError(
+            f"{table}: {bad} of {total} boxes are not x1, y1, x2, y2 with x1 < x2 and y1 < y2, such as {example} "
+            "(x, y, width, height? landmarks?)"
+        )
+
+
+def read_row(cells: dict, folders: list, faults: FieldFaults):
+    """Return a row, or why there is none."""
+    name, image = find_image(cells["file"], folders)
+    corners, box, row_id = [cells.get(key, "") for key in BOX], None, name
+    sides = [cells.get(key, "") for key in SIDES]
+    if any(sides) and "width" in cells:
+        corners = sides
     if any(corners):
         row_id = f"{name}#{','.join(corners)}"
         try:
-            box = read_box(corners)
+            box = read_box(_add_sides(sides) if corners is sides else corners)
         except ValueError as error:
             return Dropped(row_id, "box not understood", str(error))
-    if not re.fullmatch(r"[\w-]*", fold.removesuffix(".0")):
-        return Dropped(row_id, "fold not understood", fold)
-    label = read_label(row_id, cells.get("gender", ""), read_age(cells))
+    fold = cells.get("fold", "").removesuffix(".0")
+    if not re.fullmatch(r"[\w-]*", fold):
+        return Dropped(row_id, "fold not understood", cells["fold"])
+    label = read_label(row_id, cells.get("gender", ""), read_age(cells), faults, age_needed=False)
     if isinstance(label, Dropped):
         return label
-    return Row(
-        row_id,
-        folder / name,
-        label,
-        identity=cells.get("identity") or None,
-        fold=fold.removesuffix(".0") or None,
-        race=cells.get("race") or None,
-        box=box,
-    )
+    more = {"identity": cells.get("identity") or None, "fold": fold or None, "race": cells.get("race") or None}
+    return Row(row_id, image, label, box=box, **more)
+
+
+def _add_sides(sides: list) -> list:
+    """Return x1, y1, x2, y2 of x, y, width, height, as texts. Raises `ValueError`."""
+    x, y, width, height = (float(text.replace(",", ".")) for text in sides)
+    return [str(value) for value in (x, y, x + width, y + height)]
 
 
 def read_age(cells: dict) -> str:
-    """The text of a row's age: of `age_min` and `age_max` where it has them, else of `age`."""
+    """Return the text of a row's age: of `age_min` and `age_max` where it has them, else of `age`."""
     low, high = cells.get("age_min", ""), cells.get("age_max", "")
     return f"{low} to {high}" if low or high else cells.get("age", "")

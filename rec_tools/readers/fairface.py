@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rec_tools.age_groups import mend_date
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import find_tables, read_label, read_table
+from rec_tools.table import FieldFaults, check_columns, find_tables, read_label, read_table, whole_rows
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,9 @@ def read(root: Path) -> Rows:
     if not tables[""].is_file() or any((root / name).is_file() for name in TABLES.values()):
         tables = find_tables(root, TABLES, IMAGES)
     folder = next((root / place for place in IMAGES if any((root / place / part).is_dir() for part in TABLES)), root)
+    faults = FieldFaults()
     for table in tables.values():
+        check_columns(table, ((cells["gender"], cells["age"]) for cells in whole_rows(table, ("age", "gender"))))
         for _, cells in read_table(table, ("age", "gender"), ("file",)):
             if isinstance(cells, Dropped):
                 yield cells
@@ -41,15 +43,16 @@ def read(root: Path) -> Rows:
             if group := mend_date(cells["age"], GROUPS):
                 cells["age"] = "{}-{}".format(*group)
                 mended += 1
-            yield read_row(cells, folder)
+            yield read_row(cells, folder, faults)
+    faults.log(root)
     if mended:
         log.info("%s: %d ages that a spreadsheet had turned into dates, as 3-9 into 9-Mar, are mended", root, mended)
 
 
-def read_row(cells: dict, folder: Path):
+def read_row(cells: dict, folder: Path, faults: FieldFaults):
     """A row, or why it is none."""
     name = cells["file"]
-    label = read_label(name, cells["gender"], cells["age"])
+    label = read_label(name, cells["gender"], cells["age"], faults)
     if isinstance(label, Dropped):
         return label
     part = name.partition("/")[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agedge.errors import AgedgeError
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import find_tables, read_box, read_label, read_table
+from rec_tools.table import FieldFaults, check_columns, find_tables, read_box, read_label, read_table, whole_rows
 
 SOURCE = "IMDB-Clean (Lin et al., FP-Age, 2021)"
 TERMS = (
@@ -34,9 +34,12 @@ def read(root: Path) -> Rows:
     """
     tables = find_tables(root, TABLES, ("", "csvs", *IMAGES[:-1]))
     images = find_images(Path(root))
+    faults = FieldFaults()
     for fold, table in tables.items():
+        check_columns(table, ((cells["gender"], cells["age"]) for cells in whole_rows(table, ("age", "gender"))))
         for _, cells in read_table(table, ("age", "gender", *BOX), ("filename",)):
-            yield cells if isinstance(cells, Dropped) else read_row(cells, images, fold)
+            yield cells if isinstance(cells, Dropped) else read_row(cells, images, fold, faults)
+    faults.log(root)
 
 
 def find_images(root: Path) -> Path:
@@ -49,10 +52,10 @@ def find_images(root: Path) -> Path:
     raise AgedgeError(f"{root}: no images: no folders 00, 01, ... in {', '.join(filter(None, IMAGES))}, or in it")
 
 
-def read_row(cells: dict, images: Path, fold: str):
+def read_row(cells: dict, images: Path, fold: str, faults: FieldFaults):
     """A row, or why it is none."""
     name = cells["filename"]
-    label = read_label(name, cells["gender"], cells["age"])
+    label = read_label(name, cells["gender"], cells["age"], faults)
     if isinstance(label, Dropped):
         return label
     try:

@@ -17,6 +17,7 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.labels import MAX_AGE, UNKNOWN, exact
 from rec_tools.matlab import load_columns
 from rec_tools.rows import Dropped, Row, Rows
+from rec_tools.table import check_numbers
 
 SOURCE = "IMDB-WIKI"
 TERMS = "IMDB-WIKI is for academic research only; the copyrights of the images belong to their owners."
@@ -51,6 +52,8 @@ def read(
     table = load_table(mat)
     paths = table["full_path"]
     age = ages(table["dob"], table["photo_taken"], paths)
+    nothing = np.full(len(paths), UNKNOWN)
+    check_numbers(mat, np.stack([table["gender"], nothing, nothing], axis=1))
     gender = np.where(np.isin(table["gender"], (0, 1)), table["gender"], UNKNOWN).astype(int)  # 0 female, 1 male: ours
     score = np.nan_to_num(table["face_score"], nan=-np.inf, neginf=-np.inf, posinf=np.inf)
 

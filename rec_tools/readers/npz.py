@@ -21,6 +21,7 @@ from agedge.labels import FEMALE, MALE, UNKNOWN
 from rec_tools.names import exact_row
 from rec_tools.rows import Dropped, Rows
 from rec_tools.stored import name_some
+from rec_tools.table import check_numbers
 
 SOURCE = "faces in .npz archives"
 TERMS = "as the data set allows from which the .npz was made"
@@ -28,6 +29,7 @@ GENDERS = {"female0": {0: FEMALE, 1: MALE}, "male0": {0: MALE, 1: FEMALE}}
 
 LONGEST_HEADER = 10_000  # bytes: NumPy's own limit
 MOST_BYTES = 100e6  # of an image: 4 megapixels of float64; the tools write 64 or 112 pixels square
+SAMPLE = 100_000  # labels whose coding is looked at
 SMALLEST = 8  # pixels of a side: zeros compress so well that 2 MB hold 10^9 images of a pixel
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -61,6 +63,7 @@ def read_file(file: Path, genders: dict) -> Rows:
                 raise AgedgeError(f"{file}: {', '.join(refused)}: not as NumPy writes it: stored, or deflated")
             count, images = open_images(archive, file)
             numbers = [open_labels(archive, file, name, count) if name in held else None for name in ("age", "gender")]
+            check_coding(file, {name: sample_labels(archive, file, name, count) for name in held})
             for index, (image, age, gender) in enumerate(
                 zip(images, *(one or itertools.repeat(float(UNKNOWN)) for one in numbers))
             ):
@@ -71,6 +74,18 @@ def read_file(file: Path, genders: dict) -> Rows:
         raise AgedgeError(f"{file}: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise AgedgeError(f"{file}: no .npz, or a damaged one ({error})") from None
+
+
+def sample_labels(archive: zipfile.ZipFile, file: Path, name: str, count: int) -> np.ndarray:
+    """Return the first `SAMPLE` numbers of an array of `count`."""
+    return np.fromiter(itertools.islice(open_labels(archive, file, name, count), SAMPLE), np.float64)
+
+
+def check_coding(file: Path, labels: dict) -> None:
+    """Raise `AgedgeError` where genders are not 0 and 1, or ages not years."""
+    nothing = np.full(len(next(iter(labels.values()))), UNKNOWN)
+    gender, age = (labels.get(name, nothing) for name in ("gender", "age"))
+    check_numbers(file, np.stack([gender, age, age], axis=1).astype(np.float32))
 
 
 def make_row(id: str, image: np.ndarray, gender: int, age: float):

@@ -8,10 +8,13 @@ field, `61_1_20170109142408075` or `53__0_20170116184028385`; what is sure of th
 import re
 from pathlib import Path
 
+import numpy as np
+
 from agedge.labels import FEMALE, MALE, UNKNOWN
 from rec_tools.folder import list_images
 from rec_tools.names import exact_row, read_images
 from rec_tools.rows import Dropped, Rows
+from rec_tools.table import check_numbers
 
 SOURCE = "UTKFace (Zhang, Song and Qi, CVPR 2017)"
 TERMS = "UTKFace: non-commercial research only; the images belong to their owners"
@@ -21,6 +24,7 @@ CHIP = ".chip.jpg"
 LAYOUT = "UTKFace images in it ([age]_[gender]_[race]_[time].jpg.chip.jpg)"
 
 _WHOLE_NAME = re.compile(r"(?P<age>\d+)_(?P<gender>[01]?)_(?P<race>[0-4])_\d+")
+_NUMBERS = re.compile(r"(-?\d+)_(-?\d+)_\d_\d+")
 _AGE_ONLY = re.compile(r"(?P<age>\d+)_")
 
 
@@ -36,6 +40,7 @@ def read(root: Path) -> Rows:
     """The chips of a folder where it has any, else its pictures in the wild; in the order of their names."""
     root = Path(root)
     chips = has_chips(root)
+    check_names(root)
 
     def read_path(path):
         if chips and not path.endswith(CHIP):
@@ -43,6 +48,14 @@ def read(root: Path) -> Rows:
         return read_name(root / path, path)
 
     return read_images(root, read_path, LAYOUT)
+
+
+def check_names(root: Path) -> None:
+    """Raise `AgedgeError` where the genders in the names are not 0 and 1, or the ages not years."""
+    names = (path.rpartition("/")[2] for path in list_images(root) if not isinstance(path, Dropped))
+    found = [list(map(int, match.group(2, 1, 1))) for match in map(_NUMBERS.match, names) if match]
+    if found:
+        check_numbers(root, np.array(found, np.float64))
 
 
 def read_name(image: Path, id: str = ""):

@@ -1,15 +1,19 @@
 """Records of labelled faces: a pair NAME.rec + NAME.idx with [gender, age_min, age_max] and a JPEG each.
 
 Beside it NAME.json (source, label layout, image size, crop, counts) and NAME.csv (a row a record), both with checksums
-(`agedge.checksums`); a reader needs neither. Files of older tools carry two numbers in either order and are read with
-`labels="gender,age"` or "age,gender".
+(`agedge.checksums`); a reader needs neither. Files of other tools carry other numbers and are read with their layout,
+such as `labels="age,gender"`.
 """
 
 import contextlib
 import csv
 import hashlib
 import json
+import logging
 import os
+from array import array
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Tuple
 
@@ -21,11 +25,15 @@ from agedge.checksums import checksum, read_checked_frames
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.image_decode import check_image, decode_pixels
-from agedge.labels import LAYOUT, LAYOUTS, Label, to_contract
+from agedge.label_check import check_guess, check_labels, find_label_faults, warn_of_faults
+from agedge.labels import LAYOUT, LAYOUTS, Label, parse_layout, to_contract
 from agedge.locks import open_alone
 from agedge.recordio import pack_frame, pack_image, read_frames, read_index, unpack_image
 from agedge.safe_write import naming
 
+log = logging.getLogger(__name__)
+
+SAMPLE = 1000  # records whose labels are looked at before the first one is used
 CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race", "landmarks", CHECKSUM_COLUMN)
 
 
@@ -142,8 +150,13 @@ def read_info(path) -> dict:
         info = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise AgedgeError(f"{file}: not JSON: {error}") from None
-    if not isinstance(info, dict) or info.get("labels", LAYOUTS[0]) not in LAYOUTS:
-        raise AgedgeError(f"{file}: not what pack writes: no label layout of {'; '.join(LAYOUTS)} in it")
+    if not isinstance(info, dict):
+        raise AgedgeError(f"{file}: not what pack writes: it holds no label layout of {'; '.join(LAYOUTS)}")
+    if "labels" in info:
+        try:
+            info["labels"] = parse_layout(info["labels"])
+        except UsageError as error:
+            raise AgedgeError(f"{file}: not what pack writes: {error}") from None
     for key, kind in (("source", str), ("terms", str), ("packed", dict), ("sha256", str)):
         if not isinstance(info.get(key), (kind, type(None))):
             raise AgedgeError(f"{file}: not what pack writes: {key} is not {'a text' if kind is str else 'an object'}")
@@ -157,36 +170,82 @@ def read_crop(path) -> Optional[Crop]:
 
 
 def label_layout(path, labels: str = "auto") -> str:
-    """The layout of a file's labels: as told, else as NAME.json says, else by their number."""
+    """Return the layout of a file's labels: the one given, else that of NAME.json, else a guess by their values.
+
+    The guess is logged. Raises `UsageError` for an unknown layout, and `AgedgeError` that says what to pass where the
+    labels do not fit.
+    """
     if labels != "auto":
-        return labels
-    if "labels" in read_info(path):
-        return read_info(path)["labels"]
-    return guess_layout(path, next(read_frames(path))[1])
+        return parse_layout(labels)
+    if "labels" in (info := read_info(path)):
+        return info["labels"]
+    found = Path(path).stat() if Path(path).is_file() else None
+    return _guess_once(str(path), found and (found.st_mtime_ns, found.st_size))
 
 
-def guess_layout(path, record: bytes) -> str:
-    """The layout of a record's label by its number of numbers: two may be in either order. Raises `AgedgeError`."""
+@lru_cache(maxsize=256)
+def _guess_once(path: str, state) -> str:
+    layout = check_guess(read_first_labels(path), path)
+    log.info("%s: labels: %s (guessed: no JSON beside it)", path, layout)
+    return layout
+
+
+def read_first_labels(path, width: int = 0) -> np.ndarray:
+    """Return the labels (n, k) of the first `SAMPLE` records, up to a damage: those of `width` numbers, or of as many
+    as the first has. Raises `AgedgeError` where the first record cannot be read."""
+    found = []
     try:
-        width = unpack_image(record)[0].size
-    except ValueError as error:
-        raise AgedgeError(f"{path}: record 0: {error}") from None
-    if width != len(LAYOUT):
-        raise AgedgeError(
-            f"{path}: labels of {width} numbers and no JSON beside it: say --labels gender,age or age,gender"
-        )
-    return LAYOUTS[0]
+        for number, (_, record) in enumerate(islice(read_frames(path), SAMPLE)):
+            try:
+                found.append(unpack_image(record)[0])
+            except ValueError as error:
+                raise AgedgeError(f"{path}: record {number}: {error}") from None
+    except AgedgeError:
+        if not found:
+            raise
+    width = width or (found[0].size if found else 0)
+    return np.array([label for label in found if label.size == width], np.float32).reshape(-1, width)
+
+
+def read_labelled(path, labels: str = "auto") -> Iterator[Tuple[int, np.ndarray, bytes]]:
+    """Yield (first byte, label (3,), JPEG) of every record, in the file's order.
+
+    Before the first one, the labels of `SAMPLE` records are checked by `agedge.label_check`; after the last one, all.
+    Single bad ones become unknown and are logged. Raises `AgedgeError` where the file is damaged or its labels do not
+    fit the layout.
+    """
+    layout = label_layout(path, labels)
+    declared = read_info(path).get("labels") == layout
+    first = read_first_labels(path, len(layout.split(",")))
+    if len(first):
+        check_labels(first, layout, path, declared)
+    raw = array("f")
+    for number, (start, record) in enumerate(read_checked_frames(path)):
+        try:
+            numbers, _, jpeg = unpack_image(record)
+            label = to_contract(numbers[None], layout)[0]
+        except (ValueError, UsageError) as error:
+            raise AgedgeError(f"{path}: record {number}: {error}") from None
+        raw.extend(numbers)
+        yield start, label, jpeg
+    if raw:
+        check_all_labels(np.array(raw).reshape(-1, numbers.size), layout, path, declared)
+
+
+def check_all_labels(raw: np.ndarray, layout: str, path, declared: bool) -> np.ndarray:
+    """Return labels (n, k) of a whole file by the contract; log single bad ones. Raises `AgedgeError` as above."""
+    check_labels(raw, layout, path, declared)
+    contract = to_contract(raw, layout)
+    faults = find_label_faults(raw, contract, layout)
+    bad = [number for number, fault in enumerate(faults) if fault]
+    warn_of_faults(path, bad, [faults[number] for number in bad[:1]], raw[bad[:1]])
+    return contract
 
 
 def read_raw(path, labels: str = "auto") -> Iterator[Tuple[np.ndarray, bytes]]:
-    """(label (3,), JPEG) in the file's order. Raises `AgedgeError` where the file is damaged, by its checksums too."""
-    layout = label_layout(path, labels)
-    for number, (_, record) in enumerate(read_checked_frames(path)):
-        try:
-            label, _, jpeg = unpack_image(record)
-            yield to_contract(label[None], layout)[0], jpeg
-        except (ValueError, UsageError) as error:
-            raise AgedgeError(f"{path}: record {number}: {error}") from None
+    """Yield (label (3,), JPEG) in the file's order. Raises `AgedgeError` as `read_labelled` does."""
+    for _, label, jpeg in read_labelled(path, labels):
+        yield label, jpeg
 
 
 def read_records(path, labels: str = "auto") -> Iterator[Record]:

@@ -114,7 +114,14 @@ def test_images_that_are_none_or_too_large(tmp_path, capsys):
 def test_rows_twice_and_rows_that_say_nothing():
     rows = [Row(name, Path(name), label) for name, label in (("a", exact(0, 1)), ("b", Label()), ("a", exact(1, 2)))]
     one, two, three = sift([*rows, Dropped("a", "other")][:3])
-    assert one is rows[0] and two.reason == "neither age nor gender known" and three == Dropped("a", "listed twice")
+    assert (
+        one is rows[0]
+        and two.reason == "neither age nor gender known"
+        and three.reason == "listed twice with other labels"
+    )
+    assert list(sift([rows[0], rows[0]]))[1] == Dropped("a", "listed twice")
+    kept = list(sift([*rows, rows[0]], keep_conflicts=True))
+    assert kept[2].label == exact(1, 2) and kept[2].id != "a" and kept[3] == Dropped("a", "listed twice")
     assert [row.reason for row in sift([Dropped("a", "other"), Dropped("a", "other")])] == ["other", "other"]
 
 

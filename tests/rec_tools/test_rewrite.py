@@ -254,9 +254,13 @@ def test_a_face_that_nobody_knows_where_is_left_out_and_reported(tmp_path, capsy
 @pytest.mark.parametrize(
     "words, says",
     [
-        (["--to", "age"], "to: unknown 'age'; choose one of gender,age_min,age_max, gender,age, age,gender"),
+        (["--to", "years"], "labels: unknown 'years'; choose one of gender,age_min,age_max, gender,age, age"),
+        (["--to", "age,-"], "--to age,-: every number that is written must be a gender or an age"),
         (["--margin", 0.2], "say --crop"),
-        (["--labels", "age"], "labels: unknown 'age'; choose one of gender,age_min,age_max, gender,age, age,gender"),
+        (
+            ["--labels", "years"],
+            "labels: unknown 'years'; choose one of gender,age_min,age_max, gender,age, age",
+        ),
         (["--crop", "x"], "crop: unknown 'x'; choose one of arcface, utkface"),
     ],
 )

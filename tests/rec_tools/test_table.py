@@ -6,7 +6,16 @@ from agedge.errors import AgedgeError
 from agedge.labels import Label
 from rec_tools.age_groups import mend_date, parse_age
 from rec_tools.rows import Dropped
-from rec_tools.table import find_tables, read_box, read_columns, read_label, read_table
+from rec_tools.table import (
+    FieldFaults,
+    check_columns,
+    find_tables,
+    parse_gender,
+    read_box,
+    read_columns,
+    read_label,
+    read_table,
+)
 
 FAIRFACE = ((0, 2), (3, 9), (10, 19), (20, 29), (60, 69))
 
@@ -82,8 +91,7 @@ def test_2304_pixels_fit_into_a_cell(tmp_path):
         ("\n \n", "utf-8", "t.csv: empty"),
         ("file,years\na,1\n", "utf-8", "t.csv: needs the columns file, age; it has file, years"),
         ("file;file;age\n", "utf-8", "t.csv: its header has the column file twice"),
-        ("file,age\na,1\nZoë,2\n", "latin-1", "t.csv: line 3: not UTF-8 .byte 0xEB."),
-        ("file,age\na,1\n", "utf-16", "t.csv: line 1: not UTF-8"),
+        ("file,age\na,1\nZo\x81,2\n", "latin-1", "t.csv: line 3: not UTF-8 .byte 0x81."),
     ],
 )
 def test_what_is_no_such_table_is_named(tmp_path, text, encoding, says):
@@ -118,6 +126,19 @@ def test_missing_tables_are_named(tmp_path):
         ("70+", (70, 120)),
         ("over 70", (70, 120)),
         ("60 and over", (60, 120)),
+        ("2,75", (2.75, 2.75)),
+        ("0,5", (0.5, 0.5)),
+        ("34,5", (34.5, 34.5)),
+        (".5", (0.5, 0.5)),
+        ("25, 32", (25, 32)),
+        *((text, (34, 34)) for text in ("34 years", "34y", "34 yo", "34 years old", "~34", "ca. 34", "aged 34")),
+        *((text, (20, 29)) for text in ("20~29", "20_29", "20—29", "20−29", "20..29", "20-29 years")),
+        *((text, (0, 5)) for text in ("<5", "under 5", "5 and under", "≤5", "up to 5 years")),
+        *((text, (60, 120)) for text in ("60+ years", ">=60", "≥ 60", "60 years and older")),
+        ("20s", (20, 29)),
+        ("2,5-3,5", (2.5, 3.5)),
+        ("6 months", (0.5, 0.5)),
+        ("?", (-1, -1)),
         ("", (-1, -1)),
         ("None", (-1, -1)),
         ("-1", (-1, -1)),
@@ -128,7 +149,10 @@ def test_ages_and_groups_are_read_as_they_are_meant(text, ages):
     assert parse_age(text) == ages
 
 
-@pytest.mark.parametrize("text", ["old", "9-Mar", "3-", "1e2", "inf", "20-29-39", "under 5", "(25; 32)"])
+@pytest.mark.parametrize(
+    "text",
+    ["old", "9-Mar", "3-", "1e2", "inf", "20-29-39", "(25; 32)", "1,2,5", "12,", "1980-05-12"],
+)
 def test_what_is_no_age_is_not_guessed(text):
     with pytest.raises(ValueError, match="is no age and no group"):
         parse_age(text)
@@ -154,8 +178,58 @@ def test_gender_and_age_make_a_label_or_a_reason():
     assert read_label("a", "M", "34") == read_label("a", "1.0", "34.0") == Label(1, 34, 34)
     assert read_label("a", "u", "None") == read_label("a", "", "-1") == Label(-1, -1, -1)
     assert read_label("a", "x", "3") == Dropped("a", "gender not understood", "x")
-    for age in ("200", "29-20", "old", "-5"):
-        assert read_label("a", "f", age).reason == "age not understood"
+    for age in ("200", "29-20", "old", "-5", "25,32"):
+        assert read_label("a", "?", age).reason == "age not understood"
+
+
+def test_what_is_not_understood_costs_its_own_field_and_is_counted(caplog):
+    faults = FieldFaults()
+    assert read_label("a", "other", "3", faults) == Label(-1, 3, 3)
+    assert read_label("b", "x", "4", faults) == Label(-1, 4, 4)
+    for age in ("200", "29-20", "old"):
+        assert read_label("c", "woman", age, faults, age_needed=False) == Label(0, -1, -1)
+    faults.log("t.csv")
+    assert "t.csv: gender not understood, and left unknown (2): 'other', 'x'" in caplog.text
+    assert "t.csv: age not understood, and left unknown (3): '200', '29-20', 'old'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "words, gender",
+    [
+        (("f", "Female", "W", "woman", "women", "girl", "Lady", "0", "0.0"), 0),
+        (("m", "MALE", "man", "men", "boy", "gentleman", "1", "1.0"), 1),
+        (("", "u", "?", "n/a", "-1"), -1),
+    ],
+)
+def test_words_for_a_gender(words, gender):
+    assert [parse_gender(word) for word in words] == [gender] * len(words)
+
+
+@pytest.mark.parametrize(
+    "pairs, says",
+    [
+        ([("1", "30"), ("2", "31"), ("2", "32")], "2 of 3 genders are not 0 or 1, such as 2 .genders coded 1, 2"),
+        ([("-1", "30"), ("1", "31"), ("1", "3"), ("-1", "32")], "genders are -1 .2. and 1 .2., never 0"),
+        ([("f", "0,31"), ("m", "0.44"), ("f", "0.29")], "all 3 ages lie within 0 to 1, such as 0.31 .ages as shares"),
+        ([("f", "240"), ("m", "444"), ("f", "36")], "2 of 3 ages are outside 0 to 120, such as 240 .months"),
+        ([("f", "1980"), ("m", "1977"), ("f", "2001")], "such as 1980 .years of birth"),
+    ],
+)
+def test_columns_of_another_coding_are_refused(pairs, says):
+    with pytest.raises(AgedgeError, match=f"t.csv: .*{says}"):
+        check_columns("t.csv", pairs)
+
+
+def test_columns_with_single_faults_infants_and_words_are_not():
+    check_columns("t.csv", [("0", "30"), ("1", "31"), ("3", "1"), ("-1", "200"), ("", ""), ("x", "old")])
+    check_columns("t.csv", [("f", "0.5"), ("m", "0.25"), ("f", "6 months"), ("f", "0,75")])
+    check_columns("t.csv", [("woman", "20-29"), ("", "60+")])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252"])
+def test_what_spreadsheets_write_is_read(tmp_path, encoding, caplog):
+    path = write(tmp_path / "t.csv", "sep=;\r\nFile;Age\r\nZoë.jpg;2,75\r\n", encoding)
+    assert cells_of(path, ("age",)) == [{"file": "Zoë.jpg", "age": "2,75"}]
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Optional, Tuple
 
 import cv2
 import numpy as np
 
 from agedge.batches import warn_of_bad_images
-from agedge.checksums import read_checked_frames
-from agedge.errors import AgedgeError, UsageError, choices
+from agedge.errors import AgedgeError, choices
 from agedge.faces.align import resize_square
-from agedge.labels import to_contract
 from agedge.recordio import read_frame, read_index, unpack_image
-from agedge.records import compare_index, decode, label_layout, read_crop
+from agedge.records import compare_index, decode, read_crop, read_labelled
 from agedge.training.memory import available_memory
 
 log = logging.getLogger(__name__)
@@ -150,8 +148,8 @@ def _read_file(number: int, path: Path, size: int, labels: str, table: _Table, i
             return to_face(record[2], size)
         return decode(record[2], cv2.IMREAD_REDUCED_GRAYSCALE_8)  # at an eighth of its size: a quick look
 
-    listed, layout = len(read_index(path.with_suffix(".idx"))), label_layout(path, labels)
-    records, starts, bad, first = _read_records(path, layout), [], [], table.count
+    listed = len(read_index(path.with_suffix(".idx")))
+    records, starts, bad, first = read_labelled(path, labels), [], [], table.count
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         while chunk := list(islice(records, CHUNK)):
             for (start, label, jpeg), face in zip(chunk, threads.map(look, chunk)):
@@ -170,16 +168,6 @@ def _read_file(number: int, path: Path, size: int, labels: str, table: _Table, i
     lengths = np.diff([*starts, path.stat().st_size])
     table.places[mine, 3] = lengths[table.places[mine, 1]]
     warn_of_bad_images(path, bad)
-
-
-def _read_records(path: Path, layout: str) -> Iterator[Tuple[int, np.ndarray, bytes]]:
-    """(first byte, label (3,), JPEG) in the file's order. Raises `AgedgeError` where the file is damaged."""
-    for number, (start, record) in enumerate(read_checked_frames(path)):
-        try:
-            label, _, jpeg = unpack_image(record)
-            yield start, to_contract(label[None], layout)[0], jpeg
-        except (ValueError, UsageError) as error:
-            raise AgedgeError(f"{path}: record {number}: {error}") from None
 
 
 def warn_of_other_crops(files: list) -> None:
