@@ -4,7 +4,6 @@ A detector goes the same way; what is its own is in `deploy.detector`.
 """
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Sequence
@@ -17,6 +16,7 @@ from agedge.result_files import check_model_folder
 from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import move_model
 from agedge.runtime.model import open_model
+from agedge.safe_write import temporary_folder
 from deploy import detector
 from deploy.apart import ask_apart
 from deploy.gates import GATES, Difference, Gate, compare_raw
@@ -52,7 +52,7 @@ def export_model(model, formats: Sequence[str], out) -> List[Exported]:
     finds_faces = is_detector(model)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out) as scratch:
+    with temporary_folder(out) as scratch:
         stage = Path(scratch, "model")
         card = detector.slim_detector(model, stage) if finds_faces else slim_model(model, stage)
         onnx_file = stage / f"{card.name}.onnx"

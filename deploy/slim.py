@@ -5,7 +5,6 @@ inputs `stage_num0`, `stage_num1`, ... where a user's program already feeds thos
 """
 
 import copy
-import tempfile
 from pathlib import Path
 from typing import Dict, List
 
@@ -16,6 +15,7 @@ from agedge.result_files import check_model_folder
 from agedge.runtime.card import Card
 from agedge.runtime.checkpoint import Checkpoint, find_model, move_model, read_checkpoint, save_checkpoint
 from agedge.runtime.model import open_model
+from agedge.safe_write import temporary_folder
 from deploy.gates import Gate, compare_raw
 from deploy.graph import Edge, Node, read_graph, replace, variable, walk, write_graph
 from deploy.probes import draw_probes
@@ -53,7 +53,7 @@ def slim_model(model, out, arange: str = "constant") -> Card:
         slim.input["constants"] = {**constants, **{name: value.tolist() for name, value in stages.items()}}
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out) as stage:
+    with temporary_folder(out) as stage:
         save_checkpoint(checkpoint, slim, stage)
         probes = draw_probes(card.input["size"])
         difference = compare_raw(before.raw_outputs(probes), open_model(slim, "mxnet").raw_outputs(probes))
