@@ -30,6 +30,15 @@ POSITIVE = {  # by type, the parameters that ncnn divides by: kernel, dilation, 
     "Pooling": (1, 2, 11, 12),
     "ShuffleChannel": (0,),
 }
+# By type, the parameters that may be fractions, and those that are arrays: ncnn takes their bits for another kind's.
+FRACTIONS = {"BinaryOp": {2}, "Clip": {0, 1}, "ELU": {0}, "HardSigmoid": {0, 1}, "HardSwish": {0, 1}, "Interp": {1, 2}}
+FRACTIONS.update(
+    {"LRN": {2, 3, 4}, "Normalize": {2}, "Padding": {4}, "Power": {0, 1, 2}, "Reduction": {2}, "ReLU": {0}}
+)
+FRACTIONS.update({"BatchNorm": {1}, "Dropout": {0}, "SELU": {0, 1}, **{name: {18} for name in CONVOLUTIONS}})
+ARRAYS = {"Crop": {9, 10, 11}, "Eltwise": {1}, "InnerProduct": {10}, "Reduction": {3}, "Slice": {0, 2}}
+ARRAYS.update({"ExpandDims": {3}, "Squeeze": {3}, **{name: {10} for name in CONVOLUTIONS}})
+MOST_SIDE = 2048  # to which Interp enlarges
 NUMBER = re.compile(r"[-+]?(\d{1,10}|\d*\.\d+|\d+\.)([eE][-+]?\d{1,3})?")
 
 
@@ -80,6 +89,8 @@ def _read_layers(lines: List[str], blobs: List[str]) -> List[Tuple[str, str, dic
         if len(tops) != outputs or len(set(tops)) != outputs or set(tops) & set(channels):
             raise ValueError(f"{name}: its outputs are missing, or are there twice")
         found = _read_parameters(name, kind, parameters[inputs + outputs :])
+        if kind == "BinaryOp" and (inputs > 2 or (inputs == 1) != (found.get(1) == 1)):
+            raise ValueError(f"{name}: a BinaryOp has two inputs, or one and a number")
         out = _count_channels(name, kind, found, [channels[blob] for blob in bottoms])
         channels.update({blob: out for blob in tops})
         layers.append((kind, name, found))
@@ -114,6 +125,13 @@ def _read_parameters(name: str, kind: str, words: List[str]) -> dict:
         if any(abs(each) > LARGEST for each in numbers if isinstance(each, int)):
             raise ValueError(f"{name}: parameter {key} is over {LARGEST:,}")
         found[number] = numbers if is_array else numbers[0]
+    for number, value in found.items():
+        if isinstance(value, list) != (number in ARRAYS.get(kind, ())):
+            raise ValueError(f"{name}: parameter {number} must {'not ' if isinstance(value, list) else ''}be an array")
+        if isinstance(value, float) and number not in FRACTIONS.get(kind, ()):
+            raise ValueError(f"{name}: parameter {number} must be a whole number")
+    if kind == "Interp" and any(abs(found.get(number, 0)) > MOST_SIDE for number in (1, 2, 3, 4)):
+        raise ValueError(f"{name}: it enlarges to over {MOST_SIDE} pixels")
     for number in POSITIVE.get(kind, ()):
         if not (isinstance(found.get(number, 1), int) and found.get(number, 1) > 0):
             raise ValueError(f"{name}: parameter {number} must be at least 1")
@@ -132,7 +150,7 @@ def _count_channels(name: str, kind: str, found: dict, inputs: List[int]) -> int
         if found.get(8) or found.get(19):
             raise ValueError(f"{name}: int8 and dynamic weights are not read")
         size = found.get(6, 0)
-        if not isinstance(size, int) or size <= 0 or out % group or size % (out * kernel):
+        if out < 1 or size <= 0 or out % group or size % (out * kernel):
             raise ValueError(f"{name}: {size} weights for {out} channels")
         wanted = size // (out * kernel) * group
         if given and given != wanted:
