@@ -5,7 +5,6 @@ As a program: `apart.py FOLDER RUNTIME IMAGES.npz OUTPUTS.npz`.
 
 import subprocess
 import sys
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Dict, List, Sequence
@@ -16,6 +15,7 @@ from agedge.errors import AgedgeError
 from agedge.faces.essh_card import DetectorCard, is_detector
 from agedge.runtime.card import load_card
 from agedge.runtime.model import RUNTIMES, open_model, to_network_input
+from agedge.safe_write import temporary_folder
 
 
 def ask_apart(folder, runtime: str, images: np.ndarray) -> Dict[str, np.ndarray]:
@@ -25,7 +25,7 @@ def ask_apart(folder, runtime: str, images: np.ndarray) -> Dict[str, np.ndarray]
 
 def ask_batches_apart(folder, runtime: str, batches: Sequence[np.ndarray]) -> List[Dict[str, np.ndarray]]:
     """`ask_apart` for batches (n, h, w, 3), which for a detector may be of any sizes: its outputs are (n, k) too."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with temporary_folder() as scratch:
         images, outputs = Path(scratch, "images.npz"), Path(scratch, "outputs.npz")
         np.savez(images, *batches)
         command = [sys.executable, __file__, str(folder), runtime, str(images), str(outputs)]

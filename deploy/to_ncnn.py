@@ -6,13 +6,13 @@ on top of them folds a BatchNorm across a ReLU and is wrong.
 
 import shutil
 import subprocess
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict
 
 from agedge.errors import AgedgeError
 from agedge.runtime.card import Card, fixed_inputs
+from agedge.safe_write import temporary_folder
 from deploy.ncnn_crops import drop_crops, put_crops
 from deploy.to_onnx import SIDE
 
@@ -30,7 +30,7 @@ def write_ncnn(card: Card, onnx_file: Path, runtime: str, param: Path, weights: 
     constants = fixed_inputs(card)
     shapes = [(1, 3, size, size), *(value.shape for value in constants.values())]
     listed = ",".join("[" + ",".join(map(str, shape)) + "]" for shape in shapes)
-    with tempfile.TemporaryDirectory() as scratch:
+    with temporary_folder() as scratch:
         # pnnx leaves a dozen files beside its input: they go with the folder.
         net = shutil.copyfile(onnx_file, Path(scratch, "net.onnx"))
         if any_side:

@@ -3,12 +3,12 @@
 A detector's images are of any height and width, too.
 """
 
-import tempfile
 from pathlib import Path
 
 from agedge.errors import AgedgeError
 from agedge.runtime.card import Card, fixed_inputs
 from agedge.runtime.checkpoint import INPUT, Checkpoint, output_name, read_checkpoint
+from agedge.safe_write import temporary_folder, write_bytes
 from deploy import onnx_mends as mends
 from deploy.graph import infer_shapes, read_graph, write_graph
 
@@ -35,7 +35,7 @@ def write_onnx(card: Card, file: Path) -> None:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # both packages raise whatever comes
         raise AgedgeError(f"{card.name}: not valid as ONNX: {error}") from error
-    file.write_bytes(model.SerializeToString(deterministic=True))
+    write_bytes(file, model.SerializeToString(deterministic=True))
 
 
 def translate(checkpoint: Checkpoint, inputs: dict, name: str, any_side: bool = False):
@@ -66,7 +66,7 @@ def translate(checkpoint: Checkpoint, inputs: dict, name: str, any_side: bool = 
 
     fed = [name for name in symbol.list_inputs() if name in inputs]
     free_inputs = [free(name, inputs[name], any_side) if name == INPUT else inputs[name] for name in fed]
-    with tempfile.TemporaryDirectory() as scratch, mends.as_the_exporter_knew_it():
+    with temporary_folder() as scratch, mends.as_the_exporter_knew_it():
         raw = str(Path(scratch, "raw.onnx"))
         try:
             mx.onnx.export_model(

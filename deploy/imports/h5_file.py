@@ -12,7 +12,9 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 
-LARGEST = 1 << 28  # numbers in one file: a gigabyte of float32. HDF5 stores huge empty arrays in a few bytes
+# HDF5 stores huge empty arrays in a few bytes: what is read may be so many bytes, or so many times the file.
+ALWAYS, TIMES = 64 << 20, 8
+MOST_NAMES = 1 << 20  # bytes of a list of names; Keras cuts at 64 KiB
 
 
 class KerasWeights(Dict[str, np.ndarray]):
@@ -34,7 +36,8 @@ def read_h5(path) -> KerasWeights:
         if not h5py.is_hdf5(str(path)):
             raise AgedgeError(f"{path}: not an HDF5 file")
         with h5py.File(str(path), "r") as file:
-            return read_group(find(file, "model_weights") if "model_weights" in file else file)
+            most = max(ALWAYS, TIMES * Path(path).stat().st_size)
+            return read_group(find(file, "model_weights") if "model_weights" in file else file, most)
     except AgedgeError as error:
         text = str(error)
         raise error if text.startswith(str(path)) else AgedgeError(f"{path}: {text}") from None
@@ -43,8 +46,8 @@ def read_h5(path) -> KerasWeights:
         raise AgedgeError(f"{path}: damaged or truncated: {reason}") from error
 
 
-def read_group(root) -> KerasWeights:
-    """The weights below a group with Keras' lists of names."""
+def read_group(root, most: int) -> KerasWeights:
+    """The weights below a group with Keras' lists of names; `most`: bytes that they may take in memory."""
     layers = read_names(root, "layer_names")
     if not layers:
         raise AgedgeError("no file of Keras weights: it lists no layers")
@@ -56,9 +59,11 @@ def read_group(root) -> KerasWeights:
             dataset = find(group, name)
             key = name_weight(layer, name)
             check_dataset(dataset, key)
-            total += math.prod(dataset.shape)
-            if total > LARGEST:
-                raise AgedgeError(f"over {LARGEST:,} numbers: no network of ours is that large")
+            # A chunk is read whole, even where it is larger than the array; float32 is made of what was read.
+            size = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
+            total += size * (dataset.dtype.itemsize + 4)
+            if total > most:
+                raise AgedgeError(f"{key} would take {total:,} bytes, which so small a file does not hold")
             if key in weights:
                 raise AgedgeError(f"it lists {key} twice")
             weights[key] = dataset[()].astype(np.float32)
@@ -76,6 +81,9 @@ def read_names(group, attribute: str) -> List[str]:
         if chunk not in attributes:
             break
         chunks.append(chunk)
+    found = [attributes.get_id(chunk) for chunk in chunks]
+    if any(math.prod(each.shape) * each.dtype.itemsize > MOST_NAMES for each in found):
+        raise AgedgeError(f"a list of names of over {MOST_NAMES >> 20} MB")
     names = [name for chunk in chunks for name in np.ravel(attributes[chunk]).tolist()]
     return [name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names]
 

@@ -6,8 +6,7 @@ from typing import Dict, List, NamedTuple
 
 import numpy as np
 
-from agedge.errors import AgedgeError
-from agedge.runtime.checkpoint import INPUT, read_checkpoint
+from agedge.runtime.checkpoint import INPUT, load_params, read_checkpoint
 from deploy.graph import Edge, read_graph
 
 
@@ -20,8 +19,6 @@ class MxnetWeights(NamedTuple):
 
 def read_params(file) -> MxnetWeights:
     """Raises `AgedgeError` for a file that is missing, damaged, or not of the symbol beside it."""
-    import mxnet as mx
-
     file = Path(file)
     prefix = re.fullmatch(r"(.+)-\d{4}\.params", file.name)
     symbol_file = file.with_name(f"{prefix[1]}-symbol.json") if prefix else None
@@ -29,12 +26,7 @@ def read_params(file) -> MxnetWeights:
         symbol, args, aux = read_checkpoint(symbol_file, file)
         given, heads = {**args, **aux}, read_graph(symbol)
     else:
-        try:
-            given, heads = mx.nd.load(str(file)) or {}, []
-        except (mx.MXNetError, UnicodeDecodeError) as error:
-            raise AgedgeError(f"{file}: not an MXNet parameter file, or damaged") from error
-        if not isinstance(given, dict):
-            raise AgedgeError(f"{file}: weights without names")
+        given, heads = load_params(file), []
     arrays = {re.sub("^(arg|aux):", "", name): value.asnumpy() for name, value in given.items()}
     arrays.pop(INPUT, None)
     return MxnetWeights(arrays, heads)

@@ -87,9 +87,9 @@ class Predictor:
     """One call from picture to answer.
 
     `model`: a loaded `Model`, or what `agedge.runtime.load_model` opens with `runtime`. `detector`: a `Detector`, or
-    the number or name of one. `form`: see `load_model`. `orientation`: "auto" looks at a picture turned by 90, 180 and
-    270 degrees where few good faces are found in it, and asks again whether faces of which the detector is not sure
-    are upright; "upright" does neither. Raises `AgedgeError` where model or detector cannot be loaded.
+    the number or name of one. `form`, `trust`: see `load_model`. `orientation`: "auto" looks at a picture turned by 90,
+    180 and 270 degrees where few good faces are found in it, and asks again whether faces of which the detector is not
+    sure are upright; "upright" does neither. Raises `AgedgeError` where model or detector cannot be loaded.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Predictor:
         runtime: str = "mxnet",
         form: str = "",
         orientation: str = "auto",
+        trust: bool = False,
     ):
         if orientation not in ORIENTATIONS:
             raise choices("orientation", orientation, ORIENTATIONS)
@@ -107,7 +108,7 @@ class Predictor:
         if not hasattr(model, "predict"):
             from agedge.runtime import load_model
 
-            model = load_model(model, runtime, form=form)
+            model = load_model(model, runtime, form=form, trust=trust)
         self.model = model
         self.crop = choose_crop(model.card)
 

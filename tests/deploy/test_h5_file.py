@@ -137,4 +137,4 @@ def test_a_huge_array_of_nothing_is_not_read(tmp_path):
     with h5py.File(file, "r+") as opened:
         opened["dense"].attrs["weight_names"] = [b"kernel:0"]
         opened["dense"].create_dataset("kernel:0", (1 << 20, 1 << 20), np.float32, chunks=(1024, 1024))
-    refuse(file, "no network of ours is that large")
+    refuse(file, "so small a file does not hold")

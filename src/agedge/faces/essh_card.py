@@ -1,6 +1,5 @@
 """card.json of an ESSH checkpoint: `agedge.runtime.card.Card` with what a detector needs to know in its place."""
 
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.anchors import STRIDES
-from agedge.runtime.card import Card, checksum, find_card, load_card
+from agedge.runtime.card import Card, checksum, find_card, load_card, read_json
 from agedge.runtime.checkpoint import INPUT, save_model
 
 KINDS = {"score": "probabilities", "box": "deltas", "landmarks": "deltas"}
@@ -44,13 +43,13 @@ class DetectorCard(Card):
 
     def check_input(self) -> None:
         if not (isinstance(self.input["name"], str) and self.mean.shape == (3,) and np.isfinite(self.mean).all()):
-            raise ValueError(f"input {self.input}: a name, and a mean of three numbers, are wanted")
+            raise ValueError("input must have a name, and a mean of three numbers")
         if not (isinstance(self.threshold, (int, float)) and 0 < self.threshold < 1):
-            raise ValueError(f"threshold {self.threshold}: a score between 0 and 1 is wanted")
+            raise ValueError(f"threshold {self.threshold!r:.20}: must be between 0 and 1")
 
     def verify(self) -> None:
         """Raises `AgedgeError` where a file of the checkpoint is absent, or another than its checksum says."""
-        for part in self.files.get("mxnet", {}) if self.sha256 else ():
+        for part in self.files.get("mxnet", {}) if self.is_read else ():
             self.path("mxnet", part)
 
 
@@ -82,8 +81,8 @@ def find_checkpoint(card: DetectorCard) -> Tuple[Path, Path]:
 def is_detector(model) -> bool:
     """Whether a model folder or a run has the card of a detector."""
     try:
-        return json.loads(find_card(model).read_text(encoding="utf-8"))["task"] == DetectorCard.task
-    except (AgedgeError, ValueError, KeyError, TypeError):
+        return read_json(find_card(model))["task"] == DetectorCard.task
+    except (AgedgeError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

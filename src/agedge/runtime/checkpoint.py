@@ -2,9 +2,9 @@
 
 import errno
 import json
+import math
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +13,15 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.crop import Crop
 from agedge.runtime.card import Card, load_card
+from agedge.runtime.check_params import check_params
+from agedge.runtime.check_symbol import load_symbol
 from agedge.runtime.half import round_to_half
 from agedge.runtime.outputs import OURS, is_known, name_outputs, recognise_outputs
+from agedge.safe_write import temporary_folder
 
 INPUT = "data"
 STAGE = re.compile(r"stage_num\d+")
+MOST_NUMBERS = 1 << 24  # of one node's answer: 64 MB. VGG's largest at 224 pixels is 3.2 million
 SIZES = (112, 64, 224, 128, 96)  # where no card gives the input's side: those of the known networks, usual ones first
 
 
@@ -135,7 +139,8 @@ def measure(checkpoint: Checkpoint, file, constants: dict) -> tuple:
 
 
 def find_misfit(checkpoint: Checkpoint, size: int) -> str:
-    """The first weight of another shape than the symbol wants at this input size, in words; "" where all fit."""
+    """The first weight of another shape than the symbol wants at this input size, or an answer that is too large, in
+    words; "" where all fit."""
     from mxnet.base import MXNetError
 
     symbol = checkpoint.symbol
@@ -148,7 +153,7 @@ def find_misfit(checkpoint: Checkpoint, size: int) -> str:
     for name, shape in zip(names, shapes + aux_shapes):
         if name in given and shape and 0 not in shape and given[name].shape != shape:
             return f"{name} is {given[name].shape}, the symbol wants {shape}"
-    return ""
+    return find_largest(symbol, **{INPUT: (1, 3, size, size)})
 
 
 def output_name(name: str) -> str:
@@ -163,22 +168,11 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoi
     carry the wrong one, and a statistic may be called moving_ or running_ in either file: trainers differ. Raises
     `AgedgeError` where a file is missing or damaged, or where they are of different networks.
     """
-    import mxnet as mx
-
-    for file in (symbol_file, params_file):
-        if not file.is_file():
-            raise AgedgeError(f"{file}: no such file")
-    try:
-        symbol = mx.sym.load(str(symbol_file))
-    except (mx.MXNetError, UnicodeDecodeError) as error:
-        raise AgedgeError(f"{symbol_file}: not an MXNet symbol, or damaged") from error
-    try:
-        params = mx.nd.load(str(params_file))
-    except (mx.MXNetError, UnicodeDecodeError) as error:
-        raise AgedgeError(f"{params_file}: not an MXNet parameter file, or damaged") from error
-    params = params or {}  # no weights at all come as a list
-    if not isinstance(params, dict):
-        raise AgedgeError(f"{params_file}: weights without names")
+    symbol = load_symbol(symbol_file)
+    too_large = find_largest(symbol)
+    if too_large:
+        raise AgedgeError(f"{symbol_file}: {too_large}")
+    params = load_params(params_file)
     arguments, statistics = symbol.list_arguments(), symbol.list_auxiliary_states()
     if INPUT not in arguments:
         raise AgedgeError(f"{symbol_file}: it has no input '{INPUT}'")
@@ -191,6 +185,42 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoi
     if wanted:
         raise AgedgeError(f"{params_file}: {len(wanted)} weights of {symbol_file.name} are not in it, as {wanted[0]}")
     return Checkpoint(symbol, args, aux)
+
+
+def load_params(file: Path) -> dict:
+    """Return the NDArrays of a parameter file by name, once it has passed `check_params`.
+
+    Raises `AgedgeError` where the file is missing, damaged or has arrays without names.
+    """
+    import mxnet as mx
+
+    check_params(file)
+    try:
+        params = mx.nd.load(str(file)) or {}  # no weights at all come as a list
+    except (mx.MXNetError, UnicodeDecodeError) as error:
+        raise AgedgeError(f"{file}: not an MXNet parameter file, or damaged") from error
+    if not isinstance(params, dict):
+        raise AgedgeError(f"{file}: weights without names")
+    return params
+
+
+def find_largest(symbol, **known) -> str:
+    """Return the first node that answers with over `MOST_NUMBERS` numbers, in words; "" where there is none.
+
+    `known`: shapes of inputs. Shapes that do not fit are for `find_misfit`.
+    """
+    from mxnet.base import MXNetError
+
+    internals = symbol.get_internals()
+    try:
+        _, shapes, _ = internals.infer_shape_partial(**known)
+    except MXNetError:
+        return ""
+    for name, shape in zip(internals.list_outputs(), shapes or ()):
+        # A side that is not known is 0, or -1.
+        if math.prod(max(abs(side), 1) for side in shape) > MOST_NUMBERS:
+            return f"{output_name(name)} would be {'x'.join(map(str, shape))}, over {MOST_NUMBERS:,} numbers"
+    return ""
 
 
 def find_weights(params: dict, names: list) -> dict:
@@ -245,11 +275,11 @@ def save_checkpoint(checkpoint: Checkpoint, card: Card, folder) -> Card:
             f"{folder}: the network's outputs are {', '.join(names)}, the card's {', '.join(card.outputs)}"
         )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     card.files, card.blobs = {"mxnet": {"symbol": f"{card.name}-symbol.json", "params": f"{card.name}-0000.params"}}, {}
+    require_plain_names(card, folder)
     weights = {f"arg:{name}": value for name, value in sorted(checkpoint.args.items())}
     weights.update({f"aux:{name}": value for name, value in sorted(checkpoint.aux.items())})
-    with tempfile.TemporaryDirectory(dir=folder) as stage:
+    with temporary_folder(folder) as stage:
         Path(stage, card.files["mxnet"]["symbol"]).write_text(plain_json(checkpoint.symbol), encoding="utf-8")
         try:
             mx.nd.save(str(Path(stage, card.files["mxnet"]["params"])), weights)
@@ -261,10 +291,22 @@ def save_checkpoint(checkpoint: Checkpoint, card: Card, folder) -> Card:
 
 
 def move_model(card: Card, folder: Path) -> None:
-    """Rename the files of a model that was written beside them into `folder`, its card last."""
+    """Rename the files of a model that was written beside them into `folder`, its card last.
+
+    Raises `AgedgeError` where a name of the card is not a plain file name.
+    """
+    require_plain_names(card, folder)
     for name in [*card.sha256, "card.json"]:
         os.replace(card.folder / name, folder / name)
     card.folder = folder
+
+
+def require_plain_names(card: Card, folder: Path) -> None:
+    """Raise `AgedgeError` where the card's name or a file's would lead out of the folder that is written."""
+    try:
+        card.check_names()
+    except ValueError as error:
+        raise AgedgeError(f"{folder}: nothing is written: {error}") from None
 
 
 def plain_json(symbol) -> str:

@@ -1,6 +1,6 @@
 """A model to ask for ages: the same faces, whatever file format it is in, get the same answer."""
 
-from dataclasses import replace
+from copy import copy
 from importlib import import_module
 from typing import Callable, Dict, Optional
 
@@ -42,7 +42,9 @@ class Model:
         if not self._opening:
             return self.__dict__
         # The other process may work in another folder.
-        return {**self.__dict__, "card": replace(self.card, folder=self.card.folder.absolute()), "_run": None}
+        card = copy(self.card)
+        card.folder = card.folder.absolute()
+        return {**self.__dict__, "card": card, "_run": None}
 
     def predict(self, images: np.ndarray) -> Prediction:
         """Age and P(male) of n faces; `images` (n, size, size, 3) BGR uint8, cropped as `card.crop` says.
@@ -53,7 +55,10 @@ class Model:
         raw = self.raw_outputs(images)
         if not all(np.isfinite(value).all() for value in raw.values()):
             raise AgedgeError(f"{self.card.folder}: model {self.card.name} answers NaN: damaged or untrained weights")
-        return decode(raw, self.card.outputs)
+        try:
+            return decode(raw, self.card.outputs)
+        except AgedgeError as error:
+            raise AgedgeError(f"{self.card.folder}: model {self.card.name}: {error}") from None
 
     def raw_outputs(self, images: np.ndarray) -> Dict[str, np.ndarray]:
         """What the network says before it is decoded: name of the output -> (n, k) float32."""
@@ -74,12 +79,18 @@ def to_network_input(images: np.ndarray) -> np.ndarray:
 
 
 def load_model(
-    model, runtime: str = "mxnet", threads: Optional[int] = None, device: str = "cpu", form: str = ""
+    model,
+    runtime: str = "mxnet",
+    threads: Optional[int] = None,
+    device: str = "cpu",
+    form: str = "",
+    trust: bool = False,
 ) -> Model:
     """Open a model folder, a run (`runs/NAME`) or a bare MXNet checkpoint ("PREFIX,EPOCH").
 
     `threads`: CPU threads, None for the library's own choice. `device`: "cpu"; for mxnet also "gpu" or "gpu:1". `form`:
-    what the one output of a bare checkpoint is, where it is not recognised: one of `outputs.FORMS`.
+    what the one output of a bare checkpoint is, where it is not recognised: one of `outputs.FORMS`. `trust`: run ONNX
+    and ncnn files of which the card has no checksum.
     Raises `UsageError` on an unknown runtime or device, `AgedgeError` where a file is missing, damaged or unknown.
     """
     if runtime not in RUNTIMES:
@@ -88,6 +99,7 @@ def load_model(
         set_threads(threads)
     with MXNET_LOCK:  # a bare checkpoint is described by what MXNet reads
         card = find_model(find_shipped(model), form)
+    card.trusted = trust
     require_known(card.outputs, model)
     return open_model(card, runtime, threads, device)
 

@@ -94,15 +94,23 @@ def group_bounds(outputs: Dict[str, str]) -> List[Tuple[int, int]]:
     what = outputs.get("age_group", "")
     if not what.startswith(GROUPS):
         return []
-    found = [re.fullmatch(r"(\d+)(?:-(\d+)|\+)", group) for group in what[len(GROUPS) :].split(", ")]
+    found = [re.fullmatch(r"(\d{1,3})(?:-(\d{1,3})|\+)", group) for group in what[len(GROUPS) :].split(", ")]
     return [(int(each[1]), int(each[2] or 120)) for each in found] if all(found) else []
 
 
 def decode(raw: Dict[str, np.ndarray], outputs: Dict[str, str]) -> Prediction:
-    """Years, P(male) and groups from the raw outputs, name -> (n, k), of a network whose outputs are known."""
+    """Years, P(male) and groups from the raw outputs, name -> (n, k), of a network whose outputs are known.
+
+    Raises `AgedgeError` where an output has another number of values a face than what it is called has.
+    """
     said = {}
     for name, what in outputs.items():
         value = np.asarray(raw[name], np.float32)
+        width = FORMS["pairs"][1] if what == PAIRS else len(group_bounds({name: what})) or 1
+        if value.ndim != 2 or value.shape[1] != width:
+            raise AgedgeError(
+                f"output {name} has {value.shape[1:]} numbers a face; as '{what:.40}' it must have {width}"
+            )
         if what == PAIRS:
             said["age"], said["p_male"] = decode_pairs(value)
         elif what == SCORE:
