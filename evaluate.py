@@ -7,7 +7,7 @@ from typing import List, Optional
 import typer
 
 from agedge.batches import warn_of_bad_images
-from agedge.cli import run_door, say
+from agedge.cli import TRUST, run_door, say
 from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import format_table, measure
 from agedge.result_files import Result, check_results, model_inputs, record_inputs, write_json_result
@@ -25,6 +25,7 @@ def evaluate(
     labels: str = typer.Option("auto", help="What a label's numbers are: gender,age or age or age,gender,- and so on."),
     json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here; - is stdout."),
     report: Optional[Path] = typer.Option(None, help="A folder for report.html and errors.png."),
+    trust: bool = TRUST,
 ):
     """Age error and gender accuracy of a model on .rec files, by age band; every record counts once."""
     results = [Result("--json", json_file, MEASURES), Result("--report", report, FOLDER)]
@@ -32,7 +33,7 @@ def evaluate(
         files = {"report.html": PAGE, "errors.png": PICTURE}
         results += [Result("--report", report / name, kind) for name, kind in files.items()]
     check_results(results, [*record_inputs(data), *model_inputs(model)])
-    loaded = load_model(model, runtime, form=decode)
+    loaded = load_model(model, runtime, form=decode, trust=trust)
     card = loaded.card
     if card.crop is None:
         log.warning("%s: nobody knows its crop: the faces are used as they are", model)

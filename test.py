@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import typer
 
-from agedge.cli import describe, run_door, say
+from agedge.cli import TRUST, describe, run_door, say
 from agedge.draw import draw_people, save_picture
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.detection import create_detector
@@ -52,6 +52,7 @@ def test(
     orientation: str = typer.Option("auto", metavar="auto|upright", help="auto: look at turned pictures too."),
     batch: int = typer.Option(1, min=1, max=1024, metavar="N", help="Pictures that are looked at together."),
     excel: bool = typer.Option(False, "--excel", help="Begin --csv with a byte order mark, which Excel wants."),
+    trust: bool = TRUST,
 ) -> None:
     """Find the faces in pictures and say how old they are, and which gender.
 
@@ -62,7 +63,7 @@ def test(
     sources = sources or [find_sample()]
     check_outputs(sources, model, json_file, csv_file, save)
     options = given(min_face=min_face, max_faces=max_faces, min_score=min_score, max_side=max_side)
-    predictor = Predictor(model, create_detector(det, **options), runtime, decode, orientation)
+    predictor = Predictor(model, create_detector(det, **options), runtime, decode, orientation, trust)
     try_out(predictor)
     pictures = unread = failed = faces = 0
     left_out = Counter()

@@ -7,7 +7,7 @@ from typing import List, Optional
 import typer
 
 from agedge.batches import warn_of_bad_images
-from agedge.cli import printable, run_door, say
+from agedge.cli import TRUST, printable, run_door, say
 from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation import groups as by_group
 from agedge.evaluation.evaluate import ask, to_json
@@ -31,6 +31,7 @@ def val(
     json_file: Optional[Path] = typer.Option(None, "--json", help="Write what was measured here; - is stdout."),
     faces: int = typer.Option(48, help="How many faces the sheet shows; 0: no sheet."),
     seed: int = typer.Option(0, help="Chooses the faces of the sheet."),
+    trust: bool = TRUST,
 ):
     """How often a model says the right age group, and which it says instead; any age model, by grouping its age."""
     if faces < 0 or not 0 <= seed < 2**32:
@@ -40,7 +41,7 @@ def val(
     if out:
         results += [Result("--out", out / name, PICTURE) for name in ("confusion.png", "faces.png")[: 1 + bool(faces)]]
     check_results(results, [*record_inputs(data), *model_inputs(model)])
-    loaded = load_model(model, runtime, form=decode)
+    loaded = load_model(model, runtime, form=decode, trust=trust)
     card = loaded.card
     own = group_bounds(card.outputs)
     if not own and not says_age(card.outputs):

@@ -6,7 +6,7 @@ from typing import Optional
 
 import typer
 
-from agedge.cli import run_door, say
+from agedge.cli import TRUST, run_door, say
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.essh_card import is_detector
 from agedge.result_files import Result, check_results, model_inputs, record_inputs, write_json_result
@@ -46,6 +46,7 @@ def check(
     faces: int = typer.Option(1000, min=1, help="how many of them"),
     labels: str = typer.Option("auto", help="gender,age or age,gender for files of older tools"),
     json_file: Optional[Path] = typer.Option(None, "--json", help="write the verdicts to this file; - is stdout"),
+    trust: bool = TRUST,
 ):
     """Compare ages and genders of an exported model with MXNet on real faces; fails over the gates."""
     from deploy.check import check_exported
@@ -53,7 +54,7 @@ def check(
     reads = [*model_inputs(model), *model_inputs(exported), *record_inputs([data])]
     check_results([Result("--json", json_file, VERDICTS)], reads)
     refuse_detector(model, "this compares ages; `export` compares the forms of a detector")
-    verdicts = check_exported(model, exported, data, faces, labels)
+    verdicts = check_exported(model, exported, data, faces, labels, trust)
     say(f"{'runtime':10} {'faces':>6} {'age max':>9} {'age mean':>9} {'P(male) max':>11} {'flips':>5}  verdict")
     for found in verdicts:
         known = (found.age_max, found.age_mean, found.p_male_max)
@@ -77,13 +78,14 @@ def bench(
     model: str = MODEL,
     exported: Optional[Path] = typer.Option(None, help="folder that export wrote, where it is another one"),
     repeats: int = typer.Option(200, min=1),
+    trust: bool = TRUST,
 ):
     """Milliseconds a face at batch 1 on one thread, by runtime."""
     refuse_detector(model, "benchmarks/faces.py times it")
     os.environ["OMP_NUM_THREADS"] = "1"  # before anything loads MXNet
     from deploy.bench import time_runtimes
 
-    times = time_runtimes(model, exported, repeats)
+    times = time_runtimes(model, exported, repeats, trust)
     say(f"{'runtime':10} {'ms a face':>9}")
     for runtime, milliseconds in times.items():
         say(f"{runtime:10} {milliseconds:9.3f}")

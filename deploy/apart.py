@@ -1,6 +1,6 @@
 """Ask a model in a process of its own: a native library that crashes on a file must not take the job along.
 
-As a program: `apart.py FOLDER RUNTIME IMAGES.npz OUTPUTS.npz`.
+As a program: `apart.py FOLDER RUNTIME IMAGES.npz OUTPUTS.npz [--trust]`.
 """
 
 import subprocess
@@ -13,22 +13,27 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.essh_card import DetectorCard, is_detector
-from agedge.runtime.card import load_card
+from agedge.runtime.card import Card, load_card
 from agedge.runtime.model import RUNTIMES, open_model, to_network_input
 from agedge.safe_write import temporary_folder
 
 
-def ask_apart(folder, runtime: str, images: np.ndarray) -> Dict[str, np.ndarray]:
-    """`Model.raw_outputs` of the model in `folder`. Raises `AgedgeError` with what went wrong over there."""
-    return ask_batches_apart(folder, runtime, [images])[0]
+def ask_apart(folder, runtime: str, images: np.ndarray, trust: bool = False) -> Dict[str, np.ndarray]:
+    """Return `Model.raw_outputs` of the model in `folder`; `trust` as of `load_model`.
+
+    Raises `AgedgeError` with what went wrong over there.
+    """
+    return ask_batches_apart(folder, runtime, [images], trust)[0]
 
 
-def ask_batches_apart(folder, runtime: str, batches: Sequence[np.ndarray]) -> List[Dict[str, np.ndarray]]:
+def ask_batches_apart(
+    folder, runtime: str, batches: Sequence[np.ndarray], trust: bool = False
+) -> List[Dict[str, np.ndarray]]:
     """`ask_apart` for batches (n, h, w, 3), which for a detector may be of any sizes: its outputs are (n, k) too."""
     with temporary_folder() as scratch:
         images, outputs = Path(scratch, "images.npz"), Path(scratch, "outputs.npz")
         np.savez(images, *batches)
-        command = [sys.executable, __file__, str(folder), runtime, str(images), str(outputs)]
+        command = [sys.executable, __file__, str(folder), runtime, str(images), str(outputs), *["--trust"] * trust]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode < 0:
             raise AgedgeError(f"{folder}: {runtime} crashed on its files (signal {-done.returncode})")
@@ -43,15 +48,18 @@ def ask_batches_apart(folder, runtime: str, batches: Sequence[np.ndarray]) -> Li
             return answers
 
 
-def answer(folder: str, runtime: str, images: str, outputs: str) -> None:
+def answer(folder: str, runtime: str, images: str, outputs: str, trust: str = "") -> None:
     """The other side of `ask_batches_apart`."""
-    if is_detector(folder):
-        network = import_module(RUNTIMES[runtime]).open_network(load_card(folder, DetectorCard), runtime, 1, "cpu")
+    finds_faces = is_detector(folder)
+    card = load_card(folder, DetectorCard if finds_faces else Card)
+    card.trusted = bool(trust)
+    if finds_faces:
+        network = import_module(RUNTIMES[runtime]).open_network(card, runtime, 1, "cpu")
 
         def ask(batch):
             return network(to_network_input(batch))
     else:
-        ask = open_model(load_card(folder), runtime, threads=1).raw_outputs
+        ask = open_model(card, runtime, threads=1).raw_outputs
     with np.load(images) as batches:
         answers = [ask(batch) for batch in batches.values()]
     np.savez(outputs, **{f"{index}/{name}": each[name] for index, each in enumerate(answers) for name in each})

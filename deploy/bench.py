@@ -14,14 +14,16 @@ from deploy.probes import draw_probes
 WARM_UP = 10
 
 
-def time_runtimes(model, exported: Optional[str] = None, repeats: int = 200) -> Dict[str, float]:
+def time_runtimes(model, exported: Optional[str] = None, repeats: int = 200, trust: bool = False) -> Dict[str, float]:
     """{runtime: median ms a face}, of the model's own files and of those in the folder `exported`.
 
     Counts everything from the BGR image to the raw outputs. MXNet takes its one thread only where it is not yet loaded.
+    `trust`: as of `load_model`.
     """
     cards = {}
     sources = [find_model(model)] + ([load_card(exported)] if exported else [])
     for card in sources:
+        card.trusted = trust
         cards.update({runtime: card for runtime in RUNTIMES if runtime in card.files})
     models = {runtime: open_model(card, runtime, threads=1) for runtime, card in cards.items()}
     face = draw_probes(sources[0].input["size"], count=1)

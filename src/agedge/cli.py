@@ -14,6 +14,7 @@ from agedge.errors import AgedgeError, StoppedError
 # What a terminal obeys or does not show as it is written: C0, DEL and C1 controls, line separators, marks that change
 # the direction of text (Unicode TR 36, 2.10), and surrogates, which stand for bytes that are not UTF-8.
 _UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+TRUST = typer.Option(False, "--trust", help="Run ONNX and ncnn files of which the card has no checksum.")
 _output = {"to_stderr": False}  # True: stdout holds results only
 
 
