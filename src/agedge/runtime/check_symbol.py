@@ -49,7 +49,7 @@ OPERATORS = _table(
             2,
         ): """_Div _Maximum _Minimum _Minus _Mul _Plus _Power
             _equal _greater _greater_equal _lesser _lesser_equal _maximum _minimum _minus _mod _mul _not_equal
-            _plus _power _add _sub _div _grad_add batch_dot broadcast_add broadcast_div broadcast_equal
+            _plus _power _add _sub _div _grad_add _linalg_gemm2 batch_dot broadcast_add broadcast_div broadcast_equal
             broadcast_greater broadcast_greater_equal broadcast_hypot broadcast_lesser broadcast_lesser_equal
             broadcast_like broadcast_logical_and broadcast_logical_or broadcast_logical_xor broadcast_maximum
             broadcast_minimum broadcast_minus broadcast_mod broadcast_mul broadcast_not_equal broadcast_plus
