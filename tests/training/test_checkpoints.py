@@ -12,10 +12,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
-from toy_runs import run, write_toys
+from toy_runs import pack_version_2, run, to_zip, write_toys
 
 from agedge.errors import AgedgeError
-from agedge.training import checkpoint, loop
+from agedge.training import loop
 from agedge.training.checkpoint import PARAMS, PICKLED_TRAINER, STATE, TRAINER, load_checkpoint, read_state
 from agedge.training.pickled_state import read_pickled_state, run_pickle
 from agedge.training.start import optimizer_options
@@ -212,23 +212,6 @@ def toys(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(toys, tmp_path_factory):
     return run(tmp_path_factory.mktemp("runs") / "run", toys, "train.epochs=1")[0]
-
-
-def pack_version_2(network, trainer, state, more=None):
-    """As `pack_checkpoint` was in the releases that wrote version 2."""
-    parts = {PARAMS: checkpoint.to_bytes(network.save_parameters)}
-    parts[PICKLED_TRAINER] = checkpoint.to_bytes(trainer.save_states)
-    for name, arrays in (more or {}).items():
-        parts[name] = checkpoint.to_bytes(lambda path, arrays=arrays: mx.nd.save(path, arrays))
-    return to_zip({**parts, STATE: json.dumps({**state, "version": 2})})
-
-
-def to_zip(parts, **options):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", **options) as file:
-        for name, part in parts.items():
-            file.writestr(name, part)
-    return content.getvalue()
 
 
 def parts_of(path):

@@ -34,7 +34,6 @@ def toys(tmp_path_factory):
     [
         ["optimizer.lr=1e6"],
         ["optimizer.lr=1e5", "train.batch_size=8"],
-        ["optimizer.lr=1e6", "train.epochs=1", "train.max_steps=1", "optimizer.warmup=0"],  # no later step has a loss
         ["optimizer.lr=1e6", "optimizer.name=sgd", "train.ema=0.5", "train.swa=1.0"],
     ],
 )
@@ -44,6 +43,24 @@ def test_a_run_that_diverges_names_itself_and_writes_no_model(words, tmp_path, t
         run(tmp_path / "run", toys, "train.epochs=3", *words)
     assert "(best)" not in caplog.text and not (tmp_path / "run" / "model").exists()
     assert not (tmp_path / "run" / "best.ckpt").exists()
+
+
+def test_a_last_step_that_diverges_is_seen_by_the_finish(tmp_path, toys):
+    words = [
+        "optimizer.name=sgd",
+        "optimizer.lr=1",
+        "optimizer.warmup=0",
+        "optimizer.schedule=steps",
+        "train.max_steps=1",
+    ]
+    try:
+        folder, recipe = run(tmp_path / "run", toys, *words)
+        finish.finish(symbols.create(**recipe.network), recipe, folder)
+    except DivergedError as error:
+        assert str(error).startswith(f"{tmp_path / 'run'}: diverged: ")
+    else:
+        raise AssertionError("no error")
+    assert not (tmp_path / "run" / "model").exists()
 
 
 @pytest.fixture(scope="module")

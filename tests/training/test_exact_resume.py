@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_runs import SMALL, run, write_toys
+from toy_runs import SMALL, pack_version_2, run, write_toys
 
 from agedge import safe_write
 from agedge.errors import AgedgeError, StoppedError
@@ -270,13 +270,14 @@ def test_ended_at_a_first_checkpoint_a_run_is_resumed(name, end, tmp_path, toys,
 
 
 def test_the_best_checkpoint_is_gone_on_from_where_the_last_is_gone(tmp_path, toys):
-    whole, _ = run(tmp_path / "whole", toys, "train.epochs=2", "optimizer.schedule=steps")
-    folder, _ = run(tmp_path / "run", toys, "train.epochs=1", "optimizer.schedule=steps")
+    steady = ["optimizer.schedule=steps", "optimizer.warmup=2"]
+    whole, _ = run(tmp_path / "whole", toys, "train.epochs=2", *steady)
+    folder, _ = run(tmp_path / "run", toys, "train.epochs=1", *steady)
     for path in checkpoint.list_last(folder):
         path.unlink()
     with pytest.raises(AgedgeError, match="holds best.ckpt of a run whose last.ckpt is gone"):
-        run(folder, toys, "train.epochs=2", "optimizer.schedule=steps")
-    run(folder, toys, "train.epochs=2", "optimizer.schedule=steps", resume=True)
+        run(folder, toys, "train.epochs=2", *steady)
+    run(folder, toys, "train.epochs=2", *steady, resume=True)
     assert_same(whole, folder)
 
 
@@ -308,8 +309,10 @@ def test_a_run_is_of_one_process_at_a_time(tmp_path, toys, monkeypatch):
     run(folder, toys, "train.epochs=2", resume=True)
 
 
-def test_checkpoints_of_other_releases(tmp_path, toys, caplog):
-    folder, _ = run(tmp_path / "run", toys, "train.epochs=2", "optimizer.schedule=steps")
+def test_checkpoints_of_other_releases(tmp_path, toys, caplog, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "pack_checkpoint", pack_version_2)
+        folder, _ = run(tmp_path / "run", toys, "train.epochs=2", "optimizer.schedule=steps")
     caplog.set_level(logging.INFO)
     state = read_state(folder / "last.ckpt")
     earlier = {key: state[key] for key in ("epoch", "step", "best", "best_epoch")}

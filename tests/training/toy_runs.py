@@ -1,5 +1,9 @@
 """Small runs on toy faces, for the tests of training."""
 
+import io
+import json
+import zipfile
+
 import cv2
 import numpy as np
 
@@ -7,7 +11,9 @@ import symbols
 from agedge.faces.crop import Crop
 from agedge.labels import Label, exact
 from agedge.records import RecordWriter
+from agedge.training import checkpoint
 from agedge.training.ages import train
+from agedge.training.checkpoint import PARAMS, PICKLED_TRAINER, STATE
 from agedge.training.recipe import load_recipe
 
 SIZE = 32
@@ -42,3 +48,22 @@ def run(folder, toys, *overrides, resume=False, network=None):
     recipe = load_recipe(None, [*SMALL, *toys, f"run.dir={folder}", *overrides])
     network = network or symbols.create(**recipe.network)
     return train(network, recipe, [mx.cpu()], resume, progress=False, create=symbols.create), recipe
+
+
+def pack_version_2(network, trainer, state, more=None):
+    """As `pack_checkpoint` was in the releases that wrote version 2."""
+    import mxnet as mx
+
+    parts = {PARAMS: checkpoint.to_bytes(network.save_parameters)}
+    parts[PICKLED_TRAINER] = checkpoint.to_bytes(trainer.save_states)
+    for name, arrays in (more or {}).items():
+        parts[name] = checkpoint.to_bytes(lambda path, arrays=arrays: mx.nd.save(path, arrays))
+    return to_zip({**parts, STATE: json.dumps({**state, "version": 2})})
+
+
+def to_zip(parts, **options):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", **options) as file:
+        for name, part in parts.items():
+            file.writestr(name, part)
+    return content.getvalue()

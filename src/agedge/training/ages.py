@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from agedge.batches import evaluation_batches
 from agedge.errors import AgedgeError
 from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import measure
@@ -19,7 +18,6 @@ from agedge.training.pretrained import load_pretrained
 from agedge.training.task import Batches, Inputs, Measured, Task
 from agedge.training.watch import ADVICE, DivergedError
 
-EXAMPLES = 32  # faces on which the loss is measured after an epoch: a loss that has exploded is so on any
 ABSURD = 1000  # years: no network that has learnt anything answers such an age
 MIXING = 3  # which chance a seed is for, beside those of `order.py`
 
@@ -55,7 +53,7 @@ class Ages(Task):
         if recipe.distill.teachers:
             self.taught = self._ask_teachers(create, folder / "cache", progress and store.is_chief)
         self.objective = Objective(network, recipe.train.mixup > 0, self.lessons)
-        self.predict = self.examples = None
+        self.predict = None
 
     def _ask_teachers(self, create, cache: Path, progress: bool):
         """What the teachers say of every face."""
@@ -125,20 +123,7 @@ class Ages(Task):
         row = {f"val_{key}": measured[key] for key in ("age_mae", "gender_acc")}
         row.update({f"val_adults_{key}": measured["adults"][key] for key in ("age_mae", "gender_acc")})
         text = f"on {', '.join(path.name for path in files)} {say(measured)}"
-        return Measured(to_score(measured, files), row, text, self._measure_loss())
-
-    def _measure_loss(self) -> float:
-        """Return the mean loss of some faces of the first file to validate on, without what teachers say."""
-        from mxnet import nd
-
-        from agedge.runtime.model import to_network_input
-
-        if self.examples is None:
-            batches = evaluation_batches(self.data.val[0], self.size, EXAMPLES, self.data.val_layout, self.data.crop)
-            self.examples = next(batches)
-        data = nd.array(to_network_input(self.examples.images), ctx=self.contexts[0])
-        labels = nd.array(self.examples.labels, ctx=self.contexts[0])
-        return float(self.network.loss(nd, self.network(data), labels).asnumpy().mean())
+        return Measured(to_score(measured, files), row, text)
 
 
 def to_score(measured: dict, files: list) -> float:

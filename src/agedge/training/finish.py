@@ -14,12 +14,13 @@ from agedge.evaluation.plots import plot_errors
 from agedge.evaluation.report import write_report
 from agedge.records import read_crop, read_info
 from agedge.runtime.card import Card, load_card
+from agedge.runtime.model import to_network_input
 from agedge.safe_write import write_json
 from agedge.training.ages import predictor
 from agedge.training.checkpoint import load_checkpoint
 from agedge.training.data import find_files
 from agedge.training.recipe import as_plain
-from agedge.training.watch import DivergedError
+from agedge.training.watch import DivergedError, check_loss
 from agedge.training.weights import load_weights
 from agedge.training.written import DRAWN, EXAMPLES, compare_faces, draw_faces, refuse_model
 
@@ -51,6 +52,9 @@ def finish(network, recipe, folder: Path) -> str:
     probe = draw_faces(DRAWN, network.size)
     examples = next(evaluation_batches(val[0], network.size, EXAMPLES, recipe.data.labels, card.crop), None)
     if examples is not None:
+        outputs = network(mx.nd.array(to_network_input(examples.images)))
+        loss = network.loss(mx.nd, outputs, mx.nd.array(examples.labels)).asnumpy().mean()
+        check_loss(float(loss), state.get("first_loss") or float(loss), folder)
         probe = np.concatenate([probe, examples.images])
     trained = predictor(network, mx.cpu(), folder)(probe)
     save_model(network.slim(), card, folder / "model")

@@ -24,7 +24,7 @@ from agedge.training.schedule import learning_rate
 from agedge.training.start import open_folder, optimizer_options, seed_everything, start_state, start_weights
 from agedge.training.stopping import stop_when_asked
 from agedge.training.store import open_store
-from agedge.training.watch import DivergedError, Watch
+from agedge.training.watch import ADVICE, DivergedError, Watch
 
 log = logging.getLogger(__name__)
 
@@ -240,7 +240,9 @@ class Run:
         if self.store.is_chief:
             with self.averaged():
                 measured = self.task.validate()
-            self.watch.check_validation(measured)
+            if not np.isfinite(measured.score):
+                reason = f"its score on data.val is {measured.score}"
+                raise DivergedError(f"{self.folder}: diverged: {reason}; {ADVICE}")
             is_best = state["best"] is None or measured.score < state["best"]
             if is_best:
                 state.update(best=measured.score, best_epoch=epoch)

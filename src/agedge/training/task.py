@@ -1,19 +1,17 @@
 """What the training loop needs to know of a training; `ages.py` and `detection.py` have one each."""
 
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional
+from typing import Iterator, NamedTuple
 
 import numpy as np
 
 
 class Measured(NamedTuple):
-    """A validation: `score`, of which less is better; `row`, its part of log.csv; `text`, for the log; `loss`: the mean
-    of some images, where it was measured."""
+    """A validation: `score`, of which less is better; `row`, its part of log.csv; `text`, for the log."""
 
     score: float
     row: dict
     text: str
-    loss: Optional[float] = None
 
 
 class Task:

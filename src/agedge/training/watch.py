@@ -20,6 +20,14 @@ class DivergedError(AgedgeError):
     """A run whose network answers nonsense."""
 
 
+def check_loss(loss: float, first: float, run) -> None:
+    """Raise `DivergedError`, which names the run, where the loss of its best network on images to validate on is no
+    number, or far more than the `first` of the run. The last step of a run is seen by no other loss."""
+    if not loss <= HELD_OUT * DIVERGED * max(first, 0.1):
+        reason = f"the best network's loss on data.val is {loss:.4g}, that of the first steps was {first:.4g}"
+        raise DivergedError(f"{run}: diverged: {reason}; {ADVICE}")
+
+
 class Tallies:
     """Sums of an objective's tallies, by device. Adding does not wait for the device; taking does."""
 
@@ -81,22 +89,6 @@ class Watch:
         self.state["sums"] = self.sums.tolist()
         self.recent = []
         return stop > 0
-
-    def check_validation(self, measured) -> None:
-        """Raise `DivergedError` where what was measured after an epoch is no number, or far off.
-
-        The last step of a run is seen by no other loss.
-        """
-        most = HELD_OUT * DIVERGED * max(self.state.get("first_loss", 0.1), 0.1)
-        for what, value, good in (
-            ("score", measured.score, np.isfinite(measured.score)),
-            ("loss", measured.loss, measured.loss is None or measured.loss <= most),
-        ):
-            if not good:
-                reason = (
-                    f"after step {self.state['step']} the {what} of images that it does not train on is {value:.4g}"
-                )
-                raise DivergedError(f"{self.folder}: diverged: {reason}; {ADVICE}")
 
     def give_up(self, reason: str) -> None:
         """Raises `AgedgeError` with the first step whose loss is no number, or else all since the last look, and saves
