@@ -31,8 +31,8 @@ def change_card(tmp_path, change):
             "mobilenet025.onnx",
             "inputs data; card.json says image",
         ),
-        ("ncnn", lambda card: card.blobs["ncnn"].update(age="nowhere"), "mobilenet025.ncnn.param", "no blob nowhere"),
-        ("ncnn", lambda card: card.blobs["ncnn"].update(data="ncnn"), "mobilenet025.ncnn.param", "no blob ncnn"),
+        ("ncnn", lambda card: card.blobs["ncnn"].update(age="nowhere"), "mobilenet025.ncnn.param", "no blob 'nowhere'"),
+        ("ncnn", lambda card: card.blobs["ncnn"].update(data="ncnn"), "mobilenet025.ncnn.param", "no blob 'ncnn'"),
     ],
 )
 def test_names_that_the_network_does_not_have(tmp_path, runtime, change, file, reason):

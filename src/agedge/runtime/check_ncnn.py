@@ -5,6 +5,7 @@ outputs, their blobs, and parameters `number=value`, or `-(23300 + number)=count
 weights of the layers in their order: those that may be fp16 after a tag of 4 bytes, biases and slopes as fp32.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Dict, List, Tuple
@@ -21,9 +22,10 @@ CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "Deconvo
 # {type: (inputs, outputs)}, None for any number from one on.
 LAYERS: Dict[str, Tuple] = {"Input": (0, 1), "MemoryData": (0, 1), "Split": (1, None), "Slice": (1, None)}
 LAYERS.update({name: (None, 1) for name in ("BinaryOp", "Concat", "Crop", "Eltwise", "Interp", "Reshape")})
+LAYERS.update({name: (None, 1) for name in ("Gemm", "MatMul", "MultiHeadAttention")})
 _ONE = "BatchNorm BNLL Clip Dropout ELU ExpandDims Flatten GELU HardSigmoid HardSwish InnerProduct LRN Mish Noop "
 _ONE += "Normalize Packing Padding Permute Pooling Power PReLU Reduction ReLU Scale SELU ShuffleChannel Sigmoid "
-_ONE += "Softmax Softplus Squeeze Swish TanH UnaryOp"
+_ONE += "Softmax Softplus Squeeze Swish TanH UnaryOp Embed GroupNorm InstanceNorm LayerNorm"
 LAYERS.update({name: (1, 1) for name in (*_ONE.split(), *CONVOLUTIONS)})
 POSITIVE = {  # by type, the parameters that ncnn divides by: kernel, dilation, stride, group
     **{name: (0, 1, 2, 3, 7, 11, 12, 13) for name in CONVOLUTIONS},
@@ -35,6 +37,7 @@ FRACTIONS = {"BinaryOp": {2}, "Clip": {0, 1}, "ELU": {0}, "HardSigmoid": {0, 1},
 FRACTIONS.update(
     {"LRN": {2, 3, 4}, "Normalize": {2}, "Padding": {4}, "Power": {0, 1, 2}, "Reduction": {2}, "ReLU": {0}}
 )
+FRACTIONS.update({"LayerNorm": {1}, "InstanceNorm": {1}, "GroupNorm": {2}, "Gemm": {0, 1}, "MultiHeadAttention": {6}})
 FRACTIONS.update({"BatchNorm": {1}, "Dropout": {0}, "SELU": {0, 1}, **{name: {18} for name in CONVOLUTIONS}})
 ARRAYS = {"Crop": {9, 10, 11}, "Eltwise": {1}, "InnerProduct": {10}, "Reduction": {3}, "Slice": {0, 2}}
 ARRAYS.update({"ExpandDims": {3}, "Squeeze": {3}, **{name: {10} for name in CONVOLUTIONS}})
@@ -147,8 +150,8 @@ def _count_channels(name: str, kind: str, found: dict, inputs: List[int]) -> int
     if kind in CONVOLUTIONS:
         out, kernel = found.get(0, 0), found.get(1, 1) * found.get(11, found.get(1, 1))
         group = found.get(7, 1) if kind.endswith("DepthWise") else 1
-        if found.get(8) or found.get(19):
-            raise ValueError(f"{name}: int8 and dynamic weights are not read")
+        if found.get(19):
+            raise ValueError(f"{name}: dynamic weights are not read")
         size = found.get(6, 0)
         if out < 1 or size <= 0 or out % group or size % (out * kernel):
             raise ValueError(f"{name}: {size} weights for {out} channels")
@@ -171,49 +174,71 @@ def _check_weights(file: Path, layers: List[Tuple[str, str, dict]]) -> None:
     """Raise `ValueError` where the file is shorter or longer than the weights of the layers."""
     total = file.stat().st_size
     with file.open("rb") as opened:
-
-        def skip(size: int) -> None:
-            if size > total - opened.tell():
-                raise ValueError(f"{name}: its weights are not all there")
-            opened.seek(size, 1)
-
-        def skip_tagged(count: int) -> None:
-            tag = int.from_bytes(opened.read(4), "little")
-            if tag not in (0, FP16):
-                raise ValueError(f"{name}: weights of an unknown kind")
-            skip(4 * count if tag == 0 else (2 * count + 3) // 4 * 4)
-
         for kind, name, found in layers:
-            if any(not isinstance(found.get(number, 0), int) for number in (0, 1, 2, 5, 6)) and kind in SIZED:
-                raise ValueError(f"{name}: its sizes are not whole numbers")
-            if kind in CONVOLUTIONS:
-                skip_tagged(found[6])
-                skip(4 * found[0] if found.get(5) else 0)
-            elif kind == "InnerProduct":
-                if found.get(8) or found.get(0, 0) < 1 or found.get(2, 0) < 1 or found[2] % found[0]:
-                    raise ValueError(f"{name}: {found.get(2, 0)} weights for {found.get(0, 0)} numbers")
-                skip_tagged(found[2])
-                skip(4 * found[0] if found.get(1) else 0)
-            elif kind == "MemoryData":
-                sides = [found.get(number, 0) for number in (0, 1, 11, 2)]
-                if any(not isinstance(side, int) or side < 0 for side in sides):
-                    raise ValueError(f"{name}: a side is not a count")
-                count = 1
-                for side in sides:
-                    count *= side or 1
-                skip(4 * count) if found.get(21, 1) else skip_tagged(count)
-            elif kind in ("PReLU", "BatchNorm", "Scale"):
-                if found.get(0, 0) < 1:
-                    raise ValueError(f"{name}: {found.get(0, 0)} weights")
-                factor = {"PReLU": 1, "BatchNorm": 4, "Scale": 2 if found.get(1) else 1}[kind]
-                skip(4 * factor * found[0])
-            elif kind == "Normalize":
-                count = found.get(3, 0)
-                if not isinstance(count, int) or count < 1:
-                    raise ValueError(f"{name}: {count} weights")
-                skip(4 * count)
+            for count, has_tag in _list_weights(kind, name, found):
+                tag = int.from_bytes(opened.read(4), "little") if has_tag else 0
+                if tag not in (0, FP16):
+                    raise ValueError(f"{name}: weights of an unknown kind")
+                size = 4 * count if tag == 0 else (2 * count + 3) // 4 * 4
+                if size > total - opened.tell():
+                    raise ValueError(f"{name}: its weights are not all there")
+                opened.seek(size, 1)
         if opened.tell() != total:
             raise ValueError(f"{total - opened.tell()} bytes too many")
 
 
-SIZED = {*CONVOLUTIONS, "InnerProduct", "MemoryData", "PReLU", "BatchNorm", "Scale"}
+def _list_weights(kind: str, name: str, found: dict) -> List[Tuple[int, bool]]:
+    """Return (numbers, whether a tag comes first) of each array of weights that ncnn reads for a layer, in its order.
+
+    As the `load_model` of each layer in ncnn's src/layer has them. Raises `ValueError` where a size is not a count.
+    """
+
+    def count(number: int, default: int = 0, least: int = 1) -> int:
+        value = found.get(number, default)
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}: parameter {number} is {value}, not a count")
+        return value
+
+    if kind in (*CONVOLUTIONS, "InnerProduct", "Gemm", "MultiHeadAttention", "Embed") and (
+        found.get(18 if kind in ("Gemm", "MultiHeadAttention", "Embed") else 8)
+    ):
+        raise ValueError(f"{name}: int8 weights are not read")
+    if kind in CONVOLUTIONS:
+        return [(count(6), True)] + [(count(0), False)] * bool(found.get(5))
+    if kind == "InnerProduct":
+        if count(2) % count(0):
+            raise ValueError(f"{name}: {found[2]} weights for {found[0]} numbers")
+        return [(count(2), True)] + [(count(0), False)] * bool(found.get(1))
+    if kind == "Embed":
+        if count(3) % count(0):
+            raise ValueError(f"{name}: {found[3]} weights for {found[0]} numbers")
+        return [(count(3), True)] + [(count(0), False)] * bool(found.get(2))
+    if kind == "MemoryData":
+        sides = [count(number, least=0) for number in (0, 1, 11, 2)]
+        return [(math.prod(side or 1 for side in sides), not found.get(21, 1))]
+    if kind in ("PReLU", "BatchNorm"):
+        return [(count(0), False)] * (4 if kind == "BatchNorm" else 1)
+    if kind == "Scale":
+        return [(count(0), False)] * (2 if found.get(1) else 1)
+    if kind == "Normalize":
+        return [(count(3), False)]
+    if kind in ("LayerNorm", "InstanceNorm"):
+        return [(count(0), False)] * (2 if found.get(2, 1) else 0)
+    if kind == "GroupNorm":
+        return [(count(1), False)] * (2 if found.get(3, 1) else 0)
+    if kind == "Gemm":
+        rows, columns, depth = (count(number, least=0) for number in (7, 8, 9))
+        arrays = [rows * depth] * bool(found.get(4)) + [columns * depth] * bool(found.get(5))
+        if found.get(6) and (spread := count(10, -1, least=-1)) >= 0:
+            arrays.append([1, rows, rows, rows * columns, columns][min(spread, 4)])
+        if 0 in arrays:
+            raise ValueError(f"{name}: a matrix without numbers")
+        return [(size, True) for size in arrays]
+    if kind == "MultiHeadAttention":
+        width, size = count(0), count(2)
+        if size % width or width % count(1, 1):
+            raise ValueError(f"{name}: {size} weights for {width} numbers")
+        key, value = (width * count(number, width) for number in (3, 4))
+        arrays = ((size, width), (key, width), (value, width), (size, size // width))
+        return [one for weights, biases in arrays for one in ((weights, True), (biases, False))]
+    return []

@@ -22,19 +22,19 @@ MOST_AXES = 32
 LONGEST_NAME = 4096  # bytes; names of modules in modules have some hundred
 
 
-def check_params(path) -> None:
-    """Walk through a parameter file without reading its numbers.
+def check_params(path, shown_as=None) -> None:
+    """Walk through a parameter file without reading its numbers; `shown_as`: what errors call it.
 
     Raises `AgedgeError`, one line, where the file is missing or is not a whole one of dense arrays.
     """
-    path = Path(path)
+    path, shown_as = Path(path), shown_as or path
     try:
         with path.open("rb") as file:
             _walk(file, os.fstat(file.fileno()).st_size)
     except FileNotFoundError:
-        raise AgedgeError(f"{path}: no such file") from None
+        raise AgedgeError(f"{shown_as}: no such file") from None
     except ValueError as error:
-        raise AgedgeError(f"{path}: not an MXNet parameter file, or damaged: {error}") from None
+        raise AgedgeError(f"{shown_as}: not an MXNet parameter file, or damaged: {error}") from None
 
 
 def _walk(file: BinaryIO, total: int) -> None:

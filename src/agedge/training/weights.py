@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Sequence
 
 from agedge.errors import AgedgeError
+from agedge.runtime.check_params import check_params
 from agedge.training.parameters import match_names
 
 MOST = 10  # differences that an error lists
@@ -75,9 +76,10 @@ def load_arrays(file: Path, shown_as):
     `AgedgeError`."""
     import mxnet as mx
 
+    check_params(file, shown_as)
     try:
         return mx.nd.load(str(file))
-    except mx.MXNetError:
+    except (mx.MXNetError, UnicodeDecodeError):
         raise AgedgeError(f"{shown_as}: not a parameter file, or truncated") from None
 
 

@@ -1,0 +1,109 @@
+"""Give corpus files to the reader that they are for, in a process of its own: read_corpus.py TARGET FILE ...
+
+A line of JSON a file: its name, how it ended ("read", "refused: REASON"), the processor time in seconds, and the most
+memory so far in MB. `tests/test_corpus.py` runs this. Whatever a reader raises beside an error of one line ends the process.
+"""
+
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from agedge.errors import AgedgeError
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = ROOT / "models" / "mobilenet025"
+
+
+def read_picture(file: Path, work: Path) -> None:
+    from agedge.sources import read_image
+
+    read_image(file)
+
+
+def read_model(runtime: str, name: str):
+    """Return the reader of the shipped model with one of its files exchanged, and its checksums gone."""
+
+    def read(file: Path, work: Path) -> None:
+        from agedge.runtime import load_model
+
+        folder = work / "model"
+        shutil.copytree(MODEL, folder)
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        (folder / "card.json").write_text(json.dumps({**card, "sha256": {}}), encoding="utf-8")
+        shutil.copy(file, folder / name)
+        model = load_model(folder, runtime, threads=1, trust=True)
+        model.predict(np.zeros((1, model.card.input["size"], model.card.input["size"], 3), np.uint8))
+
+    return read
+
+
+def read_checkpoint(name: str):
+    """Return the reader of a bare checkpoint with one of its files exchanged."""
+
+    def read(file: Path, work: Path) -> None:
+        from agedge.runtime import load_model
+
+        for source, own in (
+            ("mobilenet025-symbol.json", "m-symbol.json"),
+            ("mobilenet025-0000.params", "m-0000.params"),
+        ):
+            shutil.copy(MODEL / source, work / own)
+        shutil.copy(file, work / name)
+        load_model(f"{work}/m,0").predict(np.zeros((1, 112, 112, 3), np.uint8))
+
+    return read
+
+
+def read_as(name: str, module: str, function: str, of_folder: bool = False):
+    """Return the reader `module.function`, which gets the file under `name`, or the folder that it lies in."""
+
+    def read(file: Path, work: Path) -> None:
+        from importlib import import_module
+
+        shutil.copy(file, work / name)
+        found = getattr(import_module(module), function)(work if of_folder else work / name)
+        if hasattr(found, "__next__"):
+            list(found)
+
+    return read
+
+
+READERS = {
+    "images": read_picture,
+    "symbol": read_checkpoint("m-symbol.json"),
+    "params": read_checkpoint("m-0000.params"),
+    "card": read_model("mxnet", "card.json"),
+    "onnx": read_model("onnx", "mobilenet025.onnx"),
+    "ncnn": read_model("ncnn", "mobilenet025.ncnn.param"),
+    "mat": read_as("imdb.mat", "rec_tools.readers.imdb_wiki", "read", of_folder=True),
+    "npz": read_as("a.npz", "rec_tools.readers.npz", "read"),
+    "h5": read_as("w.h5", "deploy.imports.h5_file", "read_h5"),
+    "pth": read_as("w.pth", "deploy.imports.pth_file", "read_pth"),
+    "recipe": read_as("r.yaml", "agedge.training.recipe", "load_recipe"),
+    "ckpt": read_as("last.ckpt", "agedge.training.checkpoint", "read_state"),
+    "tables": read_as("faces.csv", "rec_tools.readers.faces", "read", of_folder=True),
+}
+
+
+def main(target: str, *files: str) -> None:
+    for file in map(Path, files):
+        began, ended = time.process_time(), "read"
+        with tempfile.TemporaryDirectory() as work:
+            try:
+                READERS[target](file, Path(work))
+            except (AgedgeError, OSError) as error:
+                assert "\n" not in str(error), f"{file}: more than one line: {error}"
+                ended = f"refused: {error}"
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
+        line = {"file": file.name, "ended": ended, "seconds": time.process_time() - began, "memory": memory}
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,53 @@
+"""Every file that once broke a reader, given to it again: it is read, or refused in a line, fast, in little memory.
+
+The readers run in a process of their own (`read_corpus.py`), as users meet them: a crash is the death of that process.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from corpus_files import make_files
+
+CORPUS = Path(__file__).with_name("corpus")
+READER = Path(__file__).with_name("read_corpus.py")
+MADE = make_files()
+TARGETS = sorted({*MADE, *(path.name for path in CORPUS.iterdir() if path.is_dir())} - {"image_pairs"})
+LONGEST, MOST_MEMORY = 5, 1000  # seconds of processor time a file; MB, of which MXNet itself takes 300
+
+
+def replay(target: str, files: list, folder: Path) -> list:
+    """Return a line for each file that a reader got; the process must have lived to the last one."""
+    command = [sys.executable, str(READER), target, *map(str, files)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONGEST * len(files) + 60)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"file"')]
+    assert done.returncode == 0, f"{files[len(lines)]}: status {done.returncode}: {done.stderr[-800:]}"
+    assert [line["file"] for line in lines] == [file.name for file in files]
+    return lines
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_file_that_broke_a_reader_is_refused_in_a_line(target, tmp_path):
+    files = sorted(path for path in (CORPUS / target).glob("*") if path.is_file())
+    for name, content in MADE.get(target, {}).items():
+        files.append(tmp_path / name)
+        files[-1].write_bytes(content)
+    for line in replay(target, files, tmp_path):
+        assert line["seconds"] < LONGEST and line["memory"] < MOST_MEMORY, line
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("pair", sorted((CORPUS / "image_pairs").iterdir()), ids=lambda pair: pair.name)
+def test_damaged_pictures_do_not_change_the_next_one(pair, tmp_path):
+    from agedge.sources import decode_image
+
+    sample = Path(__file__).parents[1] / "docs" / "pictures" / "grace_hopper.jpg"
+    before = decode_image(sample.read_bytes())
+    replay("images", sorted(pair.iterdir()), tmp_path)
+    for file in sorted(pair.iterdir()):
+        with contextlib.suppress(ValueError):
+            decode_image(file.read_bytes())
+    assert (decode_image(sample.read_bytes()) == before).all()
