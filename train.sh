@@ -60,7 +60,7 @@ train() {
     file=$2
     shift 2
     run="$RUNS/$RECIPE-$set"
-    if [ -f "$run/last.ckpt" ] || [ -f "$run/best.ckpt" ]; then set -- --resume "$@"; fi
+    if [ -f "$run/last.ckpt" ]; then set -- --resume "$@"; fi
     # shellcheck disable=SC2086
     "$PYTHON" train.py --recipe "$file" --gpus "${GPUS:-}" $quick \
         data.train="$PACKED/$set/train.rec" data.val="$PACKED/$set/val.rec" run.dir="$run" "$@"

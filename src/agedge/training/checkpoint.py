@@ -100,25 +100,24 @@ _LAST = re.compile(r"last-(\d+)\.ckpt")
 
 
 def find_last(folder: Path) -> Path:
-    """Return the newest intact checkpoint of a run, which is then called `last.ckpt`; without one, its `best.ckpt`.
+    """Return the newest intact checkpoint of a run, which is then called `last.ckpt`.
 
     A broken one is named in a warning and put aside as NAME.broken. Raises `AgedgeError` where there is none.
     """
-    errors, newest, best = [], folder / "last.ckpt", folder / "best.ckpt"
-    for path in [*list_last(folder), best]:
+    errors, newest = [], folder / "last.ckpt"
+    for path in list_last(folder):
         try:
             read_state(path)
         except AgedgeError as error:
             if isinstance(error, NewerVersionError):
                 raise
-            if path != best:
-                errors.append(error)
-                log.warning("%s; the one before is taken", error)
-                os.replace(path, path.with_suffix(".broken"))
+            errors.append(error)
+            log.warning("%s; the one before is taken", error)
+            os.replace(path, path.with_suffix(".broken"))
         else:
-            if path not in (newest, best):
+            if path != newest:
                 os.replace(path, newest)
-            return best if path == best else newest
+            return newest
     raise errors[0] if errors else AgedgeError(f"{newest}: missing: there is no run to resume")
 
 
@@ -134,10 +133,9 @@ def load_checkpoint(path, network, trainer=None, ctx=None) -> dict:
         load_weights(network, params, ctx, shown_as=path)
     if trainer is not None:
         if state["version"] < 3:
-            with zipfile.ZipFile(path) as file:
-                content = file.read(PICKLED_TRAINER)
             try:
-                numbers, arrays = read_pickled_state(content)
+                with zipfile.ZipFile(path) as file:
+                    numbers, arrays = read_pickled_state(file.read(PICKLED_TRAINER))
             except DAMAGES as error:
                 raise AgedgeError(f"{path}: not a checkpoint of a run: {PICKLED_TRAINER}: {error}") from None
         else:
@@ -197,8 +195,6 @@ def read_state(path) -> dict:
                     f"{path}: of version {state['version']}, of a later release; this one reads {VERSION}"
                 )
             file.getinfo(PARAMS)
-            if state["version"] < 3:
-                file.getinfo(PICKLED_TRAINER)
             check_state(state)
     except FileNotFoundError:
         raise AgedgeError(f"{path}: no such checkpoint") from None

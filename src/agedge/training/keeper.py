@@ -54,6 +54,8 @@ class Keeper:
         for name in list(self.waiting):
             if full and name.endswith(".ckpt"):
                 continue  # in their order: what is the best is known to the last
+            if name == "best.ckpt" and "last.ckpt" in self.waiting and not (self.folder / "last.ckpt").exists():
+                continue  # a run is resumed from its last alone
             try:
                 self.waiting[name]()
             except OSError as error:

@@ -52,7 +52,7 @@ def run(open_task: Callable, network, recipe, contexts: list, resume: bool = Fal
     with contextlib.ExitStack() as stack:
         if store.is_chief:  # who alone writes
             stack.enter_context(open_folder(folder, resume))
-        if resume and not (list_last(folder) or (folder / "best.ckpt").is_file()):
+        if resume and not list_last(folder):
             log.info("%s: nothing was saved yet: starting from the beginning", folder)
             resume = False
         job = Run(open_task(network, recipe, folder, store, contexts), network, recipe, contexts, store, resume)

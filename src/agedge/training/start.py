@@ -11,7 +11,7 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.locks import open_alone
 from agedge.safe_write import remove_leftovers
-from agedge.training.checkpoint import find_last, list_last, load_checkpoint
+from agedge.training.checkpoint import find_last, list_last, load_checkpoint, read_state
 from agedge.training.parameters import decay_weights_alone, freeze, match_names, set_rates
 
 log = logging.getLogger(__name__)
@@ -29,11 +29,11 @@ def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
     if begun and not resume:
         raise AgedgeError(f"{folder}: holds a run already: go on with it by --resume, or give another run.dir")
     results = [name for name in ("best.ckpt", "model") if (folder / name).exists()]
-    if results and not begun and not (resume and "best.ckpt" in results):
+    if results and not begun:
         raise AgedgeError(
             f"{folder}: holds {' and '.join(results)} of a run whose last.ckpt is gone: give another run.dir"
         )
-    if resume and not begun and not results and not was_begun(folder):
+    if resume and not begun and not was_begun(folder):
         raise AgedgeError(f"{folder / 'last.ckpt'}: missing: there is no run to resume")
     (folder / "cache").mkdir(parents=True, exist_ok=True)
     for place in (folder, folder / "cache"):
@@ -83,14 +83,14 @@ def start_state(network, recipe, trainer, contexts: list, folder: Path, resume: 
     if not resume:
         return {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "same": same}, None
     file = find_last(folder)
-    state = load_checkpoint(file, network, trainer, contexts)
-    begun = {f"optimizer.{key}": value for key, value in state.pop("optimizer", {}).items()}  # version 1
+    state = read_state(file)
+    begun = {f"optimizer.{key}": value for key, value in state.get("optimizer", {}).items()}  # version 1
     begun.update(state.get("same", {}))
     for key, value in same.items():
         if begun.get(key, value) != value:
             raise UsageError(f"{file}: was begun with {key}={begun[key]}, not {value}")
-    if file.name == "best.ckpt":
-        log.warning("%s: taken for the last checkpoint, which is gone; running means of weights begin anew", file)
+    state = load_checkpoint(file, network, trainer, contexts)
+    state.pop("optimizer", None)
     if state["version"] == 1:
         log.info("%s: of an earlier release, which saved between epochs: it goes on from there", file)
     return {**state, "same": same}, file

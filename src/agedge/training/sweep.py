@@ -218,8 +218,7 @@ def run_trial(program: list, arguments: list, trial: Trial) -> tuple:
     if earlier["status"] == "done":
         return to_row(trial, earlier["seconds"], "done"), 0
     trial.folder.mkdir(parents=True, exist_ok=True)
-    begun = list_last(trial.folder) or (trial.folder / "best.ckpt").is_file()
-    resume = ["--resume"] if begun else []
+    resume = ["--resume"] if list_last(trial.folder) else []
     folder = f"run.dir={json.dumps(str(trial.folder), ensure_ascii=False)}"
     command = [*program, "--quiet", *resume, *arguments, *to_overrides(trial.values), folder]
     write_trial(trial, earlier["seconds"], "unfinished")
