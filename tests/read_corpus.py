@@ -1,7 +1,8 @@
 """Give corpus files to the reader that they are for, in a process of its own: read_corpus.py TARGET FILE ...
 
 A line of JSON a file: its name, how it ended ("read", "refused: REASON"), the processor time in seconds, and the most
-memory so far in MB. `tests/test_corpus.py` runs this. Whatever a reader raises beside an error of one line ends the process.
+memory so far in MB. `tests/test_corpus.py` runs this. Whatever a reader raises beside an error of one line ends the
+process.
 """
 
 import json

@@ -8,15 +8,15 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
+from small_networks import describe, every_operation, save_small, with_weights
 
 from agedge.errors import AgedgeError
-from agedge.runtime import load_model
+from agedge.runtime import load_card, load_model
 from agedge.runtime.check_ncnn import check_ncnn
 from agedge.runtime.check_onnx import check_onnx
 from agedge.runtime.check_params import check_params
 from agedge.runtime.check_symbol import load_symbol, read_symbol
 from agedge.runtime.checkpoint import save_checkpoint
-from tests.small_networks import describe, every_operation, save_small, with_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests" / "corpus"
@@ -60,10 +60,19 @@ def graph(**changes) -> dict:
     return {"nodes": nodes, "arg_nodes": [0, 1, 2], "heads": [[3, 0, 0]], **changes}
 
 
+def without_hints(symbol) -> dict:
+    """Return a graph as JSON without what training has noted in it."""
+    graph = json.loads(symbol.tojson())
+    for node in graph["nodes"]:
+        attrs = {name: value for name, value in node.pop("attrs", {}).items() if not name.startswith("__")}
+        node.update({"attrs": attrs} if attrs else {})
+    return graph
+
+
 def test_a_graph_of_each_format_is_what_mxnet_reads_itself(tmp_path):
     file = tmp_path / "m-symbol.json"
     every_operation().save(str(file))
-    assert load_symbol(file).tojson() == mx.sym.load(str(file)).tojson()
+    assert json.loads(load_symbol(file).tojson()) == without_hints(mx.sym.load(str(file)))
     file.write_text(json.dumps(graph(heads=[[3, 0]], node={"inputs": [[0, 0], [1, 0], [2, 0]]})))
     assert load_symbol(file).list_arguments() == ["data", "w", "b"]
 
@@ -202,3 +211,32 @@ def test_onnx_with_external_data_or_cut_is_refused(tmp_path):
     for content in ((MODEL / "mobilenet025.onnx").read_bytes()[:-9], b""):
         file.write_bytes(content)
         refused(check_onnx, file)
+
+
+@pytest.mark.parametrize("shape, faces", [("(1, 1)", 8), ("(8, 1)", 1)])
+def test_a_reshape_to_another_number_of_numbers_is_refused(shape, faces, tmp_path):
+    """MXNet runs it, and writes outside of its memory."""
+    folder, card, graph = exchange_graph(tmp_path)
+    head = graph["nodes"][graph["heads"][0][0]]
+    head.update(op="Reshape", attrs={"shape": shape}, inputs=head["inputs"][:1])
+    (folder / card.files["mxnet"]["symbol"]).write_text(json.dumps(graph))
+    with pytest.raises(AgedgeError, match="symbol.json.*age makes"):
+        load_model(folder).predict(np.zeros((faces, 112, 112, 3), np.uint8))
+
+
+def test_a_weight_does_not_become_a_label_by_its_name(tmp_path):
+    folder, card, graph = exchange_graph(tmp_path)
+    next(node for node in graph["nodes"] if node["name"].endswith("conv3_weight"))["name"] = "some_label"
+    (folder / card.files["mxnet"]["symbol"]).write_text(json.dumps(graph))
+    with pytest.raises(AgedgeError, match="not in it, as some_label"):
+        load_model(folder)
+
+
+def exchange_graph(tmp_path) -> tuple:
+    """Return (a copy of the shipped model without checksums, its card, its graph as JSON)."""
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, "sha256": {}}))
+    card = load_card(folder)
+    return folder, card, json.loads((folder / card.files["mxnet"]["symbol"]).read_text())

@@ -13,7 +13,7 @@ import numpy as np
 from agedge.errors import AgedgeError
 from agedge.faces.anchors import CHANNELS, STRIDES
 from agedge.faces.essh_card import DetectorCard, find_checkpoint
-from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit, read_checkpoint
+from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit, find_unsafe, read_checkpoint, shapes_of
 from agedge.runtime.mxnet_lock import MXNET_LOCK
 
 SIDE = 640  # pixels of the square for which shapes are checked
@@ -65,6 +65,8 @@ class Net:
         import mxnet as mx
 
         symbol, args, aux = self.checkpoint
+        if unsafe := find_unsafe(symbol, most=math.inf, **shapes_of(args), **{INPUT: shape}):
+            raise AgedgeError(f"ESSH: its network cannot be run: {unsafe}, for images of {shape[3]}x{shape[2]} pixels")
         shapes = dict(zip(symbol.list_arguments(), symbol.infer_shape_partial(**{INPUT: shape})[0]))
         # Labels of training, where a graph still wants them: their values do not matter here.
         inputs = {name: mx.nd.zeros(its) for name, its in shapes.items() if name not in (INPUT, *args)}

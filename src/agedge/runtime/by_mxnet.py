@@ -7,6 +7,7 @@ pieces of 8 0.66 ms and 14 MB.
 """
 
 import logging
+import math
 import os
 import re
 import sys
@@ -16,7 +17,15 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.runtime.card import Card, fixed_inputs
-from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit, output_name, read_checkpoint
+from agedge.runtime.checkpoint import (
+    INPUT,
+    Checkpoint,
+    find_misfit,
+    find_unsafe,
+    output_name,
+    read_checkpoint,
+    shapes_of,
+)
 from agedge.runtime.mxnet_lock import MXNET_LOCK, note_use
 
 LADDERS = {"cpu": (8, 1), "gpu": (64, 8, 1)}
@@ -51,6 +60,8 @@ def open_network(card: Card, runtime: str, threads: Optional[int], device: str):
 
     def bind(count: int):
         data = mx.nd.zeros((count, 3, size, size), ctx=context)
+        if unsafe := find_unsafe(symbol, most=math.inf, **shapes_of(args), **{INPUT: data.shape}):
+            raise AgedgeError(f"{symbol_file}: {unsafe}, for {count} faces")
         shapes, _, _ = symbol.infer_shape_partial(**{INPUT: data.shape})
         # Labels of training, where a graph still wants them: their values do not matter here.
         labels = {

@@ -1,7 +1,7 @@
 """Check a graph of MXNet, PREFIX-symbol.json, before MXNet sees it: some of its operators call a pointer that the file
 gives, load other files or run code, and it trusts the indices.
 
-MXNet gets a graph that is written anew from what was checked; hints that are not known are left out.
+MXNet gets a graph that is written anew from what was checked.
 """
 
 import json
@@ -70,7 +70,6 @@ AXES = {"axis", "axes", "axis1", "axis2", "dim", "dim1", "dim2", "batch_axis"}
 OUTPUTS = {"BatchNorm": 3, "BatchNorm_v1": 3, "_contrib_SyncBatchNorm": 3, "LayerNorm": 3}
 OUTPUTS.update({"_contrib_BatchNormWithReLU": 4, "GroupNorm": 3, "InstanceNorm": 3})
 OUTPUTS.update({"Dropout": 2, "LeakyReLU": 2, "LRN": 2, "L2Normalization": 2, "topk": 2})
-HINTS = {"__shape__", "__dtype__", "__init__", "__lr_mult__", "__wd_mult__", "__profiler_scope__"}
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -143,8 +142,8 @@ def _check_node(node: dict, outputs: list) -> dict:
     # Files of MXNet before 0.9 have "param" and "attr", those before 1.0 "attr".
     for key in ("attrs", "attr", "param"):
         if node.get(key):
-            hints = {each for each in node[key] if each.startswith("__") and each not in HINTS}
-            values = {each: value for each, value in node[key].items() if each not in hints}
+            # Without hints of training and of shapes: MXNet believes a shape that is not the array's.
+            values = {each: value for each, value in node[key].items() if not each.startswith("__")}
             for each, value in values.items():
                 _check_attribute(f"{name}: {_text(each)}", each, _text(value, lines=True))
             clean[key] = values

@@ -20,6 +20,11 @@ from agedge.runtime.outputs import OURS, is_known, name_outputs, recognise_outpu
 from agedge.safe_write import temporary_folder
 
 INPUT = "data"
+# Operators whose second input is a label, without which they answer all the same; and those that answer with a loss.
+LABELLED = {"LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput", "SVMOutput"}
+LABELLED |= {"Softmax", "SoftmaxOutput"}
+LOSSES = {"MakeLoss", "make_loss", "softmax_cross_entropy"}
+RESHAPES = ("Reshape", "reshape", "reshape_like")
 STAGE = re.compile(r"stage_num\d+")
 MOST_NUMBERS = 1 << 24  # of one node's answer: 64 MB. VGG's largest at 224 pixels is 3.2 million
 SIZES = (112, 64, 224, 128, 96)  # where no card gives the input's side: those of the known networks, usual ones first
@@ -153,7 +158,7 @@ def find_misfit(checkpoint: Checkpoint, size: int) -> str:
     for name, shape in zip(names, shapes + aux_shapes):
         if name in given and shape and 0 not in shape and given[name].shape != shape:
             return f"{name} is {given[name].shape}, the symbol wants {shape}"
-    return find_largest(symbol, **{INPUT: (1, 3, size, size)})
+    return find_unsafe(symbol, **shapes_of(checkpoint.args), **{INPUT: (1, 3, size, size)})
 
 
 def output_name(name: str) -> str:
@@ -169,9 +174,9 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoi
     `AgedgeError` where a file is missing or damaged, or where they are of different networks.
     """
     symbol = load_symbol(symbol_file)
-    too_large = find_largest(symbol)
-    if too_large:
-        raise AgedgeError(f"{symbol_file}: {too_large}")
+    unsafe = find_unsafe(symbol)
+    if unsafe:
+        raise AgedgeError(f"{symbol_file}: {unsafe}")
     params = load_params(params_file)
     arguments, statistics = symbol.list_arguments(), symbol.list_auxiliary_states()
     if INPUT not in arguments:
@@ -179,7 +184,8 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoi
     arguments.remove(INPUT)
     params = {re.sub("^(arg|aux):", "", name): value.astype("float32", copy=False) for name, value in params.items()}
     args, aux = find_weights(params, arguments), find_weights(params, statistics)
-    wanted = [name for name in arguments if name not in (*args, *inputs) and "label" not in name]
+    labels = {name for name in arguments if "label" in name} - find_used(symbol)
+    wanted = [name for name in arguments if name not in (*args, *inputs, *labels)]
     wanted = [name for name in wanted if not STAGE.fullmatch(name)]
     wanted += [name for name in statistics if name not in aux]
     if wanted:
@@ -204,10 +210,11 @@ def load_params(file: Path) -> dict:
     return params
 
 
-def find_largest(symbol, **known) -> str:
-    """Return the first node that answers with over `MOST_NUMBERS` numbers, in words; "" where there is none.
+def find_unsafe(symbol, most: float = MOST_NUMBERS, **known) -> str:
+    """Return the first node that MXNet should not run, in words; "" where there is none.
 
-    `known`: shapes of inputs. Shapes that do not fit are for `find_misfit`.
+    That is one which answers with over `most` numbers, or a reshape to another number of them: MXNet writes
+    them all the same, outside of its memory. `known`: shapes of inputs. Shapes that do not fit are for `find_misfit`.
     """
     from mxnet.base import MXNetError
 
@@ -216,11 +223,43 @@ def find_largest(symbol, **known) -> str:
         _, shapes, _ = internals.infer_shape_partial(**known)
     except MXNetError:
         return ""
+    sizes = {}
     for name, shape in zip(internals.list_outputs(), shapes or ()):
         # A side that is not known is 0, or -1.
-        if math.prod(max(abs(side), 1) for side in shape) > MOST_NUMBERS:
-            return f"{output_name(name)} would be {'x'.join(map(str, shape))}, over {MOST_NUMBERS:,} numbers"
+        sizes[name] = math.prod(shape) if shape and min(shape) > 0 else None
+        if math.prod(max(abs(side), 1) for side in shape) > most:
+            return f"{output_name(name)} would be {'x'.join(map(str, shape))}, over {most:,} numbers"
+    nodes = json.loads(symbol.tojson())["nodes"]
+    for node in nodes:
+        if node["op"] in RESHAPES:
+            source, index = node["inputs"][0][:2]
+            name = nodes[source]["name"]
+            names = [name] if nodes[source]["op"] == "null" else [f"{name}_output", f"{name}_output{index}"]
+            given = next((sizes[each] for each in names if each in sizes), None)
+            answer = sizes.get(f"{node['name']}_output")
+            if given is not None and answer is not None and given != answer:
+                return f"{node['name']} makes {answer} numbers of {given}"
     return ""
+
+
+def find_used(symbol) -> set:
+    """Return the names of the inputs on whose values the answers depend: not labels that only a loss takes."""
+    graph = json.loads(symbol.tojson())
+    nodes = graph["nodes"]
+    left = [index for index, *_ in graph["heads"] if nodes[index]["op"] not in LOSSES]
+    seen = set()
+    while left:
+        index = left.pop()
+        if index not in seen:
+            seen.add(index)
+            node = nodes[index]
+            left += [source for source, *_ in node["inputs"][: 1 if node["op"] in LABELLED else None]]
+    return {nodes[index]["name"] for index in seen if nodes[index]["op"] == "null"}
+
+
+def shapes_of(arrays: dict) -> dict:
+    """Return the shape of each array by its name."""
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def find_weights(params: dict, names: list) -> dict:
