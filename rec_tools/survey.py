@@ -117,7 +117,7 @@ def survey(path, labels: str = "auto", workers: int = 2, progress: bool = False)
 
 def note(seen: List[Seen], width: int) -> np.ndarray:
     """What there is to remember of records, in some seventy bytes each; of size 0 are those that are no images."""
-    fields = [("label", "f4", width), ("size", "i4", 2), ("digest", "u8"), ("fingerprint", "u8", 4)]
+    fields = [("label", "f4", (width,)), ("size", "i4", 2), ("digest", "u8"), ("fingerprint", "u8", 4)]
     notes = np.zeros(len(seen), fields)
     notes["label"] = np.nan
     for place, one in enumerate(seen):

@@ -183,6 +183,8 @@ def load_card(model, kind=Card) -> Card:
     path = find_card(model)
     try:
         value = read_json(path)
+        if not isinstance(value, dict):
+            raise ValueError("it is not a JSON object")
         version = value.pop("format")
         if version != FORMAT:
             raise AgedgeError(f"{path}: card format {version!r:.20}; this version reads {FORMAT}")
@@ -196,7 +198,8 @@ def load_card(model, kind=Card) -> Card:
     except RecursionError:
         raise AgedgeError(f"{path}: not a model card: nested too deeply") from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise AgedgeError(f"{path}: not a model card: {error!r:.300}") from error
+        reason = str(error) if type(error) is ValueError else repr(error)
+        raise AgedgeError(f"{path}: not a model card: {reason:.300}") from error
 
 
 def read_json(path: Path):

@@ -250,7 +250,7 @@ def lay_over(recipe: dict, given: dict, source: str, section: str = "") -> None:
     for key, value in given.items():
         name = f"{section}.{key}" if section else key
         if not isinstance(key, str):
-            raise UsageError(f"{source}: the key '{name}' is no text")
+            raise UsageError(f"{source}: the key '{name}' must be a text")
         is_open = section.startswith(OPEN_SECTIONS) and section
         if key not in recipe and not is_open:
             nearest = difflib.get_close_matches(str(key), recipe, 1, cutoff=0.5)
@@ -270,7 +270,7 @@ def check_keys(value, source: str, name: str) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise UsageError(f"{source}: the key '{name}.{key}' is no text")
+                raise UsageError(f"{source}: the key '{name}.{key}' must be a text")
             check_keys(inner, source, f"{name}.{key}")
     elif isinstance(value, (list, tuple)):
         for inner in value:
