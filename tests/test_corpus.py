@@ -5,6 +5,7 @@ The readers run in a process of their own (`read_corpus.py`), as users meet them
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from corpus_files import make_files
 
-CORPUS = Path(__file__).with_name("corpus")
+ROOT = Path(__file__).resolve().parents[1]
+CORPUS = ROOT / "tests" / "corpus"
 READER = Path(__file__).with_name("read_corpus.py")
 MADE = make_files()
 TARGETS = sorted({*MADE, *(path.name for path in CORPUS.iterdir() if path.is_dir())} - {"image_pairs"})
@@ -22,7 +24,10 @@ LONGEST, MOST_MEMORY = 5, 1000  # seconds of processor time a file; MB, of which
 def replay(target: str, files: list, folder: Path) -> list:
     """Return a line for each file that a reader got; the process must have lived to the last one."""
     command = [sys.executable, str(READER), target, *map(str, files)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONGEST * len(files) + 60)
+    path = os.pathsep.join(map(str, (ROOT / "src", ROOT)))  # tests/rec_tools is not the rec_tools that is meant
+    environment = {**os.environ, "PYTHONPATH": path}
+    patience = LONGEST * len(files) + 60
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=patience)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"file"')]
     assert done.returncode == 0, f"{files[len(lines)]}: status {done.returncode}: {done.stderr[-800:]}"
     assert [line["file"] for line in lines] == [file.name for file in files]
@@ -44,7 +49,7 @@ def test_every_file_that_broke_a_reader_is_refused_in_a_line(target, tmp_path):
 def test_damaged_pictures_do_not_change_the_next_one(pair, tmp_path):
     from agedge.sources import decode_image
 
-    sample = Path(__file__).parents[1] / "docs" / "pictures" / "grace_hopper.jpg"
+    sample = ROOT / "docs" / "pictures" / "grace_hopper.jpg"
     before = decode_image(sample.read_bytes())
     replay("images", sorted(pair.iterdir()), tmp_path)
     for file in sorted(pair.iterdir()):

@@ -18,7 +18,7 @@ class DeadlyRow(Row):
     """A row; what is deadly stands behind the end of its JPEG."""
 
 
-def _decode(content, form):
+def _decode(content, form, header=None):
     if content.endswith(KILLS):
         os.kill(os.getpid(), signal.SIGKILL)
     if content.endswith(CRASHES):
@@ -30,7 +30,7 @@ def _decode(content, form):
         if not os.path.exists(mark):
             open(mark, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
-    return _real(content, form)
+    return _real(content, form, header)
 
 
 if parent_process() is not None:

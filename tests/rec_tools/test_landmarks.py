@@ -154,7 +154,7 @@ def test_a_rotated_square_and_a_box_are_cut_out():
     (exactly,) = cut_faces([noise], [row(box=(10, 20, 42, 52))], Preparation(size=32, align="set"))
     assert (exactly.image == noise[20:52, 10:42]).all()
     flat = cut_faces([noise] * 2, [row(box=(10, 20, 10, 20)), row(landmarks=((5, 5),) * 5)], preparation)
-    assert [face.way for face in flat] == ["box without any size", "landmarks that make no face"]
+    assert [face.way for face in flat] == ["box of less than 8 pixels", "landmarks that make no face"]
     away = cut_faces(
         [noise] * 2, [row(box=(500, 20, 540, 60)), row(landmarks=((1e9, 5),) * 4 + ((1e9, 9),))], preparation
     )

@@ -337,7 +337,7 @@ def test_a_checkpoint_whose_arrays_are_none_is_one_line(folder, tmp_path):
     network(nd.zeros((1, 3, 32, 32)))
     for part in (PARAMS, TRAINER):
         (tmp_path / "x.ckpt").write_bytes(to_zip({**parts_of(folder / "last.ckpt"), part: b"nonsense"}))
-        with pytest.raises(AgedgeError, match="x.ckpt: .*not a parameter file"):
+        with pytest.raises(AgedgeError, match="x.ckpt: .*not an MXNet parameter file"):
             load_checkpoint(tmp_path / "x.ckpt", network, gluon.Trainer(network.collect_params(), "adam", kvstore=None))
 
 

@@ -182,7 +182,7 @@ def test_a_detector_starts_from_a_detector_however_it_is_named(data, tmp_path):
         load_pretrained_detector(shaped(width=16), str(folder / "model"), mx.cpu())
     with pytest.raises(AgedgeError, match="nowhere: no such model folder"):
         load_pretrained_detector(network, "nowhere", mx.cpu())
-    with pytest.raises(AgedgeError, match="not a parameter file"):
+    with pytest.raises(AgedgeError, match="not an MXNet parameter file"):
         load_pretrained_detector(network, f"{write_text(tmp_path / 'x.params')}", mx.cpu())
 
 

@@ -443,7 +443,7 @@ def test_a_student_learns_from_a_teacher_on_faces_without_labels(trained, tmp_pa
     before = age_error(student, unseen, ages)
     train(Graph(student, loss), images, np.full((256, 3), -1.0), lessons)
     taught, learnt = age_error(teacher[0].network, unseen, ages), age_error(student, unseen, ages)
-    assert taught < 8 and learnt < 10 < 15 < before, (taught, learnt, before)
+    assert taught < 9 and learnt < 10 < 15 < before, (taught, learnt, before)
 
 
 def test_lessons_of_a_mixed_batch():

@@ -124,7 +124,7 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path, toys):
     with pytest.raises(AgedgeError, match="x-0003.params: missing"):
         run(tmp_path / "other2", toys, f"pretrained={tmp_path}/x,3")
     (tmp_path / "x-0004.params").write_text("no parameters")
-    with pytest.raises(AgedgeError, match="x-0004.params: not a parameter file"):
+    with pytest.raises(AgedgeError, match="x-0004.params: not an MXNet parameter file"):
         run(tmp_path / "other3", toys, f"pretrained={tmp_path}/x,4")
 
 
