@@ -16,20 +16,7 @@ from agedge.faces.anchors import find_candidates
 from agedge.faces.boxes import nms
 from agedge.faces.detection import Faces, check_image, check_max_faces, check_min_score
 from agedge.faces.essh_card import find_checkpoint, read_card
-from agedge.faces.looks import (
-    ENOUGH,
-    LARGE,
-    LOWEST,
-    PLAIN,
-    SEEN,
-    TALL,
-    TALLER,
-    TOGETHER,  # noqa: F401
-    Look,
-    lay_tiles,
-    pad_side,  # noqa: F401
-    share_batches,
-)
+from agedge.faces.looks import ENOUGH, LARGE, LOWEST, PLAIN, SEEN, TALL, TALLER, Look, lay_tiles, share_batches
 from agedge.faces.own_networks import OwnNetworks
 from agedge.faces.second_look import DOUBTFUL, FAINT, SURE, look_again
 from agedge.shipped import find_shipped
