@@ -10,7 +10,7 @@ from typing import List, Optional
 
 import typer
 
-from agedge.cli import describe, run_door
+from agedge.cli import describe, run_door, say
 from agedge.errors import AgedgeError, UsageError
 from agedge.shipped import find_shipped
 from agedge.training.cluster import KINDS, check_environment, serve
@@ -118,7 +118,7 @@ def main(
         refuse_keys(settings, ["scenes"], "ages and genders")
         train = functools.partial(ages.train, create=symbols.create)
     if test:
-        print(retest(built, settings, Path(settings.run.dir)))
+        say(*retest(built, settings, Path(settings.run.dir)).split("\n"))
         return
     if fin:
         if not settings.pretrained:
@@ -129,7 +129,7 @@ def main(
     if not is_chief():  # the first worker finishes the model
         return
     try:
-        print(finish(symbols.create(**settings.network), settings, folder))
+        say(*finish(symbols.create(**settings.network), settings, folder).split("\n"))
     except OSError as error:
         reason = f"trained, but the model was not finished: {describe(error)}"
         raise AgedgeError(f"{folder}: {reason}; the same command with --resume does that") from error

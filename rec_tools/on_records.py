@@ -72,7 +72,7 @@ def verify_files(files: List[Path]) -> None:
     found = [verify_file(file) for file in files]
     for one in found:
         if one.good:
-            print(one)
+            say(one)
     if damaged := [str(one) for one in found if not one.good]:
         raise AgedgeError("; ".join(damaged))
 
