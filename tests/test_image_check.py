@@ -96,6 +96,14 @@ def test_damaged_pictures_do_not_change_the_next_one(folder):
         np.testing.assert_array_equal(decode_image(JPEG), good)
 
 
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("images/*")), ids=lambda path: path.name)
+def test_images_that_crashed_a_decoder_are_refused(path, monkeypatch):
+    """None of them reaches OpenCV."""
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("OpenCV sees it"))
+    with pytest.raises(ValueError, match="damaged"):
+        decode_image(path.read_bytes())
+
+
 def test_what_passes_in_a_png_is_its_pixels_alone():
     """OpenCV 4.11 reads an animation where there is an acTL chunk; the still picture is in the IDAT chunks."""
     text = png_chunk(b"tEXt", b"Comment\0" + bytes(100))

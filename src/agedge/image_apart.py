@@ -1,8 +1,8 @@
 """Decode images in a process of their own: those of formats whose native decoders crash on damaged files.
 
 OpenCV 4.11's JPEG 2000 decoder writes outside of its memory: the process dies, or the next picture comes out wrong.
-GIF, AVIF, HEIC, JPEG 2000 and the rarer compressions of TIFF go to `image_child.py`, a process a picture (0.1 s), with
-limits on its time and memory.
+GIF, AVIF, HEIC, JPEG 2000, animated WebP and the rarer compressions of TIFF go to `image_child.py`, a process a picture
+(0.1 s), with limits on its time and memory.
 """
 
 import subprocess

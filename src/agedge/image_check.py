@@ -161,9 +161,14 @@ def check_webp(content: bytes, header: Header) -> None:
             if len(inside) != 1 or any(chunk[2] > stop for chunk in webp_chunks(content, start + 16, stop)):
                 raise ValueError(f"{DAMAGED}: a frame without its picture")
             _check_webp_frame(content, *inside[0], (width + 1, height + 1))
-    animated = content[12:16] == b"VP8X" and bool(content[20] & 2)
+    animated = is_animated(content)
     if (stills, bool(frames)) != (0 if animated else 1, animated):
         raise ValueError(f"{DAMAGED}: {stills} pictures and {frames} frames")
+
+
+def is_animated(content: bytes) -> bool:
+    """Return whether a file is an animated WebP: OpenCV 4.11 reads a frame that it could not decode."""
+    return content.startswith(WEBP) and content[12:16] == b"VP8X" and bool(content[20] & 2)
 
 
 def _check_webp_frame(content: bytes, name: bytes, start: int, end: int, size: tuple) -> None:

@@ -15,6 +15,7 @@ PLUGINS = {
     "HEIF": "pillow_heif",
     "JPEG2000": "PIL.Jpeg2KImagePlugin",
     "TIFF": "PIL.TiffImagePlugin",
+    "WEBP": "PIL.WebPImagePlugin",
 }
 LIBRARIES = {"AVIF": "avif", "JPEG2000": "jpg_2000"}  # which Pillow may be built without
 BAND = 256  # rows that are written at a time: the whole image as bytes would be much memory

@@ -10,7 +10,7 @@ import numpy as np
 
 from agedge.bit_depth import find_depth, scale_to_uint8
 from agedge.image_apart import decode_apart
-from agedge.image_check import CHECKS, check_structure, check_tiff, strip_png
+from agedge.image_check import CHECKS, check_structure, check_tiff, is_animated, strip_png
 from agedge.image_header import AVIF, GIF, HEIC, JP2, JPEG_2000, PNG, TIFF, Header, is_cut_off, read_header
 from agedge.image_kinds import why_no_image
 from agedge.tiff_pages import FLOATING, SIGNED, UNSIGNED, read_pages, read_size
@@ -74,7 +74,7 @@ def decode_pixels(content: bytes, form: int = cv2.IMREAD_COLOR, header: Optional
     Raises `ValueError` with the reason.
     """
     header = header or check_image(content)
-    kind = APART.get(header.kind)
+    kind = "WEBP" if is_animated(content) else APART.get(header.kind)
     if header.kind in TIFF:
         page = read_size(content)
         if page.compression not in PLAIN_TIFF and page.bits <= 8:
