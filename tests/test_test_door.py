@@ -275,6 +275,6 @@ def test_a_batch_that_fails_is_asked_picture_by_picture():
 
 @pytest.mark.parametrize("option", ["min_score", "max_side"])
 def test_options_of_the_detector(option, model, tmp_path):
-    value = {"min_score": "1", "max_side": "20"}[option]
+    value = {"min_score": "1", "max_side": "12"}[option]
     done = run(find_photograph(), "--model", model, f"--{option.replace('_', '-')}", value)
     assert done.returncode == 0 and "no face" in done.stdout, done.stderr
