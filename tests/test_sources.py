@@ -5,31 +5,10 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from encoded_images import TURNED, corners, encode
 
 from agedge.errors import AgedgeError
 from agedge.sources import list_images, read_image, read_images
-
-ORIENT = {  # an upright image as a camera that writes this EXIF orientation stores it
-    1: lambda image: image,
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.transpose(1, 0, 2),
-    6: lambda image: np.rot90(image),
-    7: lambda image: np.rot90(image, 2).transpose(1, 0, 2),
-    8: lambda image: np.rot90(image, -1),
-}
-
-
-def corners() -> np.ndarray:
-    """40 high, 64 wide, a colour in each corner: any turn or mirror shows."""
-    image = np.zeros((40, 64, 3), np.uint8)
-    image[:20, :32], image[:20, 32:], image[20:, :32], image[20:, 32:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), 255
-    return image
-
-
-def encode(image: np.ndarray, suffix: str = ".jpg", *options) -> bytes:
-    return cv2.imencode(suffix, np.ascontiguousarray(image), list(options))[1].tobytes()
 
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
@@ -38,10 +17,10 @@ def with_orientation(jpeg: bytes, orientation: int) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
 
 
-@pytest.mark.parametrize("orientation", ORIENT)
+@pytest.mark.parametrize("orientation", TURNED)
 def test_exif_orientation_is_applied_once(orientation, tmp_path):
     path = tmp_path / "photo.jpg"
-    path.write_bytes(with_orientation(encode(ORIENT[orientation](corners())), orientation))
+    path.write_bytes(with_orientation(encode(TURNED[orientation](corners())), orientation))
     image = read_image(path)
     assert image.shape == (40, 64, 3)
     assert np.abs(image.astype(int) - corners()).mean() < 6

@@ -16,8 +16,7 @@ from agedge.labels import FEMALE, LAYOUT, LAYOUTS, MALE, MAX_AGE, SKIPPED, UNKNO
 log = logging.getLogger(__name__)
 
 UNKNOWN_CODES = (UNKNOWN, 9999)  # ours, and that of older tools
-# Faulty labels are single ones up to this share. Chosen: IMDB-WIKI has 2% of impossible ages; a wrong layout or coding
-# spoils 20% or more.
+# Faulty labels are single ones up to this share. A choice, not measured: a wrong layout or coding spoils far more.
 MOST_FAULTY = 0.05
 FEW = 3  # labels from which a distribution tells anything (ages that are all shares, genders without a 0)
 ENOUGH = 5  # labels from which they outweigh what the file says of its layout
