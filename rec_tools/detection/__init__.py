@@ -1,0 +1,1 @@
+"""Data for face detectors: annotate images, compose scenes."""

@@ -1,0 +1,1 @@
+"""From labelled images to .rec files: crop, split, and write."""

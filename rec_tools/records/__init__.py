@@ -1,0 +1,1 @@
+"""Tools for .rec files: scan, summarize, transform and repair."""

@@ -1,0 +1,1 @@
+"""report.html: sections, plots and the worst faces of an evaluation."""

@@ -1,0 +1,1 @@
+"""MTCNN: three small networks on an image pyramid."""

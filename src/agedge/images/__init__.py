@@ -1,0 +1,1 @@
+"""Images as files: what they are, whether they are safe to open, and their pixels."""

@@ -1,0 +1,1 @@
+"""Result files: where they may be written, and streams of results."""

@@ -1,0 +1,1 @@
+"""Checks of model files before a native library reads them."""

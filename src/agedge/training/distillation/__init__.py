@@ -1,0 +1,1 @@
+"""Training on the outputs of teacher networks."""

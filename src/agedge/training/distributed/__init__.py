@@ -1,0 +1,1 @@
+"""Training on many devices and machines by MXNet's KVStore."""

@@ -1,0 +1,1 @@
+"""One run: how it starts, saves, resumes, logs and stops."""

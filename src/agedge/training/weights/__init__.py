@@ -1,0 +1,1 @@
+"""Weights: loading, parameter groups and averages."""
