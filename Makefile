@@ -20,7 +20,7 @@ DEMO_VAL := out/demo/data/packed/wiki/val.rec
 all: $(STAMP)  ## .venv with everything, Cython helpers built
 	@$(PY) -c "from agedge.faces import boxes; print('ready: $(PY); box helpers in', 'Cython' if boxes._boxes else 'NumPy')"
 
-$(STAMP): pyproject.toml setup.py constraints.txt $(addprefix src/agedge/,faces/_boxes.pyx faces/_patches.pyx training/_augment.pyx training/_warp.h)
+$(STAMP): pyproject.toml setup.py constraints.txt $(addprefix src/agedge/,faces/_boxes.pyx faces/_patches.pyx training/data/_augment.pyx training/data/_warp.h)
 	@python=$$($(FIND_PYTHON)); \
 	if [ -z "$$python" ]; then echo "make: Python 3.9, 3.10 or 3.11 (with venv) is needed and was not found; PYTHON=/path/to/python3.11 make names one" >&2; exit 1; fi; \
 	echo "using $$("$$python" --version) ($$python)"; \
@@ -65,7 +65,7 @@ bench: $(STAMP)  ## what is timed; nothing else should be running
 	$(PY) -m benchmarks.boxes
 
 clean:  ## remove .venv and what was built; data, runs and models stay
-	rm -rf $(VENV) build src/*.egg-info src/agedge/*/_*.c src/agedge/*/*.so
+	rm -rf $(VENV) build src/*.egg-info src/agedge/*/_*.c src/agedge/*/*/_*.c src/agedge/*/*.so src/agedge/*/*/*.so
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -22,7 +22,7 @@ if [ ! -f "$recipe" ]; then
     exit 2
 fi
 
-all=$("$PYTHON" -m agedge.training.folds "$DATA_DIR")
+all=$("$PYTHON" -m agedge.training.data.folds "$DATA_DIR")
 splits=${SPLITS:-$all}
 run="$RUNS/$RECIPE-$(basename "$DATA_DIR")"
 
@@ -37,4 +37,4 @@ done
 
 set --
 for split in $splits; do set -- "$@" "$run-split$split/test.json"; done
-"$PYTHON" -m agedge.evaluation.spread "$@"
+"$PYTHON" -m agedge.evaluation.split_summary "$@"

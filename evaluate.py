@@ -6,12 +6,12 @@ from typing import List, Optional
 
 import typer
 
-from agedge.batches import warn_of_bad_images
-from agedge.cli import TRUST, run_door, say
+from agedge.cli import TRUST, run_command, say
+from agedge.evaluation.batches import warn_of_bad_images
 from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import format_table, measure
-from agedge.result_files import Result, check_results, model_inputs, record_inputs, write_json_result
-from agedge.result_kinds import FOLDER, MEASURES, PAGE, PICTURE
+from agedge.results.kinds import FOLDER, MEASURES, PAGE, PICTURE
+from agedge.results.overwrite import Result, check_results, model_inputs, record_inputs, write_json_result
 from agedge.runtime import load_model
 
 log = logging.getLogger("evaluate")
@@ -46,7 +46,7 @@ def evaluate(
         write_json_result(json_file, to_json(model, runtime, answers, measured))
     if report:
         from agedge.evaluation.plots import plot_errors
-        from agedge.evaluation.report import write_report
+        from agedge.evaluation.report.write import write_report
 
         write_report(report / "report.html", card, answers, labels=labels)
         if measured["age_mae"] is None:
@@ -56,4 +56,4 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    run_door(evaluate)
+    run_command(evaluate)

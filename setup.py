@@ -19,9 +19,9 @@ def list_extensions() -> list:
     flags = [] if sys.platform == "win32" else ["-O3", "-ffp-contract=off"]
     sources = [
         Extension(f"agedge.{name}", [f"src/agedge/{name.replace('.', '/')}.pyx"], extra_compile_args=flags)
-        for name in ("faces._boxes", "faces._patches", "training._augment")
+        for name in ("faces._boxes", "faces._patches", "training.data._augment")
     ]
-    sources[-1].depends = ["src/agedge/training/_warp.h"]
+    sources[-1].depends = ["src/agedge/training/data/_warp.h"]
     extensions = cythonize(sources, quiet=True)
     for extension in extensions:
         extension.optional = True  # here, for Cython makes new extensions and forgets it

@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 import typer
 
-from agedge.cli import TRUST, describe, run_door, say
+from agedge.cli import TRUST, describe, run_command, say
 from agedge.draw import draw_people, save_picture
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.detection import create_detector
 from agedge.predict import COLUMNS, UNRELIABLE, Person, Predictor, to_json
-from agedge.result_files import Result, check_results, is_within, model_inputs
-from agedge.result_kinds import FACES_TABLE, FOLDER, PREDICTIONS
-from agedge.result_stream import ResultStream
+from agedge.results.kinds import FACES_TABLE, FOLDER, PREDICTIONS
+from agedge.results.overwrite import Result, check_results, is_within, model_inputs
+from agedge.results.stream import ResultStream
 from agedge.sources import IMAGE_SUFFIXES, STANDARD_INPUT, VIDEO_SUFFIXES, Picture, read_images
 
 OF_THE_NAME = (ENAMETOOLONG, EINVAL, EILSEQ)  # errors of the file system that are one name's, not the disk's
@@ -228,4 +228,4 @@ def show_picture(picture) -> bool:
 
 
 if __name__ == "__main__":
-    run_door(test)
+    run_command(test)

@@ -10,17 +10,17 @@ from typing import List, Optional
 
 import typer
 
-from agedge.cli import describe, run_door, say
+from agedge.cli import describe, run_command, say
 from agedge.errors import AgedgeError, UsageError
 from agedge.shipped import find_shipped
-from agedge.training.cluster import KINDS, check_environment, serve
+from agedge.training.distributed.cluster import KINDS, check_environment, serve
+from agedge.training.distributed.kvstore import ending_with_others, is_chief
+from agedge.training.distributed.launch import launch as launch_workers
+from agedge.training.distributed.launch import without_flags
+from agedge.training.distributed.threads import use_all_cores
 from agedge.training.flags import find_contexts, flags_to_overrides
-from agedge.training.launch import launch as launch_workers
-from agedge.training.launch import without_flags
 from agedge.training.recipe import load_recipe, refuse_keys
-from agedge.training.store import ending_with_others, is_chief
 from agedge.training.sweep import run_sweep
-from agedge.training.threads import use_all_cores
 
 log = logging.getLogger("train")
 
@@ -109,14 +109,14 @@ def main(
             raise UsageError(f"--kvstore {settings.train.kvstore}: a detector trains in one process")
         if test or fin:
             raise UsageError(f"--{'test' if test else 'fin'}: for networks of ages and genders, not for a detector")
-        from agedge.training.detection import train_detector as train
-        from agedge.training.finish_detector import finish_detector as finish
+        from agedge.training.tasks.detection import train_detector as train
+        from agedge.training.tasks.finalize_detection import finish_detector as finish
     else:
-        from agedge.training import ages
-        from agedge.training.finish import finish, retest
+        from agedge.training.tasks import age_gender
+        from agedge.training.tasks.finalize_age_gender import finish, retest
 
         refuse_keys(settings, ["scenes"], "ages and genders")
-        train = functools.partial(ages.train, create=symbols.create)
+        train = functools.partial(age_gender.train, create=symbols.create)
     if test:
         say(*retest(built, settings, Path(settings.run.dir)).split("\n"))
         return
@@ -137,4 +137,4 @@ def main(
 
 if __name__ == "__main__":
     with ending_with_others():
-        run_door(main)
+        run_command(main)

@@ -6,14 +6,14 @@ from typing import List, Optional
 
 import typer
 
-from agedge.batches import warn_of_bad_images
-from agedge.cli import TRUST, printable, run_door, say
+from agedge.cli import TRUST, printable, run_command, say
 from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation import groups as by_group
+from agedge.evaluation.batches import warn_of_bad_images
 from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import BANDS
-from agedge.result_files import Result, check_results, model_inputs, record_inputs, write_json_result
-from agedge.result_kinds import FOLDER, MEASURES, PICTURE
+from agedge.results.kinds import FOLDER, MEASURES, PICTURE
+from agedge.results.overwrite import Result, check_results, model_inputs, record_inputs, write_json_result
 from agedge.runtime import load_model
 from agedge.runtime.outputs import group_bounds, says_age
 
@@ -71,4 +71,4 @@ def val(
 
 
 if __name__ == "__main__":
-    run_door(val)
+    run_command(val)

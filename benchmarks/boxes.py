@@ -12,9 +12,10 @@ from typing import Callable, Iterator
 import numpy as np
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
 from agedge.errors import AgedgeError
-from agedge.faces import anchors, boxes
+from agedge.faces import boxes
+from agedge.faces.essh import anchors
 
 COUNTS = (100, 1000, 5000)
 FACES = 20  # that boxes crowd about; images of the training scenes have fewer
@@ -93,4 +94,4 @@ def make_maps(count: int) -> tuple:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -1,4 +1,4 @@
-"""Where the five landmarks lie on UTKFace's aligned chips: the "utkface" template of src/agedge/faces/crop.py.
+"""Where the five landmarks lie on UTKFace's aligned chips: the "utkface" template of src/agedge/crop.py.
 
     python -m benchmarks.chip_landmarks [--root data/UTKFace] [--count 2000]
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from agedge.cli import run_door
+from agedge.cli import run_command
 from agedge.errors import AgedgeError
 from agedge.faces.detection import choose_main, create_detector, detect_padded
 
@@ -44,4 +44,4 @@ def measure(root: Path = Path("data/UTKFace"), count: int = 2000) -> None:
 
 
 if __name__ == "__main__":
-    run_door(measure)
+    run_command(measure)

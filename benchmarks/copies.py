@@ -15,8 +15,8 @@ from typing import Callable, Dict
 import cv2
 import numpy as np
 
-from agedge.cli import run_door
-from rec_tools.copies import NEAR, count_bits, find_copies, fingerprint, summarise
+from agedge.cli import run_command
+from rec_tools.packing.duplicates import NEAR, count_bits, find_copies, fingerprint, summarise
 from rec_tools.readers import find_reader
 from rec_tools.rows import Row
 
@@ -119,4 +119,4 @@ def _crop(share: float):
 
 
 if __name__ == "__main__":
-    run_door(measure)
+    run_command(measure)

@@ -22,7 +22,8 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from agedge.errors import AgedgeError  # noqa: E402
-from agedge.faces.detection import Faces, create_detector  # noqa: E402
+from agedge.faces.detection import create_detector  # noqa: E402
+from agedge.faces.detector import Faces  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 MEGABYTE = 1e6

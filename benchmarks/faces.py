@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
 from agedge.draw import save_picture
 from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation.detection import WRONG, match_faces, measure_detection
 from agedge.faces.annotations import read_annotations
 from agedge.faces.boxes import overlaps
-from agedge.faces.detection import Faces, create_detector
+from agedge.faces.detection import create_detector
+from agedge.faces.detector import Faces
 from agedge.sources import read_image
 from benchmarks.face_detectors import Worker
 from benchmarks.pages import replace_table
@@ -207,4 +208,4 @@ def draw_box(picture: np.ndarray, box: np.ndarray, colour: tuple, thick: int) ->
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

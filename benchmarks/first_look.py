@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
 from agedge.faces.detection import choose_main, create_detector
 from agedge.sources import list_images, read_image
-from rec_tools.landmarks import look_at_place
+from rec_tools.packing.landmarks import look_at_place
 
 BATCH = 64
 
@@ -52,4 +52,4 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

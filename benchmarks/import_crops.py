@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
+from agedge.crop import Crop
 from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import measure
-from agedge.faces.crop import Crop
 
 MARGINS = {"utkface": (-0.1, 0, 0.2, 0.4, 0.6, 0.8), "arcface": (-0.1, 0, 0.2, 0.4)}
 
@@ -27,7 +27,7 @@ def main(
 ):
     """A line a crop."""
     from agedge.runtime import load_model
-    from deploy.imports.convert import import_weights
+    from deploy.importers.convert import import_weights
 
     with tempfile.TemporaryDirectory() as folder:
         import_weights(file, network, folder)
@@ -54,4 +54,4 @@ def exchanged(model):
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -11,7 +11,7 @@ from typing import List, Optional
 
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
 from agedge.errors import AgedgeError
 from benchmarks.pages import replace_table
 
@@ -57,7 +57,7 @@ def make_row(name: str, arguments: dict, repeats: int) -> str:
 
     import symbols
     from agedge.runtime.card import Card
-    from agedge.runtime.checkpoint import save_model
+    from agedge.runtime.model_files import save_model
     from deploy.bench import time_runtimes
     from deploy.cost import count_multiplications
     from deploy.export import export_model
@@ -81,4 +81,4 @@ def make_row(name: str, arguments: dict, repeats: int) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

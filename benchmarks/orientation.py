@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
 from agedge.faces.orientation import ORIENTATIONS
 from agedge.predict import OK, Predictor
 from rec_tools.readers.utkface import read
@@ -48,4 +48,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

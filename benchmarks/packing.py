@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
+from agedge.crop import Crop
 from agedge.errors import AgedgeError
 from agedge.faces.align import align
-from agedge.faces.crop import Crop
 from agedge.faces.detection import choose_main, create_detector, detect_padded
 from agedge.sources import read_image
 from rec_tools.readers import find_reader
@@ -231,4 +231,4 @@ def draw_chips(root: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -1,15 +1,15 @@
 """The plain MTCNN cascade on MXNet (Zhang et al., IEEE SPL 2016): what agedge's own is compared with.
 
 Image by image and level by level, an executor a shape, the networks as the paper draws them, crops by OpenCV, boxes and
-NMS by NumPy; the same weights and the same numbers as `agedge.faces.mtcnn`: pyramid, thresholds, rounding of crops.
+NMS by NumPy; the same weights and numbers as `agedge.faces.mtcnn`: pyramid, thresholds, rounding of crops.
 """
 
 import cv2
 import numpy as np
 
 from agedge.faces.boxes import nms_numpy
-from agedge.faces.detection import Faces
-from agedge.faces.mtcnn_nets import HEADS, LAYERS, load_weights, name_weights
+from agedge.faces.detector import Faces
+from agedge.faces.mtcnn.weights import HEADS, LAYERS, load_weights, name_weights
 
 CELL, STRIDE, FACTOR = 12, 2, 0.709
 SIDES = {"rnet": 24, "onet": 48}

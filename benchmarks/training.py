@@ -23,18 +23,18 @@ import cv2
 import numpy as np
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import exact
 from agedge.records import RecordWriter
-from agedge.training.ages import Ages
+from agedge.training.distributed.threads import count_cores, use_all_cores
 from agedge.training.loop import EMA, Run, clip_gradients, run, split
-from agedge.training.progress import Progress
 from agedge.training.recipe import load_recipe
-from agedge.training.start import seed_everything
-from agedge.training.stopping import Asked
-from agedge.training.threads import count_cores, use_all_cores
-from agedge.training.watch import Watch
+from agedge.training.run.divergence import Watch
+from agedge.training.run.initialize import seed_everything
+from agedge.training.run.interrupt import Asked
+from agedge.training.run.progress_bar import Progress
+from agedge.training.tasks.age_gender import Ages
 from benchmarks.pages import replace_table
 
 RECIPES = [Path("recipes", f"{name}.yaml") for name in ("mobilenet025", "mobilenet025_fast", "ssrnet")]
@@ -154,7 +154,7 @@ def time_pair(recipe, cache: str, steps: int) -> Pair:
     network = create(recipe)
     import mxnet as mx
 
-    from agedge.training.store import open_store
+    from agedge.training.distributed.kvstore import open_store
 
     recipe.data.cache, folder, contexts = cache, Path(recipe.run.dir), [mx.cpu()]
     (folder / "cache").mkdir(parents=True)
@@ -276,4 +276,4 @@ def read_status(key: str) -> float:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

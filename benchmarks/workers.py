@@ -15,9 +15,9 @@ from typing import List, Optional
 
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
 from agedge.errors import AgedgeError, UsageError
-from agedge.training.log import read_log
+from agedge.run_folder import read_log
 from agedge.training.recipe import load_recipe
 from benchmarks.training import EPOCHS, prepare
 
@@ -71,4 +71,4 @@ def time_run(folder: Path, workers: int, arguments: list) -> float:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -6,11 +6,11 @@ from typing import Optional
 
 import typer
 
-from agedge.cli import TRUST, run_door, say
+from agedge.cli import TRUST, run_command, say
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.essh_card import is_detector
-from agedge.result_files import Result, check_results, model_inputs, record_inputs, write_json_result
-from agedge.result_kinds import FOLDER, VERDICTS
+from agedge.faces.essh.card import is_detector
+from agedge.results.kinds import FOLDER, VERDICTS
+from agedge.results.overwrite import Result, check_results, model_inputs, record_inputs, write_json_result
 
 app = typer.Typer(
     add_completion=False,
@@ -118,7 +118,7 @@ def import_weights(
     ),
 ):
     """Turn weights of Keras, PyTorch or other MXNet trainers into a model of ours."""
-    from deploy.imports.convert import import_weights
+    from deploy.importers.convert import import_weights
 
     check_results([Result("--out", out, FOLDER)])
     written = import_weights(file, network, out, crop, margin)
@@ -135,4 +135,4 @@ def refuse_detector(model: str, instead: str) -> None:
 
 
 if __name__ == "__main__":
-    run_door(app)
+    run_command(app)

@@ -7,9 +7,9 @@ from typing import Dict, Optional
 import numpy as np
 
 from agedge.runtime.card import load_card
-from agedge.runtime.checkpoint import find_model
 from agedge.runtime.model import RUNTIMES, open_model
-from deploy.probes import draw_probes
+from agedge.runtime.model_files import find_model
+from deploy.probe_images import draw_probes
 
 WARM_UP = 10
 

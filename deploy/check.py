@@ -7,13 +7,13 @@ from typing import Dict, List, Optional
 
 import numpy as np
 
-from agedge.batches import evaluation_batches
 from agedge.errors import AgedgeError
+from agedge.evaluation.batches import evaluation_batches
 from agedge.runtime import load_model
 from agedge.runtime.card import load_card
 from agedge.runtime.outputs import decode, says_age, says_gender
-from deploy.apart import ask_apart
-from deploy.gates import GATES, compare_raw
+from deploy.isolated import ask_apart
+from deploy.tolerances import GATES, compare_raw
 
 BATCH = 64
 

@@ -3,7 +3,7 @@
 from math import prod
 
 from agedge.runtime.card import Card, fixed_inputs
-from agedge.runtime.checkpoint import INPUT, read_checkpoint
+from agedge.runtime.model_files import INPUT, read_checkpoint
 from deploy.graph import infer_shapes, is_true, read_graph, walk
 
 

@@ -6,19 +6,19 @@ from typing import Dict, List
 
 import numpy as np
 
-from agedge.faces.anchors import CHANNELS
-from agedge.faces.essh_card import KINDS, DetectorCard, read_card
-from agedge.runtime.checkpoint import INPUT, read_checkpoint, save_checkpoint
+from agedge.faces.essh.anchors import CHANNELS
+from agedge.faces.essh.card import KINDS, DetectorCard, read_card
 from agedge.runtime.model import to_network_input
-from deploy import gates
-from deploy.apart import ask_batches_apart
-from deploy.probes import draw_probes
+from agedge.runtime.model_files import INPUT, read_checkpoint, save_checkpoint
+from deploy import tolerances
+from deploy.isolated import ask_batches_apart
+from deploy.probe_images import draw_probes
 from deploy.slim import slim_checkpoint
 
 SIZES = ((320, 320), (640, 448), (96, 160), (300, 217), (45, 33))  # height, width: whole strides, and odd maps
 # Of probabilities, and of deltas in sides of an anchor. After a first epoch of training fp16 moved scores by 1.0e-4 at
 # most and deltas, up to 24, by 1.0e-3; CPUs that keep feature maps in fp16 too lose more.
-GATES = {**gates.GATES, "ncnn-fp16": gates.Gate(most=2e-2)}
+GATES = {**tolerances.GATES, "ncnn-fp16": tolerances.Gate(most=2e-2)}
 
 
 def slim_detector(model, out) -> DetectorCard:

@@ -11,19 +11,19 @@ from typing import Callable, Dict, List, Sequence
 import numpy as np
 
 from agedge.errors import AgedgeError, choices
-from agedge.faces.essh_card import is_detector
-from agedge.result_files import check_model_folder
+from agedge.faces.essh.card import is_detector
+from agedge.results.overwrite import check_model_folder
 from agedge.runtime.card import Card
-from agedge.runtime.checkpoint import move_model
 from agedge.runtime.model import open_model
+from agedge.runtime.model_files import move_model
 from agedge.safe_write import naming, temporary_folder
 from deploy import detector
-from deploy.apart import ask_apart
-from deploy.gates import GATES, Difference, Gate, compare_raw
-from deploy.probes import draw_probes
+from deploy.isolated import ask_apart
+from deploy.probe_images import draw_probes
 from deploy.slim import slim_model
 from deploy.to_ncnn import HALF, write_ncnn
 from deploy.to_onnx import write_onnx
+from deploy.tolerances import GATES, Difference, Gate, compare_raw
 
 FORMATS = ("onnx", "ncnn")
 DEAD = 1e-3  # spread of the outputs over the probes below which a comparison of them is empty; ten times ONNX's gate

@@ -12,7 +12,7 @@ from typing import Dict, List, Sequence
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.faces.essh_card import DetectorCard, is_detector
+from agedge.faces.essh.card import DetectorCard, is_detector
 from agedge.runtime.card import Card, load_card
 from agedge.runtime.model import RUNTIMES, open_model, to_network_input
 from agedge.safe_write import temporary_folder

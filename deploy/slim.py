@@ -11,14 +11,14 @@ from typing import Dict, List
 import numpy as np
 
 from agedge.errors import AgedgeError, choices
-from agedge.result_files import check_model_folder
+from agedge.results.overwrite import check_model_folder
 from agedge.runtime.card import Card
-from agedge.runtime.checkpoint import Checkpoint, find_model, move_model, read_checkpoint, save_checkpoint
 from agedge.runtime.model import open_model
+from agedge.runtime.model_files import Checkpoint, find_model, move_model, read_checkpoint, save_checkpoint
 from agedge.safe_write import naming, temporary_folder
-from deploy.gates import Gate, compare_raw
 from deploy.graph import Edge, Node, read_graph, replace, variable, walk, write_graph
-from deploy.probes import draw_probes
+from deploy.probe_images import draw_probes
+from deploy.tolerances import Gate, compare_raw
 
 ARANGE = ("constant", "inputs")
 # Nothing but a place for a gradient: for prediction each is its first input.

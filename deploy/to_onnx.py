@@ -7,9 +7,9 @@ from pathlib import Path
 
 from agedge.errors import AgedgeError
 from agedge.runtime.card import Card, fixed_inputs
-from agedge.runtime.checkpoint import INPUT, Checkpoint, output_name, read_checkpoint
+from agedge.runtime.model_files import INPUT, Checkpoint, output_name, read_checkpoint
 from agedge.safe_write import temporary_folder, write_bytes
-from deploy import onnx_mends as mends
+from deploy import onnx_fixes as mends
 from deploy.graph import infer_shapes, read_graph, write_graph
 
 SIDE = 320  # of the image that stands for those of any size

@@ -1,7 +1,7 @@
 """python -m rec_tools. Worker processes import this file too; the doors come in only where it runs."""
 
 if __name__ == "__main__":
-    from agedge.cli import run_door
-    from rec_tools.doors import app
+    from agedge.cli import run_command
+    from rec_tools.cli import app
 
-    run_door(app)
+    run_command(app)

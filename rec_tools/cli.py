@@ -9,21 +9,21 @@ import numpy as np
 import typer
 
 from agedge.cli import say
+from agedge.crop import Crop
 from agedge.errors import UsageError, choices
-from agedge.faces.crop import Crop
-from agedge.result_files import Result, check_results, part_results, record_inputs
-from agedge.result_kinds import ANNOTATIONS, FOLDER, PICTURE
-from rec_tools import on_records
-from rec_tools.landmarks import CHOICES as FACES
-from rec_tools.pack import pack as pack_rows
-from rec_tools.pack import take_shard
-from rec_tools.parts import check_shard, parse_drop
-from rec_tools.preparation import ALIGN, Preparation
+from agedge.results.kinds import ANNOTATIONS, FOLDER, PICTURE
+from agedge.results.overwrite import Result, check_results, part_results, record_inputs
+from rec_tools import cli_records
+from rec_tools.packing.assign_parts import check_shard, parse_drop
+from rec_tools.packing.landmarks import CHOICES as FACES
+from rec_tools.packing.options import ALIGN, Preparation
+from rec_tools.packing.pack import pack as pack_rows
+from rec_tools.packing.pack import take_shard
+from rec_tools.packing.split import Split
+from rec_tools.packing.write_parts import Report, say_copies
+from rec_tools.packing.write_parts import say as list_reasons
 from rec_tools.readers import DATASETS, find_reader, parse_options
-from rec_tools.resplit import resplit
-from rec_tools.split import Split
-from rec_tools.write import Report, say_copies
-from rec_tools.write import say as list_reasons
+from rec_tools.records.resplit import resplit
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -133,7 +133,7 @@ def split(
     folds: str = FOLDS,
     drop: str = DROP,
     seed: int = SEED,
-    labels: str = on_records.LABELS,
+    labels: str = cli_records.LABELS,
     workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Threads that look at images."),
 ):
     """Split a .rec: every person, and every image with its copies, in one part."""
@@ -162,7 +162,7 @@ def print_report(report: Report, out: Path, suffix: str = "") -> None:
         say(f"copies    {line}")
 
 
-for command in (on_records.inspect, on_records.merge, on_records.convert, on_records.sample):
+for command in (cli_records.inspect, cli_records.merge, cli_records.convert, cli_records.sample):
     app.command()(command)
 
 
@@ -195,8 +195,8 @@ def annotate(
     max_side: Optional[int] = typer.Option(None, min=1, help="Shrink larger pictures to this side to find faces."),
 ):
     """Find the faces of a folder's pictures by MTCNN, for the training of a detector."""
-    from rec_tools.annotate import annotate as annotate_pictures
-    from rec_tools.annotate import name_held_out
+    from rec_tools.detection.annotate import annotate as annotate_pictures
+    from rec_tools.detection.annotate import name_held_out
 
     results = [Result("--out", path, ANNOTATIONS) for path in (out, name_held_out(out))[: 1 + bool(hold_out)]]
     check_results(results, [landmarks] if landmarks else [])
@@ -223,7 +223,7 @@ def compose(
     seed: int = SEED,
 ):
     """Compose scenes of known faces, to measure a detector with."""
-    from rec_tools.compose import compose as compose_scenes
+    from rec_tools.detection.compose import compose as compose_scenes
 
     check_results([Result("--out", out, FOLDER)], faces)
     photos = compose_scenes(faces, backgrounds, out, count, size, seed)

@@ -8,13 +8,13 @@ from typing import List, Optional
 import typer
 
 from agedge.cli import say
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.crop import Crop
 from agedge.labels import LAYOUTS
 from agedge.records import read_info
-from agedge.result_files import Result, check_results, record_inputs, write_json_result
-from agedge.result_kinds import FOLDER, PICTURE, SUMMARY
-from rec_tools.stored import name_some, told_layout
+from agedge.results.kinds import FOLDER, PICTURE, SUMMARY
+from agedge.results.overwrite import Result, check_results, record_inputs, write_json_result
+from rec_tools.records.stored import name_some, told_layout
 
 LABELS = typer.Option("auto", help="What a label's numbers are: gender,age or age or age,gender,- and so on.")
 
@@ -29,9 +29,9 @@ def inspect(
     verify: bool = typer.Option(False, help="Compare the files with their checksums, and name the damaged records."),
 ):
     """What is in .rec files: sizes, labels, ages, bad records, copies, and whether .idx and .csv belong to them."""
-    from rec_tools.repair import repair as repair_file
-    from rec_tools.summary import format_summary, summarise_files
-    from rec_tools.survey import survey
+    from rec_tools.records.repair import repair as repair_file
+    from rec_tools.records.scan import survey
+    from rec_tools.records.summary import format_summary, summarise_files
 
     results = [Result("--json", json_file, SUMMARY), Result("--report", report, FOLDER)]
     if report:
@@ -57,7 +57,7 @@ def inspect(
     if json_file:
         write_json_result(json_file, summary)
     if report:
-        from rec_tools.pictures import draw_faces, plot_ages
+        from rec_tools.records.plots import draw_faces, plot_ages
 
         plot_ages(surveys, report / "histogram.png")
         draw_faces(surveys, report / "faces.png")
@@ -67,7 +67,7 @@ def inspect(
 
 def verify_files(files: List[Path]) -> None:
     """Print how files compare with their checksums. Raises `AgedgeError` with the lines of those that are damaged."""
-    from rec_tools.verify import verify as verify_file
+    from rec_tools.records.verify import verify as verify_file
 
     found = [verify_file(file) for file in files]
     for one in found:
@@ -83,7 +83,7 @@ def merge(
     labels: str = LABELS,
 ):
     """Put several .rec files into one, such as the shards of a pack."""
-    from rec_tools.rewrite import merge as merge_files
+    from rec_tools.records.transform import merge as merge_files
 
     count = merge_files(files, out, labels)
     say(f"{out}: {count} records of {len(files)} files")
@@ -102,7 +102,7 @@ def convert(
     ),
 ):
     """Write a .rec with another label layout, face size or crop, such as one of an older tool."""
-    from rec_tools.rewrite import convert as convert_file
+    from rec_tools.records.transform import convert as convert_file
 
     wanted = Crop.named(crop, find_side(file, size), margin) if crop else None
     if margin and not crop:
@@ -132,7 +132,7 @@ def sample(
     labels: str = LABELS,
 ):
     """Write some faces of a .rec, chosen at random."""
-    from rec_tools.rewrite import sample as sample_file
+    from rec_tools.records.transform import sample as sample_file
 
     count = sample_file(file, out, faces, seed=seed, by_age=by_age, labels=labels)
     say(f"{out}: {faces} of {count} records" + (", even by age" if by_age else ""))

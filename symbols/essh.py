@@ -153,7 +153,7 @@ class ESSH(HybridBlock):
     def loss(self, F, outputs, faces, boxes, landmarks):
         """Three losses (N,): softmax with hard negative mining, smooth L1 of boxes, and of landmarks.
 
-        `outputs`: nine maps. For the A anchors of all maps, in the order of `agedge.faces.anchors.lay_anchors`: `faces`
+        `outputs`: nine maps. For the A anchors of all maps, in the order of `anchors.lay_anchors`: `faces`
         (N, A) 2 a face, 1 a face whose landmarks are not known, 0 background, -1 neither; `boxes` (N, A, 4) and
         `landmarks` (N, A, 10) deltas.
         """

@@ -84,10 +84,10 @@ READERS = {
     "ncnn": read_model("ncnn", "mobilenet025.ncnn.param"),
     "mat": read_as("imdb.mat", "rec_tools.readers.imdb_wiki", "read", of_folder=True),
     "npz": read_as("a.npz", "rec_tools.readers.npz", "read"),
-    "h5": read_as("w.h5", "deploy.imports.h5_file", "read_h5"),
-    "pth": read_as("w.pth", "deploy.imports.pth_file", "read_pth"),
+    "h5": read_as("w.h5", "deploy.importers.h5_file", "read_h5"),
+    "pth": read_as("w.pth", "deploy.importers.pth_file", "read_pth"),
     "recipe": read_as("r.yaml", "agedge.training.recipe", "load_recipe"),
-    "ckpt": read_as("last.ckpt", "agedge.training.checkpoint", "read_state"),
+    "ckpt": read_as("last.ckpt", "agedge.training.run.checkpoint", "read_state"),
     "tables": read_as("faces.csv", "rec_tools.readers.faces", "read", of_folder=True),
 }
 

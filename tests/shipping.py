@@ -8,7 +8,7 @@ from mxnet.gluon import nn
 from agedge.runtime import Card, load_card, save_model
 from agedge.runtime.model import open_model
 from deploy.export import export_model
-from deploy.probes import draw_probes
+from deploy.probe_images import draw_probes
 from symbols.agmixer import AGMixer
 from symbols.network import AgeGenderNet
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from agedge.runtime.card import Card
-from agedge.runtime.checkpoint import INPUT, Checkpoint, save_checkpoint
+from agedge.runtime.model_files import INPUT, Checkpoint, save_checkpoint
 
 SIZE = 32
 

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from corpus_files import make_files
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.corpus_files import make_files
+from tests.paths import ROOT
+
 CORPUS = ROOT / "tests" / "corpus"
 READER = Path(__file__).with_name("read_corpus.py")
 MADE = make_files()

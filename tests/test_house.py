@@ -3,11 +3,11 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.paths import ROOT
+
 ROOMS = ("agedge", "symbols", "rec_tools", "deploy")
 # Imports run one way: a room may import these rooms, and itself.
 MAY_IMPORT = {"agedge": (), "symbols": (), "rec_tools": ("agedge",), "deploy": ("agedge", "symbols")}

@@ -3,14 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from agedge.errors import AgedgeError
 from agedge.gpu import SONAMES, link_libraries
-
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
 
 
 def shell(*words, **environment):

@@ -1,7 +1,6 @@
 """What lies in models/: small, whole, the same in every format, and as good as its card says."""
 
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +9,10 @@ import symbols
 from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import measure
 from agedge.runtime import load_card, load_model
-from deploy.apart import ask_apart
-from deploy.probes import draw_probes
+from deploy.isolated import ask_apart
+from deploy.probe_images import draw_probes
+from tests.paths import ROOT, SHARED
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
 MODELS = sorted(path.parent for path in (ROOT / "models").glob("*/card.json"))
 
 
@@ -56,7 +54,7 @@ def test_every_runtime_says_the_same(folder):
 def test_it_can_be_trained_on(folder):
     import mxnet as mx
 
-    from agedge.training.pretrained import load_pretrained
+    from agedge.training.run.pretrained import load_pretrained
 
     network = symbols.create(**load_card(folder).network)
     network.initialize_for_training(mx.cpu())
@@ -73,10 +71,10 @@ def test_it_can_be_trained_on(folder):
 def test_it_is_as_good_as_its_card_says(tmp_path):
     """Packs the development faces as the recipe says, and measures anew. All but some fifty of the validation faces are
     those of the card: the split of then did not know which images are nearly identical."""
-    from rec_tools.pack import pack
-    from rec_tools.preparation import Preparation
+    from rec_tools.packing.options import Preparation
+    from rec_tools.packing.pack import pack
+    from rec_tools.packing.split import Split
     from rec_tools.readers.utkface import SOURCE, TERMS, read
-    from rec_tools.split import Split
 
     with tarfile.open(SHARED / "data/utkface_dev.tar.gz") as archive:
         archive.extractall(tmp_path)

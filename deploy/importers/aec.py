@@ -8,10 +8,10 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 import symbols
-from deploy.imports.h5_file import KerasWeights, channels_last
-from deploy.imports.imported import Imported, require_weights
-from deploy.imports.names import Names, find_shapes, take_weights
-from deploy.imports.operations import Norm
+from deploy.importers.h5_file import KerasWeights, channels_last
+from deploy.importers.imported import Imported, require_weights
+from deploy.importers.names import Names, find_shapes, take_weights
+from deploy.importers.operations import Norm
 
 NORM = Norm(1e-3)
 WEIGHTS = {"weight": "kernel", "running_mean": "moving_mean", "running_var": "moving_variance"}

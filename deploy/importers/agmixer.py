@@ -12,8 +12,8 @@ import numpy as np
 
 import symbols
 from agedge.errors import AgedgeError
-from deploy.imports.imported import Imported, require_weights
-from deploy.imports.names import find_shapes
+from deploy.importers.imported import Imported, require_weights
+from deploy.importers.names import find_shapes
 
 # Where a visual tower begins in its file: AGMixer's; FaRL's and CLIP's, which have a text tower beside it.
 WHOLE, TOWER = "FeatureExtractor.", "visual."

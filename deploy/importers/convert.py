@@ -10,14 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError, choices
-from agedge.faces.crop import Crop
-from agedge.result_files import Result, check_model_folder, check_results
-from agedge.result_kinds import PARAMETERS
+from agedge.results.kinds import PARAMETERS
+from agedge.results.overwrite import Result, check_model_folder, check_results
 from agedge.runtime.card import Card, checksum
-from agedge.runtime.checkpoint import move_model
+from agedge.runtime.model_files import move_model
 from agedge.safe_write import temporary_folder
-from deploy.imports.imported import Imported, require_weights
+from deploy.importers.imported import Imported, require_weights
 
 
 class Source(NamedTuple):
@@ -147,7 +147,7 @@ def read(file: Path, kind: str, source: Source) -> Imported:
 
 def find_function(module: str, name: str):
     """A reader or a mapper; its module is imported only now, as some want packages that others do without."""
-    return getattr(import_module(f"deploy.imports.{module}"), name)
+    return getattr(import_module(f"deploy.importers.{module}"), name)
 
 
 def build(imported: Imported, file: Path):
@@ -155,7 +155,7 @@ def build(imported: Imported, file: Path):
     from mxnet import nd
 
     import symbols
-    from deploy.imports.names import find_shapes, find_weights
+    from deploy.importers.names import find_shapes, find_weights
 
     block = symbols.create(**imported.arguments)
     shapes = find_shapes(block)

@@ -4,10 +4,10 @@ from typing import Dict, List, Tuple
 
 import symbols
 from agedge.errors import AgedgeError
-from deploy.imports.imported import Imported, require_weights
-from deploy.imports.names import Names, find_shapes, match_graph, take_weights
-from deploy.imports.operations import Norm, read_norm
-from deploy.imports.params_file import MxnetWeights
+from deploy.importers.imported import Imported, require_weights
+from deploy.importers.names import Names, find_shapes, match_graph, take_weights
+from deploy.importers.operations import Norm, read_norm
+from deploy.importers.params_file import MxnetWeights
 
 ARGUMENTS = {
     "name": "mobilenet025",

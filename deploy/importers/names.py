@@ -9,7 +9,7 @@ from mxnet.gluon.parameter import Constant
 from mxnet.name import NameManager
 
 from deploy.graph import Edge, Node, read_graph
-from deploy.imports.operations import Norm, match_operations, read_norm
+from deploy.importers.operations import Norm, match_operations, read_norm
 
 
 class Names(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Dict, List, NamedTuple
 
 import numpy as np
 
-from agedge.runtime.checkpoint import INPUT, load_params, read_checkpoint
+from agedge.runtime.model_files import INPUT, load_params, read_checkpoint
 from deploy.graph import Edge, read_graph
 
 

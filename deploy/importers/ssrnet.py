@@ -10,11 +10,11 @@ import numpy as np
 import symbols
 from agedge.errors import AgedgeError
 from deploy.graph import Edge, Node, walk
-from deploy.imports.h5_file import channels_last
-from deploy.imports.imported import Imported, require_weights
-from deploy.imports.names import Names, find_shapes, match_graph, take_weights
-from deploy.imports.operations import PASSING, Norm, find_takers
-from deploy.imports.params_file import MxnetWeights
+from deploy.importers.h5_file import channels_last
+from deploy.importers.imported import Imported, require_weights
+from deploy.importers.names import Names, find_shapes, match_graph, take_weights
+from deploy.importers.operations import PASSING, Norm, find_takers
+from deploy.importers.params_file import MxnetWeights
 
 HEADS = {"ssrnet": "age", "ssrnet_gender": "gender"}
 SCALES = {"ssrnet": 101.0, "ssrnet_gender": 1.0}  # what the score is multiplied by at the end

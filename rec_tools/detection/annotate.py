@@ -18,18 +18,19 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from agedge.crop import TEMPLATES
 from agedge.errors import AgedgeError
 from agedge.faces.align import estimate_similarity
 from agedge.faces.annotations import Photo, write_annotations
 from agedge.faces.boxes import overlaps
-from agedge.faces.crop import TEMPLATES
-from agedge.faces.detection import Faces, choose_main
+from agedge.faces.detection import choose_main
+from agedge.faces.detector import Faces
 from agedge.sources import read_image
-from rec_tools.folder import list_images
-from rec_tools.landmarks import get_detector
-from rec_tools.prepare import SECONDS
+from rec_tools.formats.image_folder import list_images
+from rec_tools.formats.table import read_table
+from rec_tools.packing.landmarks import get_detector
+from rec_tools.packing.prepare import SECONDS
 from rec_tools.rows import Dropped
-from rec_tools.table import read_table
 from rec_tools.worker_pool import WorkerDeathError, WorkerPool, allow
 
 PAD = 0.35  # of a picture's shorter side

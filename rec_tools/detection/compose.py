@@ -8,10 +8,10 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.annotations import Photo, read_annotations, write_annotations
-from agedge.result_files import Result, check_results
-from agedge.result_kinds import PICTURE, mark_picture
+from agedge.results.kinds import PICTURE, mark_picture
+from agedge.results.overwrite import Result, check_results
 from agedge.safe_write import write_bytes
-from agedge.training.scenes.stream import Scenes, find_backgrounds
+from agedge.training.scenes.loader import Scenes, find_backgrounds
 
 QUALITY = 95
 

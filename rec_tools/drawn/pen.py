@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from agedge.faces.crop import Crop
+from agedge.crop import Crop
 
 SIZE = 160  # pixels of the final image
 MARGIN = 0.3  # of the crop: hair and chin are in the picture

@@ -8,7 +8,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.labels import FEMALE, MALE
-from agedge.result_kinds import mark_picture
+from agedge.results.kinds import mark_picture
 from agedge.safe_write import write_bytes
 from rec_tools.drawn.pen import SIZE
 from rec_tools.drawn.person import be_born

@@ -6,7 +6,7 @@ from typing import Callable, List
 from agedge.errors import AgedgeError
 from agedge.folders import describe
 from agedge.labels import MAX_AGE, exact
-from rec_tools.folder import list_images
+from rec_tools.formats.image_folder import list_images
 from rec_tools.rows import Dropped, Row, Rows
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Iterator, List, Optional, Union
 
 from agedge.errors import AgedgeError
-from agedge.films import HEAD, VIDEO_SUFFIXES
 from agedge.folders import BROKEN_LINK, NO_FILE, kind_left_out
-from agedge.image_kinds import is_film, is_image
+from agedge.images.kinds import is_film, is_image
+from agedge.images.videos import HEAD, VIDEO_SUFFIXES
 from rec_tools.rows import Dropped
 
 NOT_AN_IMAGE = "not an image by its name"

@@ -37,7 +37,7 @@ def load_columns(
     with temporary_folder() as scratch:
         request, columns, texts = (scratch / name for name in ("request.json", "columns.npz", "strings.json"))
         request.write_text(json.dumps([str(mat), SECONDS, *map(list, (structs, strings, numbers, optional))]))
-        words = [sys.executable, "-m", "rec_tools.matlab", *map(str, (request, columns, texts))]
+        words = [sys.executable, "-m", "rec_tools.formats.matlab", *map(str, (request, columns, texts))]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         done = subprocess.run(words, capture_output=True, text=True, errors="backslashreplace", env=environment)

@@ -18,7 +18,7 @@ import numpy as np
 from agedge.errors import AgedgeError
 from agedge.label_check import FEW, find_misfit
 from agedge.labels import FEMALE, LAYOUT, MALE, UNKNOWN, Label
-from rec_tools.age_groups import parse_age
+from rec_tools.formats.age_groups import parse_age
 from rec_tools.rows import Dropped
 
 log = logging.getLogger(__name__)

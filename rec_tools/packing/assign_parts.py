@@ -11,8 +11,8 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.labels import Label
-from rec_tools.copies import Copies, find_copies, labels_conflict, summarise
-from rec_tools.split import FOLD, MOST_PARTS, PART, PERSONS, Split, fold_name
+from rec_tools.packing.duplicates import Copies, find_copies, labels_conflict, summarise
+from rec_tools.packing.split import FOLD, MOST_PARTS, PART, PERSONS, Split, fold_name
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from agedge import __version__
 from agedge.errors import AgedgeError
 from agedge.labels import Label
 from agedge.locks import open_alone
-from rec_tools.preparation import Preparation
-from rec_tools.prepare import Prepared, prepare_all
+from rec_tools.packing.options import Preparation
+from rec_tools.packing.prepare import Prepared, prepare_all
 from rec_tools.rows import Dropped, Row
 
 LENGTH = 7  # where the length of a JPEG stands in what a chunk says of a face

@@ -5,11 +5,11 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError
 from agedge.faces.align import align, estimate_similarity, resize_square
-from agedge.faces.crop import Crop
-from rec_tools.landmarks import SET, Place, fall_back, find_landmarks
-from rec_tools.preparation import Preparation
+from rec_tools.packing.landmarks import SET, Place, fall_back, find_landmarks
+from rec_tools.packing.options import Preparation
 from rec_tools.rows import Row
 
 OUTSIDE = "face outside the image"

@@ -14,7 +14,8 @@ from typing import NamedTuple, Optional, Sequence
 import cv2
 import numpy as np
 
-from agedge.faces.detection import Faces, choose_main, create_detector, detect_padded
+from agedge.faces.detection import choose_main, create_detector, detect_padded
+from agedge.faces.detector import Faces
 from agedge.faces.orientation import keep_good
 from rec_tools.rows import Row
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from agedge.crop import Crop
 from agedge.errors import UsageError
-from agedge.faces.crop import Crop
 from agedge.sources import MAX_PIXELS
 
 SMALLEST = 16

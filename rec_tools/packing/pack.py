@@ -16,15 +16,15 @@ from tqdm import tqdm
 from agedge import __version__
 from agedge.errors import UsageError
 from agedge.labels import Label
-from rec_tools.cut import BOX, CORNERS
-from rec_tools.parts import plan
-from rec_tools.preparation import Preparation
-from rec_tools.prepare import prepare_all
+from rec_tools.packing.assign_parts import plan
+from rec_tools.packing.chunks import chunk_file, prepare_chunk, prepare_file, read_chunks, working_folder, write_chunk
+from rec_tools.packing.crop_faces import BOX, CORNERS
+from rec_tools.packing.options import Preparation
+from rec_tools.packing.prepare import prepare_all
+from rec_tools.packing.split import Split
+from rec_tools.packing.write_parts import Report, note, publish, write_parts
 from rec_tools.rows import Dropped, Row
-from rec_tools.split import Split
-from rec_tools.spool import chunk_file, prepare_chunk, prepare_file, read_chunks, working_folder, write_chunk
 from rec_tools.worker_pool import WorkerDeathError, WorkerPool
-from rec_tools.write import Report, note, publish, write_parts
 
 log = logging.getLogger(__name__)
 

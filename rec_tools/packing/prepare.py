@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 
 from agedge import sources
-from agedge.image_header import JPEG, UPRIGHT, Header
+from agedge.images.header import JPEG, UPRIGHT, Header
 from agedge.records import encode
 from agedge.sources import BYTES_A_PIXEL, LEAST_LIMIT, check_image, decode_pixels
-from rec_tools.copies import fingerprint
-from rec_tools.cut import cut_faces
-from rec_tools.folder import is_inside
-from rec_tools.preparation import Preparation
+from rec_tools.formats.image_folder import is_inside
+from rec_tools.packing.crop_faces import cut_faces
+from rec_tools.packing.duplicates import fingerprint
+from rec_tools.packing.options import Preparation
 from rec_tools.rows import Dropped, Row
 from rec_tools.worker_pool import allow
 

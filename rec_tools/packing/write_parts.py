@@ -11,12 +11,12 @@ from typing import Callable, Iterable, Iterator, Sequence, Tuple
 
 from agedge.errors import AgedgeError
 from agedge.records import RecordWriter, read_info
-from agedge.result_files import check_results, part_results, record_results
+from agedge.results.overwrite import check_results, part_results, record_results
 from agedge.safe_write import naming
-from rec_tools.parts import REASONS, Ledger, Plan
-from rec_tools.prepare import Prepared
+from rec_tools.packing.assign_parts import REASONS, Ledger, Plan
+from rec_tools.packing.prepare import Prepared
+from rec_tools.packing.split import PART
 from rec_tools.rows import Dropped
-from rec_tools.split import PART
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Report:
     """What became of the rows."""
 
     parts: Tuple[str, ...] = ()
-    copies: dict = field(default_factory=dict)  # see rec_tools.copies.summarise
+    copies: dict = field(default_factory=dict)  # see rec_tools.packing.duplicates.summarise
     packed: Counter = field(default_factory=Counter)  # by part
     ways: Counter = field(default_factory=Counter)  # by how the face was cut, if it was
     reasons: Counter = field(default_factory=Counter)  # of rows that were dropped

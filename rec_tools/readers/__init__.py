@@ -1,7 +1,7 @@
 """Readers: one small file a data set, from the folder as it is distributed to rows.
 
 A reader module has `read(root, **options) -> Rows`, `SOURCE` and `TERMS`. It may have
-- `find_crop(root) -> (template, margin)` of `agedge.faces.crop`, or None, where the set's images are already aligned;
+- `find_crop(root) -> (template, margin)` of `agedge.crop`, or None, where the set's images are already aligned;
 - `ALIGN`, how its faces are cut where nobody says otherwise ("none": the whole image);
 - `find_images(root, **options)`, the folder that no image lies outside of, where that is not the root.
 """

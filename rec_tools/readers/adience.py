@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, Optional
 
 from agedge.errors import AgedgeError
+from rec_tools.formats.table import FieldFaults, check_columns, find_tables, read_label, read_table, whole_rows
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import FieldFaults, check_columns, find_tables, read_label, read_table, whole_rows
 
 SOURCE = "Adience (Eidinger, Enbar and Hassner, IEEE TIFS 2014)"
 TERMS = (

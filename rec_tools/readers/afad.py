@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from agedge.labels import FEMALE, MALE
-from rec_tools.names import exact_row, read_images
+from rec_tools.formats.file_names import exact_row, read_images
 from rec_tools.rows import Dropped, Rows
 
 SOURCE = "AFAD (Niu et al., CVPR 2016)"

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rec_tools.formats.table import check_columns, read_label, read_table, whole_rows
 from rec_tools.readers.utkface import GENDERS, RACES
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import check_columns, read_label, read_table, whole_rows
 
 SOURCE = "age_gender.csv (UTKFace as 48x48 grey pixels)"
 TERMS = "age_gender.csv is made from UTKFace: non-commercial research only; the images belong to their owners"

@@ -9,7 +9,7 @@ import unicodedata
 from pathlib import Path
 
 from agedge.labels import FEMALE, MALE, UNKNOWN
-from rec_tools.names import exact_row, read_images
+from rec_tools.formats.file_names import exact_row, read_images
 from rec_tools.rows import Dropped, Rows
 
 SOURCE = "AgeDB (Moschoglou et al., CVPR Workshops 2017)"

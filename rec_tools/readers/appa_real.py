@@ -7,8 +7,8 @@ regressors on APPA-REAL database", FG 2017. It holds the images of the ChaLearn 
 from pathlib import Path
 from typing import Literal
 
+from rec_tools.formats.table import find_tables, read_label, read_table
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import find_tables, read_label, read_table
 
 SOURCE = "APPA-REAL (Agustsson et al., FG 2017)"
 TERMS = "APPA-REAL, of ChaLearn Looking at People: research and education; the images belong to their owners"

@@ -18,10 +18,10 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.labels import UNKNOWN
-from rec_tools.json_list import read_items
-from rec_tools.names import exact_row
+from rec_tools.formats.file_names import exact_row
+from rec_tools.formats.json_list import read_items
+from rec_tools.formats.table import check_numbers, parse_gender
 from rec_tools.rows import Dropped, Rows
-from rec_tools.table import check_numbers, parse_gender
 
 SOURCE = "a database of the facial age benchmark (Paplham and Franc, CVPR 2024)"
 TERMS = "as the data set allows whose images the benchmark lists"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Optional
 
 from agedge.labels import UNKNOWN
-from rec_tools.matlab import load_columns
-from rec_tools.names import exact_row, read_images
+from rec_tools.formats.file_names import exact_row, read_images
+from rec_tools.formats.matlab import load_columns
 from rec_tools.rows import Dropped, Rows
 
 SOURCE = "CACD2000 (Chen, Chen and Hsu, ECCV 2014)"

@@ -15,7 +15,7 @@ TERMS = "Drawn by agedge's own code: MIT, as the code; no person is shown."
 
 
 def find_crop(root: Path):
-    """(template, margin) of `agedge.faces.crop`: the images are aligned as drawn, but for a small jitter of pose."""
+    """(template, margin) of `agedge.crop`: the images are aligned as drawn, but for a small jitter of pose."""
     return "arcface", MARGIN
 
 

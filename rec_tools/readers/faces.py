@@ -13,9 +13,17 @@ from typing import Iterator, Optional, Tuple
 
 from agedge.errors import AgedgeError
 from agedge.label_check import ENOUGH, is_mostly
-from rec_tools.image_paths import find_image
+from rec_tools.formats.image_paths import find_image
+from rec_tools.formats.table import (
+    FieldFaults,
+    check_columns,
+    lacks_columns,
+    read_box,
+    read_columns,
+    read_label,
+    read_table,
+)
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import FieldFaults, check_columns, lacks_columns, read_box, read_columns, read_label, read_table
 
 log = logging.getLogger(__name__)
 

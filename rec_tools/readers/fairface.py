@@ -7,9 +7,9 @@ mitigation", WACV 2021. The groups stay the intervals that they are.
 import logging
 from pathlib import Path
 
-from rec_tools.age_groups import mend_date
+from rec_tools.formats.age_groups import mend_date
+from rec_tools.formats.table import FieldFaults, check_columns, find_tables, read_label, read_table, whole_rows
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import FieldFaults, check_columns, find_tables, read_label, read_table, whole_rows
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from typing import Optional
 import numpy as np
 
 from agedge.labels import UNKNOWN
-from rec_tools.names import exact_row, read_images
+from rec_tools.formats.file_names import exact_row, read_images
 from rec_tools.rows import Dropped, Row, Rows
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,16 @@ import re
 from pathlib import Path
 
 from agedge.errors import AgedgeError
+from rec_tools.formats.table import (
+    FieldFaults,
+    check_columns,
+    find_tables,
+    read_box,
+    read_label,
+    read_table,
+    whole_rows,
+)
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import FieldFaults, check_columns, find_tables, read_box, read_label, read_table, whole_rows
 
 SOURCE = "IMDB-Clean (Lin et al., FP-Age, 2021)"
 TERMS = (

@@ -15,9 +15,9 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import MAX_AGE, UNKNOWN, exact
-from rec_tools.matlab import load_columns
+from rec_tools.formats.matlab import load_columns
+from rec_tools.formats.table import check_numbers
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import check_numbers
 
 SOURCE = "IMDB-WIKI"
 TERMS = "IMDB-WIKI is for academic research only; the copyrights of the images belong to their owners."

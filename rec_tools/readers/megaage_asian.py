@@ -7,8 +7,8 @@ value a line: the names of a part's images, and in the same order their ages.
 from pathlib import Path
 
 from agedge.errors import AgedgeError
+from rec_tools.formats.table import find_tables, read_label, read_lines
 from rec_tools.rows import Dropped, Row, Rows
-from rec_tools.table import find_tables, read_label, read_lines
 
 SOURCE = "MegaAge-Asian (Zhang et al., BMVC 2017)"
 TERMS = "MegaAge-Asian: non-commercial research only; the images come from the Internet and belong to their owners"

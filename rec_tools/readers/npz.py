@@ -18,10 +18,10 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import FEMALE, MALE, UNKNOWN
-from rec_tools.names import exact_row
+from rec_tools.formats.file_names import exact_row
+from rec_tools.formats.table import check_numbers
+from rec_tools.records.stored import name_some
 from rec_tools.rows import Dropped, Rows
-from rec_tools.stored import name_some
-from rec_tools.table import check_numbers
 
 SOURCE = "faces in .npz archives"
 TERMS = "as the data set allows from which the .npz was made"

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from agedge.labels import FEMALE, MALE, UNKNOWN
-from rec_tools.folder import list_images
-from rec_tools.names import exact_row, read_images
+from rec_tools.formats.file_names import exact_row, read_images
+from rec_tools.formats.image_folder import list_images
+from rec_tools.formats.table import check_numbers
 from rec_tools.rows import Dropped, Rows
-from rec_tools.table import check_numbers
 
 SOURCE = "UTKFace (Zhang, Song and Qi, CVPR 2017)"
 TERMS = "UTKFace: non-commercial research only; the images belong to their owners"

@@ -11,10 +11,10 @@ from agedge.faces.align import resize_square
 from agedge.labels import FEMALE, MALE, MAX_AGE, UNKNOWN
 from agedge.recordio import read_frames, unpack_image
 from agedge.records import decode
-from agedge.result_kinds import mark_picture
+from agedge.results.kinds import mark_picture
 from agedge.safe_write import write_bytes
-from rec_tools.summary import GENDERS, say_age
-from rec_tools.survey import Survey
+from rec_tools.records.scan import Survey
+from rec_tools.records.summary import GENDERS, say_age
 
 COLOURS = {FEMALE: "#be2896", MALE: "#1478d6", UNKNOWN: "#9a9a9a"}
 # Columns of the sheet by the age where they begin; the groups that most data sets give.

@@ -17,7 +17,7 @@ from agedge.recordio import Gap, pack_image, salvage_frames, unpack_image
 from agedge.records import SAMPLE, RecordWriter, compare_index, label_layout, read_info
 from agedge.safe_write import write_text
 from agedge.sources import decode_image
-from rec_tools.stored import as_label, find_row_fault, parse_details, read_rows, table_of
+from rec_tools.records.stored import as_label, find_row_fault, parse_details, read_rows, table_of
 
 NO_RECORD = -2  # neither an id nor a checksum
 

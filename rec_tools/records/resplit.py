@@ -10,14 +10,14 @@ from tqdm import tqdm
 
 from agedge.errors import AgedgeError
 from agedge.records import decode, read_info
-from rec_tools.copies import fingerprint
-from rec_tools.parts import plan
-from rec_tools.prepare import Prepared, digest
+from rec_tools.packing.assign_parts import plan
+from rec_tools.packing.chunks import working_folder
+from rec_tools.packing.duplicates import fingerprint
+from rec_tools.packing.prepare import Prepared, digest
+from rec_tools.packing.split import Split
+from rec_tools.packing.write_parts import Report, find_replaced, note, publish, write_parts
+from rec_tools.records.stored import Stored, as_label, read_stored
 from rec_tools.rows import Row
-from rec_tools.split import Split
-from rec_tools.spool import working_folder
-from rec_tools.stored import Stored, as_label, read_stored
-from rec_tools.write import Report, find_replaced, note, publish, write_parts
 
 CHUNK = 256  # records in memory at a time
 

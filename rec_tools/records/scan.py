@@ -22,9 +22,9 @@ from agedge.recordio import read_frames, unpack_image
 from agedge.records import compare_index, label_layout, read_info
 from agedge.sources import decode_image
 from agedge.value_equality import compare_by_value
-from rec_tools.copies import fingerprint
-from rec_tools.prepare import digest
-from rec_tools.stored import find_table_fault, read_rows
+from rec_tools.packing.duplicates import fingerprint
+from rec_tools.packing.prepare import digest
+from rec_tools.records.stored import find_table_fault, read_rows
 
 log = logging.getLogger(__name__)
 

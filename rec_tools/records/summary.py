@@ -4,7 +4,7 @@ The keys of a file: `file`, `records`, `bytes`, `labels` (the layout), `images` 
 height, count}], shorter_side {min, median, max}}, `gender` {female, male, unknown}, `age` {exact, interval, unknown,
 min, max}, `intervals` [{age_min, age_max, count}], `histogram` [{age, female, male, unknown}], `bad` {reason: {count,
 first}}, `index` and `table` ("right", "missing" or what is wrong), `damage` (null or where), `people`, and from
-NAME.json `source`, `terms`, `crop`. Beside `files` stand `copies`, as `rec_tools.copies.summarise` has it by kind, with
+NAME.json `source`, `terms`, `crop`. Beside `files` stand `copies`, as `duplicates.summarise` has it by kind, with
 `groups` [{identical, conflicting_labels, records [{file, record, gender, age_min, age_max}]}], and
 `people_in_several_files` {count, first}.
 """
@@ -15,11 +15,11 @@ from typing import Iterator, List, Optional, Sequence
 import numpy as np
 
 from agedge.cli import printable
+from agedge.crop import TEMPLATES, Crop
 from agedge.errors import AgedgeError
-from agedge.faces.crop import TEMPLATES, Crop
 from agedge.labels import FEMALE, MALE, UNKNOWN
-from rec_tools.copies import Copies, find_copies, labels_conflict, summarise
-from rec_tools.survey import Survey
+from rec_tools.packing.duplicates import Copies, find_copies, labels_conflict, summarise
+from rec_tools.records.scan import Survey
 
 GENDERS = {FEMALE: "female", MALE: "male", UNKNOWN: "unknown"}
 DECADES = 12  # bands of ten years; the last ends at 120

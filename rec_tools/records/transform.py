@@ -9,19 +9,19 @@ from typing import List, Optional, Sequence, Union
 
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.align import resize_square
-from agedge.faces.crop import Crop
 from agedge.labels import LAYOUTS, SKIPPED, parse_layout
 from agedge.records import RecordWriter, encode, read_crop, read_info
-from agedge.result_files import check_results, record_inputs, record_results
+from agedge.results.overwrite import check_results, record_inputs, record_results
 from agedge.sources import check_image, decode_image
-from rec_tools.cut import cut_by_landmarks, take_whole
-from rec_tools.landmarks import FIXED, SET, Place
-from rec_tools.preparation import Preparation
-from rec_tools.prepare import can_stay
+from rec_tools.packing.crop_faces import cut_by_landmarks, take_whole
+from rec_tools.packing.landmarks import FIXED, SET, Place
+from rec_tools.packing.options import Preparation
+from rec_tools.packing.prepare import can_stay
+from rec_tools.records.stored import Stored, as_label, read_labels, read_stored, told_layout, write_stored
 from rec_tools.rows import Dropped
-from rec_tools.stored import Stored, as_label, read_labels, read_stored, told_layout, write_stored
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from agedge.checksums import UNKNOWN, matches, record_checksums
 from agedge.errors import AgedgeError
 from agedge.recordio import read_at, read_frames, read_index
 from agedge.records import read_info
-from rec_tools.stored import name_some, table_of
+from rec_tools.records.stored import name_some, table_of
 
 PIECE = 1 << 20  # bytes that are read at a time
 

@@ -18,7 +18,7 @@ TRUST = typer.Option(False, "--trust", help="Run ONNX and ncnn files of which th
 _output = {"to_stderr": False}  # True: stdout holds results only
 
 
-def run_door(door, argv=None) -> None:
+def run_command(door, argv=None) -> None:
     """Run a typer app or function as the program, and exit with its status.
 
     An `AgedgeError` (and what the operating system says of a file) is one line on stderr; `--debug`, anywhere on the

@@ -10,7 +10,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.predict import OK, Person
-from agedge.result_kinds import is_marked, mark_picture
+from agedge.results.kinds import is_marked, mark_picture
 from agedge.safe_write import write_bytes
 
 # BGR; white text is legible on all. None: a model that says no gender.

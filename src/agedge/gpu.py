@@ -60,6 +60,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from agedge.cli import run_door
+    from agedge.cli import run_command
 
-    run_door(main)
+    run_command(main)

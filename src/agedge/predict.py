@@ -6,10 +6,11 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.errors import choices
 from agedge.faces.align import align_faces
-from agedge.faces.crop import Crop
-from agedge.faces.detection import Detector, Faces, check_image, create_detector
+from agedge.faces.detection import create_detector
+from agedge.faces.detector import Detector, Faces, check_image
 from agedge.faces.orientation import ORIENTATIONS, Looked, look_around
 from agedge.runtime.outputs import group_bounds
 from agedge.value_equality import compare_by_value

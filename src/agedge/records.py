@@ -22,9 +22,9 @@ import numpy as np
 
 from agedge.checksums import COLUMN as CHECKSUM_COLUMN
 from agedge.checksums import checksum, read_checked_frames
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.crop import Crop
-from agedge.image_decode import check_image, decode_pixels
+from agedge.images.decode import check_image, decode_pixels
 from agedge.label_check import check_guess, check_labels, find_label_faults, warn_of_faults
 from agedge.labels import LAYOUT, LAYOUTS, Label, parse_layout, to_contract
 from agedge.locks import open_alone

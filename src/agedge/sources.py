@@ -11,10 +11,19 @@ from typing import Iterable, Iterator, Optional, Tuple
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.films import HEAD, NOT_A_FILM, STREAM, VIDEO_SUFFIXES, read_camera, read_film, read_stream, without_password
 from agedge.folders import IMAGE_SUFFIXES, list_images, no_images, walk_images
-from agedge.image_decode import MAX_PIXELS, check_image, decode_image, decode_pixels
-from agedge.image_kinds import is_film, is_image, is_text
+from agedge.images.decode import MAX_PIXELS, check_image, decode_image, decode_pixels
+from agedge.images.kinds import is_film, is_image, is_text
+from agedge.images.videos import (
+    HEAD,
+    NOT_A_FILM,
+    STREAM,
+    VIDEO_SUFFIXES,
+    read_camera,
+    read_film,
+    read_stream,
+    without_password,
+)
 from agedge.value_equality import compare_by_value
 
 __all__ = [

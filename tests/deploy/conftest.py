@@ -3,7 +3,8 @@
 import shutil
 
 import pytest
-from small_networks import save_small
+
+from tests.small_networks import save_small
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,6 @@ import json
 import cv2
 import numpy as np
 import pytest
-from small_networks import describe, every_operation, faces, save_small, with_weights
-from test_export import run_door
 
 from agedge.errors import AgedgeError
 from agedge.labels import exact
@@ -14,6 +12,8 @@ from agedge.records import RecordWriter
 from agedge.runtime import load_card
 from agedge.runtime.outputs import OURS
 from deploy.check import check_exported, judge
+from tests.deploy.test_export import run_command
+from tests.small_networks import describe, every_operation, faces, save_small, with_weights
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_altered_weights_fail_and_are_named(exported, records):
     alter(exported / "out", "small.ncnn.bin", change)
     report = exported / "reports" / "check.json"
     words = ("--model", exported / "model", "--exported", exported / "out", "--data", records, "--json", report)
-    done = run_door("check", *words)
+    done = run_command("check", *words)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"error: {exported / 'out'}: ncnn: ") and "over the gate of 0.0005" in last
@@ -68,7 +68,7 @@ def test_an_altered_file_is_noticed_before_it_is_asked(exported, records):
 
 
 def test_another_networks_export(exported, tmp_path, records):
-    from agedge.runtime.checkpoint import save_checkpoint
+    from agedge.runtime.model_files import save_checkpoint
     from deploy.export import export_model
 
     save_checkpoint(with_weights(every_operation(), seed=9), describe(), tmp_path / "other")

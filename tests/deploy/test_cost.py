@@ -2,9 +2,9 @@
 
 import mxnet as mx
 import pytest
-from small_networks import convolved, save_small, two_answers
 
 from deploy.cost import count_multiplications
+from tests.small_networks import convolved, save_small, two_answers
 
 
 def test_convolutions_and_dense_layers(tmp_path):

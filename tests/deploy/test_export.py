@@ -7,16 +7,16 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
-from small_networks import convolved, faces, save_small, two_answers, with_weights
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.runtime import load_card, load_model
 from agedge.runtime.card import checksum
-from agedge.runtime.checkpoint import save_checkpoint
-from deploy import export, onnx_mends, to_ncnn
-from deploy.apart import ask_apart
+from agedge.runtime.model_files import save_checkpoint
+from deploy import export, onnx_fixes, to_ncnn
 from deploy.export import export_model
-from deploy.gates import GATES, Gate, compare_raw
+from deploy.isolated import ask_apart
+from deploy.tolerances import GATES, Gate, compare_raw
+from tests.small_networks import convolved, faces, save_small, two_answers, with_weights
 
 FORMS = ("onnx", "ncnn", "ncnn-fp16")
 
@@ -56,14 +56,14 @@ def test_exporting_into_the_models_own_folder_and_again_changes_nothing(exported
 
 
 def test_a_wrong_translation_is_not_written(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_mends, "write_fixed_gammas", lambda heads, args: args)
+    monkeypatch.setattr(onnx_fixes, "write_fixed_gammas", lambda heads, args: args)
     with pytest.raises(AgedgeError, match="small.onnx: onnx does not say what MXNet says: age differs by"):
         export_model(exported / "model", ["onnx"], tmp_path / "wrong")
     assert list((tmp_path / "wrong").iterdir()) == []
 
 
 def test_what_pnnx_leaves_out_is_an_error(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_mends, "slice_instead_of_split", lambda heads, shapes: heads)
+    monkeypatch.setattr(onnx_fixes, "slice_instead_of_split", lambda heads, shapes: heads)
     with pytest.raises(AgedgeError, match="small: ncnn lacks .* things that pnnx left out: ignore Slice"):
         export_model(exported / "model", ["ncnn"], tmp_path / "wrong")
 
@@ -80,7 +80,7 @@ def test_pnnx_that_fails_or_is_missing(monkeypatch):
 def test_a_crash_over_there_is_an_error_here(exported, monkeypatch, tmp_path):
     crash = tmp_path / "crash.py"
     crash.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-    monkeypatch.setattr("deploy.apart.__file__", str(crash))
+    monkeypatch.setattr("deploy.isolated.__file__", str(crash))
     with pytest.raises(AgedgeError, match=r"ncnn crashed on its files \(signal 11\)"):
         ask_apart(exported / "out", "ncnn", faces(1))
 
@@ -153,23 +153,23 @@ def test_a_missing_package_is_named(exported, monkeypatch):
             load_model(exported / "out", runtime)
 
 
-def run_door(*words):
+def run_command(*words):
     command = [sys.executable, "-m", "deploy", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, cwd=export.__file__.rsplit("/", 2)[0])
 
 
 def test_the_door_exports_and_benches(exported, tmp_path):
-    done = run_door("export", "--model", exported / "model", "--to", "onnx", "--out", tmp_path / "door")
+    done = run_command("export", "--model", exported / "model", "--to", "onnx", "--out", tmp_path / "door")
     assert done.returncode == 0, done.stderr
     assert "small.onnx" in done.stdout and not (tmp_path / "door" / "small.ncnn.bin").exists()
-    done = run_door("bench", "--model", exported / "model", "--exported", exported / "out", "--repeats", 3)
+    done = run_command("bench", "--model", exported / "model", "--exported", exported / "out", "--repeats", 3)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["mxnet", *FORMS]
     assert all(float(line.split()[1]) > 0 for line in done.stdout.splitlines()[1:])
 
 
 def test_the_door_says_in_one_line_what_is_wrong(exported, tmp_path):
-    done = run_door("export", "--model", tmp_path / "nowhere", "--out", tmp_path / "door")
+    done = run_command("export", "--model", tmp_path / "nowhere", "--out", tmp_path / "door")
     assert (done.returncode, done.stderr) == (1, f"error: {tmp_path / 'nowhere'}: no such model folder\n")
-    done = run_door("export", "--model", exported / "model", "--out", tmp_path / "door", "--to", "tflite")
+    done = run_command("export", "--model", exported / "model", "--out", tmp_path / "door", "--to", "tflite")
     assert (done.returncode, done.stderr) == (2, "error: to: unknown 'tflite'; choose one of onnx, ncnn\n")

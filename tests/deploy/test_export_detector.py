@@ -6,17 +6,17 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
-from shipping import make_lively
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.essh_card import OUTPUTS, DetectorCard, read_card, save_detector
+from agedge.faces.essh.card import OUTPUTS, DetectorCard, read_card, save_detector
 from agedge.runtime.card import checksum
 from deploy import __main__ as door
 from deploy import detector, export, ncnn_crops, to_ncnn
-from deploy.apart import ask_batches_apart
 from deploy.export import export_model
+from deploy.isolated import ask_batches_apart
 from deploy.slim import slim_model
 from symbols.essh import ESSH
+from tests.shipping import make_lively
 
 FORMS = ("onnx", "ncnn", "ncnn-fp16")
 # Height, width: none of them is among those that export proves; whole strides, odd maps at each stride, and small.
@@ -137,17 +137,17 @@ def test_damaged_weights_are_named(exported, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def run_door(*words):
+def run_command(*words):
     command = [sys.executable, "-m", "deploy", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, cwd=export.__file__.rsplit("/", 2)[0])
 
 
 def test_the_door(exported, tmp_path):
     folder = exported[0]
-    done = run_door("export", "--model", folder / "model", "--out", tmp_path / "door", "--to", "onnx")
+    done = run_command("export", "--model", folder / "model", "--out", tmp_path / "door", "--to", "onnx")
     assert done.returncode == 0, done.stderr
     assert "essh.onnx" in done.stdout and "landmarks" in done.stdout
-    done = run_door("check", "--model", folder / "model", "--exported", tmp_path / "door", "--data", "x.rec")
+    done = run_command("check", "--model", folder / "model", "--exported", tmp_path / "door", "--data", "x.rec")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "a face detector: this compares ages" in done.stderr
 

@@ -1,8 +1,9 @@
 """Every registered network, exported to ONNX and ncnn, says there what it says in MXNet: within the gates."""
 
 import pytest
-from network_forms import MARKED, build
-from shipping import make_lively, ship
+
+from tests.network_forms import MARKED, build
+from tests.shipping import make_lively, ship
 
 
 @pytest.mark.parametrize("form", MARKED)

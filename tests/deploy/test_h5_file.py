@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agedge.errors import AgedgeError
-from deploy.imports.h5_file import read_h5
+from deploy.importers.h5_file import read_h5
 
 h5py = pytest.importorskip("h5py")
 

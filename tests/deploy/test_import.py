@@ -4,26 +4,25 @@ import hashlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import nd
-from test_import_keras_ssrnet import drawn_weights, soft_faces
 
 import symbols
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.crop import Crop
 from agedge.runtime import load_model
-from deploy.imports import convert
-from deploy.imports.convert import SOURCES, find_kind, import_weights
-from deploy.imports.imported import Imported, require_weights
-from deploy.imports.ssrnet import from_keras
+from deploy.importers import convert
+from deploy.importers.convert import SOURCES, find_kind, import_weights
+from deploy.importers.imported import Imported, require_weights
+from deploy.importers.ssrnet import from_keras
+from tests.deploy.test_import_keras_ssrnet import drawn_weights, soft_faces
+from tests.paths import ROOT, SHARED
 
-ROOT = Path(__file__).parents[2]
-UPSTREAM = ROOT.parent / "shared" / "upstream"
+UPSTREAM = SHARED / "upstream"
 
 
 def save_h5(file, weights):
@@ -235,7 +234,7 @@ def test_every_source_has_its_mapper_and_its_network():
             assert Crop.named(*source.crop[:1], 64, source.crop[1]).size == 64
 
 
-def run_door(*words):
+def run_command(*words):
     return subprocess.run(
         [sys.executable, "-m", "deploy", "import", *map(str, words)], cwd=ROOT, capture_output=True, text=True
     )
@@ -243,7 +242,7 @@ def run_door(*words):
 
 @pytest.mark.slow
 def test_the_door(keras_file, tmp_path):
-    done = run_door("--from", keras_file, "--as", "ssrnet", "--out", tmp_path / "model", "--crop", "arcface")
+    done = run_command("--from", keras_file, "--as", "ssrnet", "--out", tmp_path / "model", "--crop", "arcface")
     assert done.returncode == 0, done.stderr
     assert f"wrote {tmp_path / 'model' / 'card.json'}" in done.stdout
     assert json.loads((tmp_path / "model" / "card.json").read_text())["training"]["imported"]["crop"].startswith(
@@ -253,5 +252,5 @@ def test_the_door(keras_file, tmp_path):
         (("--from", keras_file, "--as", "vgg", "--out", tmp_path), 2, "--as: unknown 'vgg'"),
         (("--from", tmp_path / "none", "--as", "aec", "--out", tmp_path), 1, "no such file"),
     ):
-        done = run_door(*words)
+        done = run_command(*words)
         assert done.returncode == status and reason in done.stderr and len(done.stderr.splitlines()) == 1

@@ -8,11 +8,12 @@ from mxnet import nd
 from numpy.lib.stride_tricks import sliding_window_view
 
 from agedge.errors import AgedgeError
-from deploy.imports.aec import from_keras
-from deploy.imports.convert import build
-from deploy.imports.h5_file import KerasWeights, read_h5
+from deploy.importers.aec import from_keras
+from deploy.importers.convert import build
+from deploy.importers.h5_file import KerasWeights, read_h5
+from tests.paths import SHARED
 
-UPSTREAM = Path(__file__).resolve().parents[2].parent / "shared" / "upstream"
+UPSTREAM = SHARED / "upstream"
 PUBLISHED = UPSTREAM / "aec_keras_weights.hdf5"
 STAGES = ((1, 20), (4, 4), (7, 1))  # number of the first dense of a stage, years of its steps
 

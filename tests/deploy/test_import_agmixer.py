@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 from mxnet import nd
-from plain_agmixer import TINY, draw_heads, draw_tower, run_agmixer, run_tower
-from torch_files import tensor, write_zip
 
 import symbols
 from agedge.errors import AgedgeError
 from agedge.runtime import load_model
-from deploy.imports.agmixer import RANGES, from_torch
-from deploy.imports.convert import import_weights
+from deploy.importers.agmixer import RANGES, from_torch
+from deploy.importers.convert import import_weights
 from symbols.vit import scale_as_clip
+from tests.deploy.torch_files import tensor, write_zip
+from tests.plain_agmixer import TINY, draw_heads, draw_tower, run_agmixer, run_tower
 
 CHECKPOINT = {"size": 32, "patch": 16, "width": 64, "layers": 2, "features": 24}
 

@@ -1,7 +1,5 @@
 """The Keras SSR-Net: its own arithmetic in plain NumPy, channels last, against the imported network, layer by layer."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from mxnet import nd
@@ -9,9 +7,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import symbols
 from agedge.errors import AgedgeError
-from deploy.imports.ssrnet import from_keras, keras_layer, number_layers
+from deploy.importers.ssrnet import from_keras, keras_layer, number_layers
+from tests.paths import SHARED
 
-FILE = Path(__file__).parents[3] / "shared" / "upstream" / "ssrnet_keras_imdb.h5"
+FILE = SHARED / "upstream" / "ssrnet_keras_imdb.h5"
 
 
 def drawn_weights():
@@ -45,7 +44,7 @@ def keras_weights(source):
         return drawn_weights()
     if not FILE.is_file():
         pytest.skip(f"{FILE} is not there: weights of the Keras original")
-    h5_file = pytest.importorskip("deploy.imports.h5_file")
+    h5_file = pytest.importorskip("deploy.importers.h5_file")
     return h5_file.read_h5(FILE)
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from pathlib import Path
 
 import cv2
 import mxnet as mx
@@ -13,14 +12,14 @@ import symbols
 from agedge.errors import AgedgeError
 from agedge.runtime import load_model
 from deploy.graph import read_graph
-from deploy.imports import mobilenet, ssrnet
-from deploy.imports.convert import import_weights
-from deploy.imports.operations import match_operations
-from deploy.imports.params_file import MxnetWeights, read_params
+from deploy.importers import mobilenet, ssrnet
+from deploy.importers.convert import import_weights
+from deploy.importers.operations import match_operations
+from deploy.importers.params_file import MxnetWeights, read_params
+from tests.paths import ROOT, SHARED
 
-SHARED = Path(__file__).parents[3] / "shared"
 UPSTREAM = SHARED / "upstream"
-FACES = Path(__file__).parents[2] / "data" / "UTKFace"
+FACES = ROOT / "data" / "UTKFace"
 FILES = {
     "ssrnet": "ssrnet_age-0021.params",
     "ssrnet_gender": "ssrnet_gender-0042.params",

@@ -8,10 +8,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from torch_files import Called, Named, Stored, pickled, tensor, write_legacy, write_zip
 
 from agedge.errors import AgedgeError
-from deploy.imports.pth_file import read_pth
+from deploy.importers.pth_file import read_pth
+from tests.deploy.torch_files import Called, Named, Stored, pickled, tensor, write_legacy, write_zip
 
 SIX = np.arange(6, dtype=np.float32)
 

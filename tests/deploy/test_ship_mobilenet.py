@@ -3,12 +3,12 @@
 import mxnet as mx
 import numpy as np
 from mxnet.gluon import nn
-from small_networks import describe, faces
 
 import symbols
 from agedge.runtime import load_model, save_model
 from agedge.runtime.model import to_network_input
 from deploy.export import export_model
+from tests.small_networks import describe, faces
 
 
 def test_mobilenet025_at_112(tmp_path):

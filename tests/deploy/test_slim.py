@@ -1,22 +1,22 @@
 """The slim graph says what the trained one said, and holds nothing of training."""
 
 import json
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 import pytest
-from small_networks import convolved, describe, faces, save_small, two_answers, with_weights
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.runtime import load_card, load_model
 from agedge.runtime.by_mxnet import open_network
-from agedge.runtime.checkpoint import find_model, save_checkpoint
 from agedge.runtime.model import open_model, to_network_input
+from agedge.runtime.model_files import find_model, save_checkpoint
 from deploy import slim
 from deploy.slim import slim_checkpoint, slim_model
+from tests.paths import SHARED
+from tests.small_networks import convolved, describe, faces, save_small, two_answers, with_weights
 
-UPSTREAM = Path(__file__).resolve().parents[2].parent / "shared" / "upstream"
+UPSTREAM = SHARED / "upstream"
 
 
 def operations(card) -> set:

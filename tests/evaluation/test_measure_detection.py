@@ -5,7 +5,7 @@ import pytest
 
 from agedge.evaluation.detection import IGNORED, WRONG, average_precision, match_faces, measure_detection
 from agedge.faces.annotations import Photo
-from agedge.faces.detection import Faces
+from agedge.faces.detector import Faces
 
 POINTS = np.array([(10, 10), (30, 10), (20, 20), (12, 30), (28, 30)], np.float32)
 

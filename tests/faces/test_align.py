@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError
 from agedge.faces.align import align, align_faces, estimate_similarities, estimate_similarity
-from agedge.faces.crop import Crop
 
 
 def turn(points: np.ndarray, degrees: float, scale: float, shift) -> np.ndarray:

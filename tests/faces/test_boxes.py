@@ -5,15 +5,14 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from agedge.errors import UsageError
 from agedge.faces import boxes
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 compiled = pytest.mark.skipif(boxes._boxes is None, reason="the Cython extension is not built in this installation")
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.detection import Faces, check_image, create_detector, detect_padded, main_face
+from agedge.faces.detection import create_detector, detect_padded, main_face
+from agedge.faces.detector import Faces, check_image
 
 
 class Fake:

@@ -8,8 +8,7 @@ import pytest
 
 from agedge.errors import UsageError
 from agedge.faces.detection import create_detector
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")

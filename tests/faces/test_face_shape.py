@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agedge.faces.crop import TEMPLATES
+from agedge.crop import TEMPLATES
 from agedge.faces.face_shape import find_faults, fit_template
 
 FACE = TEMPLATES["arcface"] * 100 + 20

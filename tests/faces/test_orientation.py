@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from agedge.errors import UsageError
-from agedge.faces.detection import Faces, create_detector
+from agedge.faces.detection import create_detector
+from agedge.faces.detector import Faces
 from agedge.faces.face_shape import find_faults
 from agedge.faces.orientation import find_tilt, look_around, turn_back
 from agedge.predict import Predictor
 from agedge.runtime import load_model
-from rec_tools.landmarks import find_landmarks
+from rec_tools.packing.landmarks import find_landmarks
 from rec_tools.rows import Row
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 import typer
 
-from agedge.cli import run_door
+from agedge.cli import run_command
 from agedge.records import RecordWriter
-from rec_tools import on_records
+from rec_tools import cli_records
 
 app = typer.Typer(pretty_exceptions_enable=False)
-for command in (on_records.inspect, on_records.merge, on_records.convert, on_records.sample):
+for command in (cli_records.inspect, cli_records.merge, cli_records.convert, cli_records.sample):
     app.command()(command)
 
 
 def run(*words):
     """The status of `python -m rec_tools WORDS`."""
     with pytest.raises(SystemExit) as ended:
-        run_door(app, [str(word) for word in words])
+        run_command(app, [str(word) for word in words])
     return ended.value.code
 
 

@@ -14,9 +14,8 @@ import pytest
 
 from agedge.runtime import load_model
 from deploy.slim import slim_model
+from tests.paths import ROOT, SHARED
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared"
 UPSTREAM = SHARED / "upstream"
 FACES = SHARED / "data" / "utkface_dev.tar.gz"
 pytestmark = pytest.mark.skipif(

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,8 @@ from agedge.errors import AgedgeError
 from agedge.predict import Predictor
 from agedge.runtime import load_model
 from agedge.runtime.model import RUNTIMES
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models/mobilenet025"
 FACES = np.random.RandomState(0).randint(0, 256, (3, 112, 112, 3), np.uint8)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -137,7 +136,7 @@ def predict(task) -> list:
 
 
 def test_a_predictor_goes_to_a_pool_of_spawned_processes():
-    from test_threads import make_pictures
+    from tests.runtime.test_threads import make_pictures
 
     pictures = make_pictures()[:3]
     predictor = Predictor(MODEL, "mtcnn", "onnx")

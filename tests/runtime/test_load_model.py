@@ -8,12 +8,12 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet.gluon import HybridBlock, nn
-from small_networks import convolved, describe, every_operation, faces, save_small, two_answers, with_weights
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.runtime import load_model, save_model
 from agedge.runtime.by_mxnet import climb
-from agedge.runtime.checkpoint import Checkpoint, save_checkpoint
+from agedge.runtime.model_files import Checkpoint, save_checkpoint
+from tests.small_networks import convolved, describe, every_operation, faces, save_small, two_answers, with_weights
 
 
 class RedAndBlue(HybridBlock):

@@ -3,22 +3,21 @@
 import json
 import shutil
 import struct
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 import pytest
-from small_networks import describe, every_operation, save_small, with_weights
 
 from agedge.errors import AgedgeError
 from agedge.runtime import load_card, load_model
-from agedge.runtime.check_ncnn import check_ncnn
-from agedge.runtime.check_onnx import check_onnx
-from agedge.runtime.check_params import check_params
-from agedge.runtime.check_symbol import load_symbol, read_symbol
-from agedge.runtime.checkpoint import save_checkpoint
+from agedge.runtime.checks.ncnn_model import check_ncnn
+from agedge.runtime.checks.onnx_model import check_onnx
+from agedge.runtime.checks.params import check_params
+from agedge.runtime.checks.symbol import load_symbol, read_symbol
+from agedge.runtime.model_files import save_checkpoint
+from tests.paths import ROOT
+from tests.small_networks import describe, every_operation, save_small, with_weights
 
-ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests" / "corpus"
 MODEL = ROOT / "models" / "mobilenet025"
 

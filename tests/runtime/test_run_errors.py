@@ -1,7 +1,6 @@
 """A network that does not fit its card: one line with the file, where the libraries raise their own or crash."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ from agedge.errors import AgedgeError
 from agedge.runtime import load_card
 from agedge.runtime.by_mxnet import find_reason
 from agedge.runtime.model import open_run
+from tests.paths import ROOT
 
-MODEL = Path(__file__).resolve().parents[2] / "models/mobilenet025"
+MODEL = ROOT / "models/mobilenet025"
 
 
 def change_card(tmp_path, change):

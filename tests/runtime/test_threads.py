@@ -13,8 +13,8 @@ from agedge.faces.detection import create_detector
 from agedge.predict import Predictor
 from agedge.runtime import load_model
 from agedge.runtime.model import RUNTIMES
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models/mobilenet025"
 COUNT = 16  # threads, and pictures
 

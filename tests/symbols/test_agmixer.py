@@ -4,13 +4,13 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, nd
-from small_networks import describe
 
 import symbols
 from agedge.runtime import load_model, save_model
 from deploy.export import export_model
-from deploy.probes import draw_probes
+from deploy.probe_images import draw_probes
 from symbols.heads.order import order_loss
+from tests.small_networks import describe
 
 TINY = {"size": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2, "features": 16, "mixer_width": 8}
 

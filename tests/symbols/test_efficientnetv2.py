@@ -4,10 +4,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, nd
-from shipping import make_lively, ship
 
 import symbols
 from symbols.efficientnetv2 import Block
+from tests.shipping import make_lively, ship
 
 PUBLISHED = {
     # torchvision's efficientnet_v2_s().features; Keras' EfficientNetV2B0(include_top=False) counts statistics too

@@ -177,7 +177,7 @@ def test_an_images_loss_does_not_depend_on_its_neighbours():
 
 
 def test_anchors_of_the_loss_are_in_the_order_of_lay_anchors():
-    from agedge.faces.anchors import lay_anchors
+    from agedge.faces.essh.anchors import lay_anchors
 
     side = 64
     boxes = np.concatenate([lay_anchors(stride, side // stride, side // stride) for stride in STRIDES])

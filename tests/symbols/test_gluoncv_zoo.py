@@ -2,15 +2,15 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
-from shipping import make_lively, ship
 
 import symbols
+from tests.paths import ROOT
+from tests.shipping import make_lively, ship
 
 pytest.importorskip("gluoncv", reason="gluoncv is not installed")
 
@@ -75,7 +75,7 @@ def test_arguments_build_the_same_parameters_again_and_in_other_processes():
         "import symbols; symbols.create('gluoncv:mobilenetv2_0.25')\n"
         "print(*symbols.create('gluoncv:mobilenetv2_0.5').collect_params())"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stdout.split() == names
     assert done.stderr == "", "the zoo is quiet"
@@ -148,7 +148,7 @@ def test_an_unknown_name_hears_of_the_zoo_and_import_does_not_load_it():
     with pytest.raises(ValueError, match="unknown 'torchvision:resnet18'"):
         symbols.create("torchvision:resnet18")
     code = "import sys, symbols; symbols.create('mobilenet025'); print('gluoncv' in sys.modules)"
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 

@@ -4,10 +4,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
-from network_forms import FORMS, MARKED, build
 
 import symbols
 from symbols.heads import AGE_HEADS
+from tests.network_forms import FORMS, MARKED, build
 
 LABELS = [[0, 20, 20], [1, 20, 29], [1, 70, 120], [-1, 5, 5], [0, -1, -1], [-1, -1, -1]]
 SMALL = "mobilenet025"

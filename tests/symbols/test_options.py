@@ -4,10 +4,10 @@ import inspect
 import math
 
 import pytest
-from network_forms import FORMS
 
 import symbols
 from symbols.heads import AGE_HEADS, create_age_head
+from tests.network_forms import FORMS
 
 NONSENSE = ("x", "", None, [], {}, math.nan, math.inf, -1)
 

@@ -3,15 +3,14 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 import symbols
-from agedge.training.parameters import match_names
 from agedge.training.recipe import load_recipe
+from agedge.training.weights.param_groups import match_names
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.stem for path in ROOT.glob("recipes/*.yaml"))
 
 

@@ -4,9 +4,9 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import nd
-from shipping import make_lively, ship
 
 import symbols
+from tests.shipping import make_lively, ship
 
 # Parameters of ImageNet's networks without classifier and with the 7x7 stem and its BatchNorm, less what the stem of
 # faces saves: 9,408 + 128 numbers become 1,728. Gluon's ResNet-50 has biases in its 1x1 convolutions besides.

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from mxnet import autograd, nd
-from plain_agmixer import MEAN, SPREAD, TINY, draw_tower, run_tower
 
 import symbols
-from deploy.imports.agmixer import from_torch
+from deploy.importers.agmixer import from_torch
 from symbols.vit import Attention, VisualTransformer, scale_as_clip
+from tests.plain_agmixer import MEAN, SPREAD, TINY, draw_tower, run_tower
 
 
 def our_tower(weights):

@@ -8,8 +8,9 @@ import symbols
 from agedge.errors import AgedgeError, UsageError
 from agedge.training.flags import find_contexts, flags_to_overrides
 from agedge.training.recipe import load_recipe
+from tests.paths import ROOT
 
-RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*.yaml"))
+RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

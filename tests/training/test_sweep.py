@@ -7,14 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from agedge.errors import UsageError
 from agedge.training.sweep import combine, parse_axis, run_sweep, split_values, to_name
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 # Learns in no time: the further its rate is from 0.01, the worse. It notes every start.
 PRETENDED = """

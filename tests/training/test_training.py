@@ -3,25 +3,23 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from toy_runs import SIZE, SMALL, run, write_toys
 
 import symbols
-from agedge.cli import run_door
+from agedge.cli import run_command
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.crop import Crop
 from agedge.labels import Label
 from agedge.records import RecordWriter
+from agedge.run_folder import read_log
 from agedge.runtime import load_card, load_model
-from agedge.training.checkpoint import load_checkpoint, read_state
-from agedge.training.finish import finish
-from agedge.training.log import read_log
-
-ROOT = Path(__file__).parents[2]
+from agedge.training.run.checkpoint import load_checkpoint, read_state
+from agedge.training.tasks.finalize_age_gender import finish
+from tests.paths import ROOT
+from tests.training.toy_runs import SIZE, SMALL, run, write_toys
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +212,6 @@ def test_wrong_usage_is_one_line_and_the_right_status(words, status, says, tmp_p
     import train as door
 
     with pytest.raises(SystemExit) as ended:
-        run_door(door.main, [*words, f"run.dir={tmp_path / 'r'}"])
+        run_command(door.main, [*words, f"run.dir={tmp_path / 'r'}"])
     said = capsys.readouterr().err
     assert ended.value.code == status and says in said and len(said.splitlines()) == 1

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 
 import symbols
-from agedge.faces.crop import Crop
+from agedge.crop import Crop
 from agedge.labels import Label, exact
 from agedge.records import RecordWriter
-from agedge.training import checkpoint
-from agedge.training.ages import train
-from agedge.training.checkpoint import PARAMS, PICKLED_TRAINER, STATE
 from agedge.training.recipe import load_recipe
+from agedge.training.run import checkpoint
+from agedge.training.run.checkpoint import PARAMS, PICKLED_TRAINER, STATE
+from agedge.training.tasks.age_gender import train
 
 SIZE = 32
 SMALL = [

@@ -7,8 +7,8 @@ from typing import Iterator, NamedTuple, Optional
 
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.faces.align import align, resize_square
-from agedge.faces.crop import Crop
 from agedge.records import decode, read_crop, read_raw
 from agedge.value_equality import compare_by_value
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from agedge.faces.annotations import Photo
 from agedge.faces.boxes import overlaps
-from agedge.faces.detection import Faces
+from agedge.faces.detector import Faces
 
 IOU = 0.4  # overlap from which a face counts as found: annotators disagree on chins and foreheads
 WRONG, IGNORED = -1, -2  # what a found face matches, where that is no annotated one

@@ -5,9 +5,9 @@ from typing import Callable, Dict, List, Optional
 
 import numpy as np
 
-from agedge.batches import evaluation_batches
+from agedge.crop import Crop
 from agedge.errors import AgedgeError
-from agedge.faces.crop import Crop
+from agedge.evaluation.batches import evaluation_batches
 from agedge.value_equality import compare_by_value
 
 

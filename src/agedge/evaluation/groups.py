@@ -8,8 +8,8 @@ from typing import Dict, Iterable, List, Sequence, Tuple
 
 import numpy as np
 
-from agedge.batches import evaluation_batches
 from agedge.errors import AgedgeError, UsageError
+from agedge.evaluation.batches import evaluation_batches
 from agedge.evaluation.evaluate import Answers
 from agedge.labels import MAX_AGE
 

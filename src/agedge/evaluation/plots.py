@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from agedge.evaluation.metrics import age_errors
-from agedge.result_kinds import mark_picture
+from agedge.results.kinds import mark_picture
 from agedge.safe_write import write_bytes
 
 

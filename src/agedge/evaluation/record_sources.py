@@ -6,8 +6,8 @@ from typing import Dict, Iterable, List, NamedTuple, Optional
 
 import numpy as np
 
-from agedge.batches import fitting
 from agedge.errors import AgedgeError
+from agedge.evaluation.batches import fitting
 from agedge.evaluation.evaluate import Answers
 from agedge.recordio import read_frames
 from agedge.records import decode, read_raw

@@ -1,4 +1,4 @@
-"""The errors of several splits, with mean and spread: python -m agedge.evaluation.spread runs/NAME-split*/test.json
+"""Errors of several splits, with mean and spread: python -m agedge.evaluation.split_summary runs/*-split*/test.json
 
 The spread is the sample standard deviation over the splits: how far one split's figure is from another's.
 """
@@ -61,6 +61,6 @@ def main(files: List[Path]) -> None:
 
 
 if __name__ == "__main__":
-    from agedge.cli import run_door
+    from agedge.cli import run_command
 
-    run_door(main)
+    run_command(main)

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError
-from agedge.faces.crop import Crop
 
 SHARPEST = 0.5  # bilinear sampling does not alias down to half the size; smaller faces come from a shrunk image
 SINGLE = 1e-12  # squared pixels: landmarks that spread no more than that are one point

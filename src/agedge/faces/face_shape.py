@@ -8,7 +8,7 @@ from typing import List, NamedTuple
 
 import numpy as np
 
-from agedge.faces.crop import TEMPLATES
+from agedge.crop import TEMPLATES
 
 MAX_TILT = 60  # degrees from upright: beyond, a picture turned by a quarter shows the face nearer to upright
 MIN_LIKENESS = 0.78  # correlation with the template, the nearest turn and size taken (0.81)

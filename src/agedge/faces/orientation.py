@@ -10,7 +10,7 @@ from typing import List, NamedTuple
 import numpy as np
 
 from agedge.faces.boxes import overlaps
-from agedge.faces.detection import Detector, Faces
+from agedge.faces.detector import Detector, Faces
 from agedge.faces.face_shape import MAX_TILT, find_faults, fit_template
 from agedge.faces.patches import cut_patches
 

@@ -9,7 +9,7 @@ import struct
 import zlib
 from typing import Callable, Dict, Optional
 
-from agedge.image_header import (
+from agedge.images.header import (
     BMP,
     FRAMES,
     JPEG,
@@ -23,7 +23,7 @@ from agedge.image_header import (
     read_webp_size,
     webp_chunks,
 )
-from agedge.tiff_pages import read_pages
+from agedge.images.tiff_pages import read_pages
 
 DAMAGED = "truncated or damaged"
 START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA

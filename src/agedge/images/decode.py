@@ -8,12 +8,12 @@ from typing import Optional
 import cv2
 import numpy as np
 
-from agedge.bit_depth import find_depth, scale_to_uint8
-from agedge.image_apart import decode_apart
-from agedge.image_check import CHECKS, check_structure, check_tiff, is_animated, strip_png
-from agedge.image_header import AVIF, GIF, HEIC, JP2, JPEG_2000, PNG, TIFF, Header, is_cut_off, read_header
-from agedge.image_kinds import why_no_image
-from agedge.tiff_pages import FLOATING, SIGNED, UNSIGNED, read_pages, read_size
+from agedge.images.bit_depth import find_depth, scale_to_uint8
+from agedge.images.check import CHECKS, check_structure, check_tiff, is_animated, strip_png
+from agedge.images.header import AVIF, GIF, HEIC, JP2, JPEG_2000, PNG, TIFF, Header, is_cut_off, read_header
+from agedge.images.isolated import decode_apart
+from agedge.images.kinds import why_no_image
+from agedge.images.tiff_pages import FLOATING, SIGNED, UNSIGNED, read_pages, read_size
 
 MAX_PIXELS = 100e6  # an image decodes to three bytes a pixel
 MOST_BYTES = 4  # times MAX_PIXELS, of images with more than eight bits, which OpenCV holds twice: 800 MB

@@ -7,7 +7,7 @@ import re
 import struct
 from typing import Iterator, NamedTuple, Optional
 
-from agedge import tiff_pages
+from agedge.images import tiff_pages
 
 JPEG, PNG, BMP, WEBP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
 TIFF, JP2, JPEG_2000 = (b"II*\0", b"MM\0*"), b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"

@@ -3,7 +3,7 @@
 import re
 from typing import Optional
 
-from agedge.image_header import AVIF_BRANDS, BMP, GIF, HEIC_BRANDS, JP2, JPEG, JPEG_2000, PNG, PNM, PNM_BITS, TIFF
+from agedge.images.header import AVIF_BRANDS, BMP, GIF, HEIC_BRANDS, JP2, JPEG, JPEG_2000, PNG, PNM, PNM_BITS, TIFF
 
 IMAGES = (JPEG, PNG[:4], BMP, *TIFF, *GIF, JP2, JPEG_2000)
 NAMES = (  # the signatures are those of the formats' own documents

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.image_decode import MAX_PIXELS
-from agedge.image_kinds import is_film
+from agedge.images.decode import MAX_PIXELS
+from agedge.images.kinds import is_film
 
 VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".3g2", ".flv", ".f4v", ".ts"),

@@ -2,7 +2,7 @@
 
 A command lists what its options write (`Result`) and what it reads, and calls `check_results` before it opens, loads
 or writes anything. A file that exists may be replaced where it is empty or where its content, whatever its name, is a
-result of the same kind (`agedge.result_kinds`). Devices, pipes and `-` (stdout) may always be written.
+result of the same kind (`agedge.results.kinds`). Devices, pipes and `-` (stdout) may always be written.
 """
 
 import functools
@@ -15,7 +15,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 from agedge import safe_write
 from agedge.cli import keep_stdout_for_results
 from agedge.errors import AgedgeError, UsageError
-from agedge.result_kinds import DROPPED, FOLDER, RECORD_FILES, Kind, read_model_card
+from agedge.results.kinds import DROPPED, FOLDER, RECORD_FILES, Kind, read_model_card
 
 STDOUT = "-"
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
-from agedge.result_files import is_stdout
+from agedge.results.overwrite import is_stdout
 from agedge.safe_write import naming
 
 

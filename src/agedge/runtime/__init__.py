@@ -1,7 +1,7 @@
 """A model on disk with its card, run by MXNet, ONNX Runtime or ncnn: the same question, the same answer."""
 
 from agedge.runtime.card import Card, load_card
-from agedge.runtime.checkpoint import save_model
 from agedge.runtime.model import Model, Prediction, load_model
+from agedge.runtime.model_files import save_model
 
 __all__ = ["Card", "Model", "Prediction", "load_card", "load_model", "save_model"]

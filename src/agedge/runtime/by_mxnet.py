@@ -17,7 +17,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.runtime.card import Card, fixed_inputs
-from agedge.runtime.checkpoint import (
+from agedge.runtime.model_files import (
     INPUT,
     Checkpoint,
     find_misfit,

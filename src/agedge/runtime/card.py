@@ -10,11 +10,11 @@ from typing import Optional
 
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError
-from agedge.faces.crop import Crop
 from agedge.labels import MAX_AGE
-from agedge.runtime.check_ncnn import check_ncnn
-from agedge.runtime.check_onnx import check_onnx
+from agedge.runtime.checks.ncnn_model import check_ncnn
+from agedge.runtime.checks.onnx_model import check_onnx
 from agedge.safe_write import write_json
 
 FORMAT = 1
@@ -45,7 +45,7 @@ class Card:
     "age": "out0", "p_male": "out1"}, "ncnn-fp16": {...}}.
     `training`: data, records, epochs; `terms`: of its data; `error`: what evaluate.py measured, with bands;
     `interval`: {"level", "age": [...], "low": [...], "high": [...]}, offsets in years by predicted age. `task`: what
-    the network is for; other tasks have cards of their own (`agedge.faces.essh_card`).
+    the network is for; other tasks have cards of their own (`agedge.faces.essh.card`).
     """
 
     name: str

@@ -9,7 +9,7 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.runtime.by_mxnet import set_threads
 from agedge.runtime.card import Card
-from agedge.runtime.checkpoint import find_model
+from agedge.runtime.model_files import find_model
 from agedge.runtime.mxnet_lock import MXNET_LOCK
 from agedge.runtime.outputs import Prediction, decode, require_known
 from agedge.shipped import find_shipped

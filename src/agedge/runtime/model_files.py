@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.crop import Crop
 from agedge.runtime.card import Card, load_card
-from agedge.runtime.check_params import check_params
-from agedge.runtime.check_symbol import load_symbol
-from agedge.runtime.half import round_to_half
+from agedge.runtime.checks.params import check_params
+from agedge.runtime.checks.symbol import load_symbol
+from agedge.runtime.half_precision import round_to_half
 from agedge.runtime.outputs import OURS, is_known, name_outputs, recognise_outputs
 from agedge.safe_write import temporary_folder
 
@@ -277,7 +277,7 @@ def save_model(slim_block, card: Card, folder, halve: bool = True) -> Card:
 
     NAME-symbol.json, NAME-0000.params and card.json, NAME being the card's; the same weights give the same bytes, and
     nothing half-written is ever seen under these names. With `halve`, weights are rounded to what half precision can
-    hold (see `agedge.runtime.half`). Returns the card with `files` and `sha256`.
+    hold (see `agedge.runtime.half_precision`). Returns the card with `files` and `sha256`.
     """
     import mxnet as mx
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Optional
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.training.folds import find_parts
+from agedge.training.data.folds import find_parts
 
 MULTIPLIERS = {0.25: "mobilenet025", 0.5: "mobilenet050", 1.0: "mobilenet100"}
 

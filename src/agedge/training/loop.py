@@ -13,24 +13,24 @@ import numpy as np
 import yaml
 
 from agedge.errors import AgedgeError, StoppedError
+from agedge.run_folder import AVERAGE, BEST, LOG, RECIPE, TEST, list_last
 from agedge.safe_write import write_text
-from agedge.training.averaging import WeightMean, is_statistic
-from agedge.training.checkpoint import list_last, load_part, pack_checkpoint, read_state
-from agedge.training.keeper import Keeper
-from agedge.training.log import RunLog
-from agedge.training.progress import Progress
+from agedge.training.distributed.kvstore import open_store
 from agedge.training.recipe import as_plain
+from agedge.training.run.checkpoint import load_part, pack_checkpoint, read_state
+from agedge.training.run.checkpoint_saver import Keeper
+from agedge.training.run.divergence import ADVICE, DivergedError, Watch
+from agedge.training.run.initialize import open_folder, optimizer_options, seed_everything, start_state, start_weights
+from agedge.training.run.interrupt import stop_when_asked
+from agedge.training.run.metrics_log import RunLog
+from agedge.training.run.progress_bar import Progress
 from agedge.training.schedule import learning_rate
-from agedge.training.start import open_folder, optimizer_options, seed_everything, start_state, start_weights
-from agedge.training.stopping import stop_when_asked
-from agedge.training.store import open_store
-from agedge.training.watch import ADVICE, DivergedError, Watch
+from agedge.training.weights.averaging import WeightMean, is_statistic
 
 log = logging.getLogger(__name__)
 
 EMA, SWA, LESSONS = "ema.params", "swa.params", "lessons.params"  # parts of a checkpoint besides the network
 AHEAD = 3  # steps that MXNet has not done yet when the next one is given to it
-AVERAGE = "average.json"  # what the mean of the last epochs' weights was measured to be
 STATISTICS = 100  # batches that BatchNorm's statistics of averaged weights are taken from
 SAME = {  # what a resumed run must have as it had it
     "optimizer": ("name", "wd", "momentum", "freeze"),
@@ -121,10 +121,10 @@ class Run:
         if store.is_chief:
             self.keeper = Keeper(self.folder, recipe.run.keep, recipe.run.save_every)
             self.history = RunLog(self.folder, self.state["epoch"], task.plot)
-            for name in ("test.json", AVERAGE):  # where they stand, the run is finished
+            for name in (TEST, AVERAGE):  # where they stand, the run is finished
                 (self.folder / name).unlink(missing_ok=True)
             text = yaml.safe_dump(as_plain(recipe), sort_keys=False)
-            self.keeper.write("recipe.yaml", lambda: write_text(self.folder / "recipe.yaml", text))
+            self.keeper.write(RECIPE, lambda: write_text(self.folder / RECIPE, text))
         if resume:
             if store.is_chief:
                 self.complete_best(as_saved)
@@ -135,7 +135,7 @@ class Run:
         if state.get("sums") is not None or not 0 < state["best_epoch"] == state["epoch"]:
             return
         try:
-            if read_state(self.folder / "best.ckpt").get("best_epoch") == state["best_epoch"]:
+            if read_state(self.folder / BEST).get("best_epoch") == state["best_epoch"]:
                 return
         except AgedgeError:
             pass
@@ -249,7 +249,7 @@ class Run:
             figures = self.task.figures(sums)
             speed = {"images_per_s": round(float(sums[0]) / seconds, 1), "waited": round(waited / seconds, 4)}
             row = {"epoch": epoch, "step": state["step"], "lr": self.trainer.learning_rate, **figures}
-            self.keeper.write("log.csv", self.history.add({**row, **measured.row, **speed}))
+            self.keeper.write(LOG, self.history.add({**row, **measured.row, **speed}))
             # Whoever goes on from `last` can complete `best`, as `complete_best` does, but not the other way round.
             self.save(*(("last", "best") if is_best else ("last",)))
             text, best = f"{self.task.say(figures)}; {measured.text}", " (best)" if is_best else ""

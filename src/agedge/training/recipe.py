@@ -9,7 +9,7 @@ import yaml
 from easydict import EasyDict
 
 from agedge.errors import AgedgeError, UsageError, choices
-from agedge.training.augment import NO_AUGMENTATION, check_augmentation
+from agedge.training.data.augment import NO_AUGMENTATION, check_augmentation
 
 DEFAULTS = {
     # whatever else the network's builder takes, such as size and age_head: symbols.create answers for those

@@ -21,11 +21,9 @@ from typing import Optional
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
+from agedge.run_folder import AVERAGE, LOG, list_last, read_log
 from agedge.safe_write import replacing, write_json
-from agedge.training.checkpoint import list_last
-from agedge.training.launch import collected_signals, end, start, wait_for
-from agedge.training.log import read_log
-from agedge.training.loop import AVERAGE
+from agedge.training.distributed.launch import collected_signals, end, start, wait_for
 from agedge.training.recipe import DEFAULTS, as_plain, lay_over, load_recipe, parse_override
 
 log = logging.getLogger(__name__)
@@ -271,7 +269,7 @@ def to_row(trial: Trial, seconds: float, status: str) -> dict:
     """Values, best epoch and its figures, seconds, status; `score`: smaller is better, None where there is none."""
     row = {"trial": trial.folder.name, **trial.values, "best_epoch": None, **dict.fromkeys(FIGURES), "score": None}
     try:
-        epochs = read_log(trial.folder / "log.csv") + read_average(trial.folder)
+        epochs = read_log(trial.folder / LOG) + read_average(trial.folder)
     except AgedgeError as error:
         epochs, status = [], f"failed: {error}"
     for key, sign in SCORES:

@@ -4,7 +4,7 @@ import base64
 import html
 from typing import Iterable, List, Sequence
 
-from agedge.result_kinds import GENERATOR
+from agedge.results.kinds import GENERATOR
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5c636b; --line: #d9dde2; --paper: #ffffff;

@@ -5,15 +5,14 @@ from typing import Dict, List, NamedTuple, Optional
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.evaluation import report_page as page
-from agedge.evaluation import report_plots as plots
-from agedge.evaluation.breakdown import confuse_genders, measure_part, split_by_age, split_by_gender, split_by_word
 from agedge.evaluation.calibration import measure_coverage, measure_reliability
 from agedge.evaluation.evaluate import Answers
 from agedge.evaluation.group_plots import plot_confusion
 from agedge.evaluation.groups import Groups, find_said_groups, measure_groups
 from agedge.evaluation.metrics import age_errors, gender_hits
-from agedge.evaluation.origins import Origin
+from agedge.evaluation.record_sources import Origin
+from agedge.evaluation.report import page, plots
+from agedge.evaluation.subgroups import confuse_genders, measure_part, split_by_age, split_by_gender, split_by_word
 
 MOST_BAD = 200  # numbers of unreadable records that are written out
 FORMS = {"age_mae": "{:.2f}", "age_bias": "{:+.2f}", "age_cs5": "{:.1%}", "gender_acc": "{:.1%}"}

@@ -5,11 +5,11 @@ from typing import List
 
 import numpy as np
 
-from agedge.evaluation import report_page as page
 from agedge.evaluation.groups import say_label
 from agedge.evaluation.metrics import age_errors, gender_hits
-from agedge.evaluation.origins import read_faces
-from agedge.evaluation.report_parts import NO_AGE, NO_GENDER, Said
+from agedge.evaluation.record_sources import read_faces
+from agedge.evaluation.report import page
+from agedge.evaluation.report.sections import NO_AGE, NO_GENDER, Said
 from agedge.records import encode
 
 WORST_AGES, WORST_GENDERS = 24, 12

@@ -6,20 +6,19 @@ import logging
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
-from agedge import __version__
+from agedge import __version__, run_folder
 from agedge.errors import AgedgeError
-from agedge.evaluation import report_page as page
-from agedge.evaluation import report_parts as parts
-from agedge.evaluation.breakdown import choose_groups
 from agedge.evaluation.evaluate import Answers
 from agedge.evaluation.metrics import measure
-from agedge.evaluation.origins import find_origins, find_rows, read_rows
-from agedge.evaluation.report_faces import tell_worst
+from agedge.evaluation.record_sources import find_origins, find_rows, read_rows
+from agedge.evaluation.report import page
+from agedge.evaluation.report import sections as parts
+from agedge.evaluation.report.worst_faces import tell_worst
+from agedge.evaluation.subgroups import choose_groups
 from agedge.records import read_info
 from agedge.runtime.card import Card
 from agedge.runtime.outputs import group_bounds
 from agedge.safe_write import write_text
-from agedge.training.log import read_log
 
 logger = logging.getLogger(__name__)
 DATE = "%Y-%m-%d %H:%M UTC"
@@ -79,14 +78,16 @@ def write_report(
 
 def find_run(card: Card) -> Run:
     """The run in whose folder `model/card.json` lies; of a model alone, its name and what the card knows."""
-    folder = card.folder.parent if card.folder and card.folder.name == "model" else None
-    if folder is None or not (folder / "recipe.yaml").is_file():
+    folder = card.folder.parent if card.folder and card.folder.name == run_folder.MODEL else None
+    if folder is None or not (folder / run_folder.RECIPE).is_file():
         recipe = card.training.get("recipe")
         return Run(card.name, [], json.dumps(recipe, indent=1) if recipe else "", None)
-    saved = folder / "best.ckpt"
+    saved = folder / run_folder.BEST
     best = datetime.datetime.fromtimestamp(saved.stat().st_mtime, datetime.timezone.utc) if saved.is_file() else None
-    recipe = (folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")
-    log = [row for row in _read_quietly(read_log, folder / "log.csv", []) if row.get("epoch") is not None]
+    recipe = (folder / run_folder.RECIPE).read_text(encoding="utf-8", errors="replace")
+    log = [
+        row for row in _read_quietly(run_folder.read_log, folder / run_folder.LOG, []) if row.get("epoch") is not None
+    ]
     return Run(folder.resolve().name, log, recipe, best)
 
 

@@ -8,9 +8,9 @@ from typing import Tuple
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.faces.anchors import STRIDES
+from agedge.faces.essh.anchors import STRIDES
 from agedge.runtime.card import Card, checksum, find_card, load_card, read_json
-from agedge.runtime.checkpoint import INPUT, save_model
+from agedge.runtime.model_files import INPUT, save_model
 
 KINDS = {"score": "probabilities", "box": "deltas", "landmarks": "deltas"}
 OUTPUTS = {f"{kind}{stride}": what for stride in STRIDES for kind, what in KINDS.items()}

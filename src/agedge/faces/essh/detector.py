@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.anchors import find_candidates
 from agedge.faces.boxes import nms
-from agedge.faces.detection import Faces, check_image, check_max_faces, check_min_score
-from agedge.faces.essh_card import find_checkpoint, read_card
-from agedge.faces.looks import ENOUGH, LARGE, LOWEST, PLAIN, SEEN, TALL, TALLER, Look, lay_tiles, share_batches
-from agedge.faces.own_networks import OwnNetworks
-from agedge.faces.second_look import DOUBTFUL, FAINT, SURE, look_again
+from agedge.faces.detector import Faces, check_image, check_max_faces, check_min_score
+from agedge.faces.essh.anchors import find_candidates
+from agedge.faces.essh.card import find_checkpoint, read_card
+from agedge.faces.essh.looks import ENOUGH, LARGE, LOWEST, PLAIN, SEEN, TALL, TALLER, Look, lay_tiles, share_batches
+from agedge.faces.essh.second_look import DOUBTFUL, FAINT, SURE, look_again
+from agedge.faces.per_process import OwnNetworks
 from agedge.shipped import find_shipped
 
 SQUAT = 3 / 4  # A squarer image is shrunk to as many pixels as one of this shape and of `max_side`.
@@ -37,7 +37,7 @@ class ESSH(OwnNetworks):
     looked at in overlapping tiles too, as large as the shrunk image.
     `pyramid`: scales at which the image, so shrunk, is looked at, and nothing else. Without it: once as it is; where a
     face could be over 220 pixels tall, once more at a sixth of the size, but 160 pixels at least, which finds such
-    faces; and small and doubtful faces are cut out and looked at again, large (`agedge.faces.second_look`).
+    faces; and small and doubtful faces are cut out and looked at again, large (`agedge.faces.essh.second_look`).
     `min_score`: faces with lower scores are left out in the end.
 
     The network is loaded at the first `detect`, and anew in a forked process, which with several CPU threads refuses;
@@ -73,7 +73,7 @@ class ESSH(OwnNetworks):
                 raise AgedgeError(f"{file}: missing: the detector of --det 1 (in pack: --align essh) lies there")
 
     def open_networks(self):
-        from agedge.faces.essh_net import open_net
+        from agedge.faces.essh.network import open_net
 
         return open_net(read_card(self.folder))
 

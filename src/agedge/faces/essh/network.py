@@ -11,9 +11,9 @@ from typing import List
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.faces.anchors import CHANNELS, STRIDES
-from agedge.faces.essh_card import DetectorCard, find_checkpoint
-from agedge.runtime.checkpoint import INPUT, Checkpoint, find_misfit, find_unsafe, read_checkpoint, shapes_of
+from agedge.faces.essh.anchors import CHANNELS, STRIDES
+from agedge.faces.essh.card import DetectorCard, find_checkpoint
+from agedge.runtime.model_files import INPUT, Checkpoint, find_misfit, find_unsafe, read_checkpoint, shapes_of
 from agedge.runtime.mxnet_lock import MXNET_LOCK
 
 SIDE = 640  # pixels of the square for which shapes are checked

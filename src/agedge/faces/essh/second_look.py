@@ -6,9 +6,9 @@ landmarks of a small face are read from more pixels.
 
 import numpy as np
 
-from agedge.faces.anchors import find_candidates
 from agedge.faces.boxes import overlaps
-from agedge.faces.detection import Faces, mirror
+from agedge.faces.detector import Faces, mirror
+from agedge.faces.essh.anchors import find_candidates
 from agedge.faces.patches import cut_patches
 
 SURE = 0.98  # score of a face that is not asked for again
@@ -23,7 +23,7 @@ DOUBTFUL = 3 / 4  # of the threshold: a score from which on a face is asked for 
 def look_again(net, image: np.ndarray, faces: Faces, scale: float) -> Faces:
     """The faces of an image (h, w, 3) BGR uint8, the best score first, with the second look's scores and landmarks.
 
-    `net`: an `agedge.faces.essh_net.Net`. `scale`: of what the first look was shown to the image. The score of a
+    `net`: an `agedge.faces.essh.network.Net`. `scale`: of what the first look was shown to the image. The score of a
     doubtful face becomes the mean of three: the first look's, and those of the face seen large, and so mirrored, which
     are 0 where it is not seen.
     """

@@ -12,10 +12,10 @@ import numpy as np
 
 from agedge.errors import UsageError
 from agedge.faces.boxes import nms
-from agedge.faces.detection import Faces, check_image, check_max_faces, check_min_score
-from agedge.faces.own_networks import OwnNetworks
+from agedge.faces.detector import Faces, check_image, check_max_faces, check_min_score
+from agedge.faces.mtcnn.pyramid import CANVAS, CELL, STRIDE, pack, shrink_levels
 from agedge.faces.patches import cut_patches
-from agedge.faces.pyramid import CANVAS, CELL, STRIDE, pack, shrink_levels
+from agedge.faces.per_process import OwnNetworks
 
 SAME_LEVEL, ACROSS_LEVELS, LAST = 0.5, 0.7, 0.7  # NMS thresholds, of the paper's authors' code
 # Batch sizes and input sides of the networks. MXNet keeps an executor for each size; larger ones are slower a face.
@@ -98,7 +98,7 @@ class MTCNN(OwnNetworks):
         return faces.take(choose_largest(faces.boxes, self.max_faces))
 
     def open_networks(self) -> dict:
-        from agedge.faces.mtcnn_graphs import Net
+        from agedge.faces.mtcnn.graphs import Net
 
         return {name: Net(name, sizes, side, self.weights) for name, (sizes, side) in NETS.items()}
 

@@ -204,7 +204,7 @@ def _check(pool, rows, matrices, colours, out) -> None:
 
 
 try:
-    from agedge.training import _augment
+    from agedge.training.data import _augment
 except ImportError:
     logging.getLogger(__name__).info("augment: the compiled twin is not built here; NumPy does the work, more slowly")
     _augment = None

@@ -12,12 +12,12 @@ from typing import Optional, Tuple
 import cv2
 import numpy as np
 
-from agedge.batches import warn_of_bad_images
 from agedge.errors import AgedgeError, choices
+from agedge.evaluation.batches import warn_of_bad_images
 from agedge.faces.align import resize_square
 from agedge.recordio import read_frame, read_index, unpack_image
 from agedge.records import compare_index, decode, read_crop, read_labelled
-from agedge.training.memory import available_memory
+from agedge.training.data.available_memory import available_memory
 
 log = logging.getLogger(__name__)
 

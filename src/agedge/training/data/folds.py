@@ -1,7 +1,7 @@
 """Cross-validation: which folds of a data set a split trains, validates and tests on, and where their files are.
 
 A packed data set is a folder of fold0.rec, fold1.rec, .., or of train.rec, val.rec and perhaps test.rec where its split
-is fixed. `python -m agedge.training.folds DIR` prints the numbers of the splits over the folds in a folder.
+is fixed. `python -m agedge.training.data.folds DIR` prints the numbers of the splits over the folds in a folder.
 """
 
 import re
@@ -80,6 +80,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    from agedge.cli import run_door
+    from agedge.cli import run_command
 
-    run_door(main)
+    run_command(main)

@@ -9,19 +9,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from agedge.batches import warn_of_bad_images
 from agedge.errors import AgedgeError, UsageError
+from agedge.evaluation.batches import warn_of_bad_images
 from agedge.labels import LAYOUT, to_contract
 from agedge.records import RecordWriter, check_index, decode, label_layout, read_crop, read_raw
-from agedge.training.augment import SHARES
-from agedge.training.faces import warn_of_other_crops
-from agedge.training.stream import Batch
+from agedge.training.data.augment import SHARES
+from agedge.training.data.dataset import warn_of_other_crops
+from agedge.training.data.loader import Batch
 
 log = logging.getLogger(__name__)
 
 
 class NativeStream:
-    """The batches of an epoch from step `first` on, as `agedge.training.stream.Stream` gives them: an iterator of
+    """The batches of an epoch from step `first` on, as `agedge.training.data.loader.Stream` gives them: an iterator of
     `Batch` and a context manager, with `waited` seconds. Which faces are in a batch is not known here (index -1), nor
     which are mirrored (None).
 

@@ -14,8 +14,8 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from agedge.training.augment import apply, draw
-from agedge.training.order import CHANGES
+from agedge.training.data.augment import apply, draw
+from agedge.training.data.sampling import CHANGES
 
 AHEAD = 2  # batches that wait or are being made
 RANK = 10  # "nice" of the thread that makes them

@@ -7,13 +7,13 @@ from typing import Optional
 
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
-from agedge.faces.crop import Crop
 from agedge.records import read_crop, read_raw
-from agedge.training.faces import TrainingFaces, checksum, open_faces
-from agedge.training.native import NativeStream, prepare_training_file
-from agedge.training.order import age_weights, draw_order
-from agedge.training.stream import Stream
+from agedge.training.data.dataset import TrainingFaces, checksum, open_faces
+from agedge.training.data.image_record_iter import NativeStream, prepare_training_file
+from agedge.training.data.loader import Stream
+from agedge.training.data.sampling import age_weights, draw_order
 
 log = logging.getLogger(__name__)
 

@@ -72,7 +72,7 @@ def teach(
 
 def ask_all(teachers: list, images: Callable, count: int, what: Sequence[str], progress: bool) -> dict:
     """{what: (count, 2, k)} of all teachers."""
-    from agedge.training.distill_loss import has_distribution
+    from agedge.training.distillation.loss import has_distribution
 
     for teacher in teachers:
         if "features" in what and not teacher.network.embeds:

@@ -12,14 +12,15 @@ from typing import Callable, Dict, Optional, Sequence
 import numpy as np
 import yaml
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.align import resize_square
-from agedge.faces.crop import Crop
+from agedge.run_folder import BEST, MODEL, RECIPE
 from agedge.runtime.card import load_card
-from agedge.runtime.checkpoint import find_model
 from agedge.runtime.model import to_network_input
-from agedge.training.pretrained import open_params
-from agedge.training.weights import find_answering, load_weights
+from agedge.runtime.model_files import find_model
+from agedge.training.run.pretrained import open_params
+from agedge.training.weights.load_weights import find_answering, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Teacher:
         """`ask(images)`: faces (n, S, S, 3) BGR uint8 of any side -> {what it says: (n, k) float32}."""
         from mxnet import gluon
 
-        from agedge.training.distill_loss import TeacherAnswers
+        from agedge.training.distillation.loss import TeacherAnswers
 
         block = TeacherAnswers(self.network, features)
         block.hybridize(static_alloc=True)
@@ -64,7 +65,7 @@ class Teacher:
 def wanted(network, distill) -> tuple:
     """What a student can learn of teachers, and the section `distill` of a recipe asks for. Raises `UsageError` where
     that is nothing, or a network without features is to learn features."""
-    from agedge.training.distill_loss import has_distribution
+    from agedge.training.distillation.loss import has_distribution
 
     name = network.arguments["name"]
     if distill["hints"] and not network.embeds:
@@ -123,8 +124,8 @@ def load_teacher(create: Callable, source: str, contexts: list) -> Teacher:
 def describe(source: str) -> tuple:
     """(arguments of the network, crop or None, what `open_params` takes) of a teacher's source."""
     folder = Path(source)
-    if (folder / "best.ckpt").is_file():
-        recipe = folder / "recipe.yaml"
+    if (folder / BEST).is_file():
+        recipe = folder / RECIPE
         try:
             arguments = dict(yaml.safe_load(recipe.read_text(encoding="utf-8"))["network"])
             arguments["name"]
@@ -132,7 +133,7 @@ def describe(source: str) -> tuple:
             raise AgedgeError(f"{recipe}: cannot be read: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError):
             raise AgedgeError(f"{recipe}: it does not say which network the run is of") from None
-        finished = (folder / "model" / "card.json").is_file()
+        finished = (folder / MODEL / "card.json").is_file()
         return arguments, load_card(folder).crop if finished else None, source
     weights, card = source, None
     if re.fullmatch(r".+,\s*\d+", source) and not folder.is_dir():

@@ -10,7 +10,7 @@ import traceback
 
 import numpy as np
 
-from agedge.training.cluster import KINDS, Neighbours, end_process, find_scheduler, join_in_time
+from agedge.training.distributed.cluster import KINDS, Neighbours, end_process, find_scheduler, join_in_time
 
 PARTS = 3  # 24 bits each, of 53
 _opened = []  # stores that span processes

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, Optional
 
 from agedge.errors import UsageError
-from agedge.training.cluster import KINDS
-from agedge.training.threads import count_cores
+from agedge.training.distributed.cluster import KINDS
+from agedge.training.distributed.threads import count_cores
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,10 @@ from typing import Callable, Dict, Optional
 
 from agedge import safe_write
 from agedge.errors import AgedgeError
-from agedge.training.pickled_state import read_pickled_state
-from agedge.training.trainer_state import collect_state, is_count, restore_state
-from agedge.training.weights import load_arrays, load_weights
+from agedge.run_folder import LAST, last_name, list_last
+from agedge.training.run.pickled_state import read_pickled_state
+from agedge.training.run.trainer_state import collect_state, is_count, restore_state
+from agedge.training.weights.load_weights import load_arrays, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def to_bytes(save: Callable[[str], None]) -> bytes:
 def rotate(folder: Path, keep: int) -> None:
     """Let `last.ckpt` have the name `last-1.ckpt` too, and so on back, so that `keep` files are left when `last.ckpt`
     is replaced. At no moment is there none of that name."""
-    names = [folder / "last.ckpt", *(folder / f"last-{number}.ckpt" for number in range(1, keep))]
+    names = [folder / last_name(number) for number in range(max(keep, 1))]
     for older, newer in zip(names[:0:-1], names[-2::-1]):
         if newer.is_file():
             link = safe_write.temporary_name(older)
@@ -89,22 +90,12 @@ def rotate(folder: Path, keep: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def list_last(folder: Path) -> list:
-    """The files of a run's last checkpoints, newest first; [] where no run was begun."""
-    numbers = {int(found[1]): path for path in folder.glob("last-*.ckpt") if (found := _LAST.fullmatch(path.name))}
-    newest = folder / "last.ckpt"
-    return [newest] * newest.is_file() + [numbers[number] for number in sorted(numbers)]
-
-
-_LAST = re.compile(r"last-(\d+)\.ckpt")
-
-
 def find_last(folder: Path) -> Path:
     """Return the newest intact checkpoint of a run, which is then called `last.ckpt`.
 
     A broken one is named in a warning and put aside as NAME.broken. Raises `AgedgeError` where there is none.
     """
-    errors, newest = [], folder / "last.ckpt"
+    errors, newest = [], folder / LAST
     for path in list_last(folder):
         try:
             read_state(path)

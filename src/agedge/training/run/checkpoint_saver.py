@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Callable
 
 from agedge.errors import AgedgeError
+from agedge.run_folder import BEST, LAST
 from agedge.safe_write import write_bytes
-from agedge.training.checkpoint import rotate
+from agedge.training.run.checkpoint import rotate
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Keeper:
         for name in list(self.waiting):
             if full and name.endswith(".ckpt"):
                 continue  # in their order: what is the best is known to the last
-            if name == "best.ckpt" and "last.ckpt" in self.waiting and not (self.folder / "last.ckpt").exists():
+            if name == BEST and LAST in self.waiting and not (self.folder / LAST).exists():
                 continue  # a run is resumed from its last alone
             try:
                 self.waiting[name]()

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.training.averaging import TOGETHER
-from agedge.training.checkpoint import find_last
+from agedge.training.run.checkpoint import find_last
+from agedge.training.weights.averaging import TOGETHER
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.locks import open_alone
+from agedge.run_folder import BEST, CACHE, MODEL, RECIPE, list_last
 from agedge.safe_write import remove_leftovers
-from agedge.training.checkpoint import find_last, list_last, load_checkpoint, read_state
-from agedge.training.parameters import decay_weights_alone, freeze, match_names, set_rates
+from agedge.training.run.checkpoint import find_last, load_checkpoint, read_state
+from agedge.training.weights.param_groups import decay_weights_alone, freeze, match_names, set_rates
 
 log = logging.getLogger(__name__)
 
@@ -28,19 +29,19 @@ def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
     begun = list_last(folder)
     if begun and not resume:
         raise AgedgeError(f"{folder}: holds a run already: go on with it by --resume, or give another run.dir")
-    results = [name for name in ("best.ckpt", "model") if (folder / name).exists()]
+    results = [name for name in (BEST, MODEL) if (folder / name).exists()]
     if results and not begun:
         raise AgedgeError(
             f"{folder}: holds {' and '.join(results)} of a run whose last.ckpt is gone: give another run.dir"
         )
     if resume and not begun and not was_begun(folder):
         raise AgedgeError(f"{folder / 'last.ckpt'}: missing: there is no run to resume")
-    (folder / "cache").mkdir(parents=True, exist_ok=True)
-    for place in (folder, folder / "cache"):
+    (folder / CACHE).mkdir(parents=True, exist_ok=True)
+    for place in (folder, folder / CACHE):
         remove_leftovers(place)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(open_alone(folder / "cache" / "lock"))
+            stack.enter_context(open_alone(folder / CACHE / "lock"))
         except AgedgeError:
             raise AgedgeError(f"{folder}: another process trains into it") from None
         yield folder
@@ -48,7 +49,7 @@ def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
 
 def was_begun(folder: Path) -> bool:
     """Return whether a run began in a folder and was ended before it had saved a checkpoint."""
-    return (folder / "recipe.yaml").is_file() and not any(folder.glob("*.broken"))
+    return (folder / RECIPE).is_file() and not any(folder.glob("*.broken"))
 
 
 def start_weights(network, recipe, contexts: list, size: int, load: Callable, resume: bool) -> None:

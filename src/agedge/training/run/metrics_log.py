@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from agedge.errors import AgedgeError
 from agedge.evaluation.plots import plot_curves
+from agedge.run_folder import CURVES, EVENTS, LOG, read_log, read_texts
 from agedge.safe_write import replacing
 
 
@@ -19,15 +19,15 @@ class RunLog:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self.folder, self.plot = folder, plot
-        self.path = folder / "log.csv"
+        self.path = folder / LOG
         self.rows, self.texts = [], []  # what is written again is the text that was there, not a number made of it
         if first_epoch:
             rows, texts = read_log(self.path), read_texts(self.path)
             kept = [at for at, row in enumerate(rows) if row["epoch"] <= first_epoch]
             self.rows, self.texts = [rows[at] for at in kept], [texts[at] for at in kept]
-        (folder / "events").mkdir(exist_ok=True)
+        (folder / EVENTS).mkdir(exist_ok=True)
         # Not by SummaryWriter, whose thread dies where the disk is full; whoever writes next then waits for ever.
-        self.events = EventsWriter(str(folder / "events" / "events"))
+        self.events = EventsWriter(str(folder / EVENTS / "events"))
         self.events.write_event(Event(step=first_epoch + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, row: dict) -> Callable[[], None]:
@@ -50,31 +50,8 @@ class RunLog:
         summary = Summary(value=[Summary.Value(tag=key, simple_value=float(value)) for key, value in figures.items()])
         self.events.write_event(Event(wall_time=time.time(), step=row["epoch"], summary=summary))
         self.events.flush()
-        self.plot(self.rows, self.folder / "curves.png")
+        self.plot(self.rows, self.folder / CURVES)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.events.close()
-
-
-def read_log(path: Path) -> list:
-    """Return the rows of a log.csv, as numbers; [] where there is none. Raises `AgedgeError` where it is damaged."""
-    rows = read_texts(path)
-    try:
-        rows = [{key: float(value) if value else None for key, value in row.items()} for row in rows]
-    except (ValueError, TypeError) as error:
-        raise AgedgeError(f"{path}: not the log of a run: {error}") from None
-    if not all(row.get("epoch") is not None and None not in row for row in rows):
-        raise AgedgeError(f"{path}: not the log of a run: a row without an epoch, or with more cells than columns")
-    return rows
-
-
-def read_texts(path: Path) -> list:
-    """Return the rows of a log.csv as they are written; [] where there is none. Raises `AgedgeError`."""
-    if not path.is_file():
-        return []
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (ValueError, csv.Error) as error:
-        raise AgedgeError(f"{path}: not the log of a run: {error}") from None

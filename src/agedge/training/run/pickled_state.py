@@ -11,7 +11,7 @@ from typing import Dict, NamedTuple, Tuple
 
 import numpy as np
 
-from agedge.training.trainer_state import COUNTS, MOVING, flatten_state
+from agedge.training.run.trainer_state import COUNTS, MOVING, flatten_state
 
 NDARRAY, BYTEARRAY = ("mxnet.ndarray.ndarray", "NDArray"), ("builtins", "bytearray")
 OPTIMIZERS = "mxnet.optimizer.optimizer"

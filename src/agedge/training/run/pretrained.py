@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence, Tuple
 
 from agedge.errors import AgedgeError
-from agedge.faces.essh_card import DetectorCard, is_detector
+from agedge.faces.essh.card import DetectorCard, is_detector
+from agedge.run_folder import BEST
 from agedge.runtime.card import Card, load_card
-from agedge.training.checkpoint import extract_params, read_state
-from agedge.training.parameters import match_names
-from agedge.training.weights import fits, load_weights, read_params
+from agedge.training.run.checkpoint import extract_params, read_state
+from agedge.training.weights.load_weights import fits, load_weights, read_params
+from agedge.training.weights.param_groups import match_names
 
 
 class Started(NamedTuple):
@@ -70,8 +71,8 @@ def open_params(source: str) -> Iterator[Tuple[Path, Path]]:
         file = Path(f"{prefix}-{int(epoch):04d}.params")
     elif source.endswith(".params"):
         file = Path(source)
-    elif (Path(source) / "best.ckpt").is_file():
-        file = Path(source) / "best.ckpt"
+    elif (Path(source) / BEST).is_file():
+        file = Path(source) / BEST
         read_state(file)
         with extract_params(file) as params:
             yield file, params

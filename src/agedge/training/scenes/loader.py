@@ -13,8 +13,8 @@ from typing import Iterator, List, NamedTuple, Sequence
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.faces.anchors import STRIDES, assign_targets, lay_anchors
 from agedge.faces.annotations import Photo
+from agedge.faces.essh.anchors import STRIDES, assign_targets, lay_anchors
 from agedge.sources import list_images
 from agedge.training.scenes.compose import Composer
 from agedge.training.scenes.crop import crop_photograph
@@ -27,7 +27,7 @@ AHEAD = 3  # batches a worker may be ahead
 
 class Batch(NamedTuple):
     """`images` (n, 3, size, size) RGB uint8; for each of the A anchors `faces` (n, A), `boxes` (n, A, 4) and
-    `landmarks` (n, A, 10), as `agedge.faces.anchors.assign_targets` gives them."""
+    `landmarks` (n, A, 10), as `agedge.faces.essh.anchors.assign_targets` gives them."""
 
     images: np.ndarray
     faces: np.ndarray

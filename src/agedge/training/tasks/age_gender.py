@@ -12,11 +12,11 @@ from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import measure
 from agedge.evaluation.plots import plot_curves
 from agedge.records import RecordWriter
-from agedge.training.data import open_data
+from agedge.training.data.open_data import open_data
 from agedge.training.loop import run
-from agedge.training.pretrained import load_pretrained
+from agedge.training.run.divergence import ADVICE, DivergedError
+from agedge.training.run.pretrained import load_pretrained
 from agedge.training.task import Batches, Inputs, Measured, Task
-from agedge.training.watch import ADVICE, DivergedError
 
 ABSURD = 1000  # years: no network that has learnt anything answers such an age
 MIXING = 3  # which chance a seed is for, beside those of `order.py`
@@ -57,9 +57,9 @@ class Ages(Task):
 
     def _ask_teachers(self, create, cache: Path, progress: bool):
         """What the teachers say of every face."""
-        from agedge.training.distill import load_teachers, wanted
-        from agedge.training.distill_loss import DistillLoss
-        from agedge.training.lessons import teach
+        from agedge.training.distillation.loss import DistillLoss
+        from agedge.training.distillation.teacher_outputs import teach
+        from agedge.training.distillation.teachers import load_teachers, wanted
 
         faces, distill = self.data.faces, self.recipe.distill
 

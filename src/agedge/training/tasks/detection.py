@@ -12,18 +12,18 @@ import numpy as np
 from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation.detection import measure_detection
 from agedge.evaluation.plots import plot_detection_curves
-from agedge.faces.anchors import STRIDES, find_candidates
 from agedge.faces.annotations import read_annotations
 from agedge.faces.boxes import nms
-from agedge.faces.detection import Faces
+from agedge.faces.detector import Faces
+from agedge.faces.essh.anchors import STRIDES, find_candidates
 from agedge.safe_write import replacing
 from agedge.sources import read_image
 from agedge.training.loop import run
-from agedge.training.pretrained import load_pretrained_detector
 from agedge.training.recipe import refuse_keys
-from agedge.training.scenes.stream import Batch, Scenes, find_backgrounds, make_batch, stream_batches
+from agedge.training.run.divergence import ADVICE, DivergedError
+from agedge.training.run.pretrained import load_pretrained_detector
+from agedge.training.scenes.loader import Batch, Scenes, find_backgrounds, make_batch, stream_batches
 from agedge.training.task import Batches, Inputs, Measured, Task
-from agedge.training.watch import ADVICE, DivergedError
 
 log = logging.getLogger(__name__)
 

@@ -7,22 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from agedge import __version__
-from agedge.batches import evaluation_batches, warn_of_bad_images
+from agedge.evaluation.batches import evaluation_batches, warn_of_bad_images
 from agedge.evaluation.evaluate import ask, to_json
 from agedge.evaluation.metrics import calibrate, format_table, measure
 from agedge.evaluation.plots import plot_errors
-from agedge.evaluation.report import write_report
+from agedge.evaluation.report.write import write_report
 from agedge.records import read_crop, read_info
+from agedge.run_folder import BEST, ERRORS, MODEL, REPORT, REPORT_PAGE, TEST
 from agedge.runtime.card import Card, load_card
 from agedge.runtime.model import to_network_input
 from agedge.safe_write import write_json
-from agedge.training.ages import predictor
-from agedge.training.checkpoint import load_checkpoint
-from agedge.training.data import find_files
+from agedge.training.data.open_data import find_files
 from agedge.training.recipe import as_plain
-from agedge.training.watch import DivergedError, check_loss
-from agedge.training.weights import load_weights
-from agedge.training.written import DRAWN, EXAMPLES, compare_faces, draw_faces, refuse_model
+from agedge.training.run.checkpoint import load_checkpoint
+from agedge.training.run.divergence import DivergedError, check_loss
+from agedge.training.tasks.age_gender import predictor
+from agedge.training.tasks.check_model import DRAWN, EXAMPLES, compare_faces, draw_faces, refuse_model
+from agedge.training.weights.load_weights import load_weights
 
 
 def finish(network, recipe, folder: Path) -> str:
@@ -38,7 +39,7 @@ def finish(network, recipe, folder: Path) -> str:
 
     network.initialize_for_training(mx.cpu())
     network(mx.nd.zeros((1, 3, network.size, network.size)))
-    state = load_checkpoint(folder / "best.ckpt", network)
+    state = load_checkpoint(folder / BEST, network)
     train, val, test = (find_files(recipe, part) for part in ("train", "val", "test"))
     card = Card(
         name=recipe.network.name,
@@ -57,7 +58,7 @@ def finish(network, recipe, folder: Path) -> str:
         check_loss(float(loss), state.get("first_loss") or float(loss), folder)
         probe = np.concatenate([probe, examples.images])
     trained = predictor(network, mx.cpu(), folder)(probe)
-    save_model(network.slim(), card, folder / "model")
+    save_model(network.slim(), card, folder / MODEL)
 
     predict = load_written(network, card, folder)
     try:
@@ -65,20 +66,20 @@ def finish(network, recipe, folder: Path) -> str:
     except DivergedError as error:
         difference = str(error)
     if difference:
-        refuse_model(folder / "model", folder, difference)
+        refuse_model(folder / MODEL, folder, difference)
     ask_of = questioner(predict, network, recipe, card)
     answers = ask_of(val)
     card.error = measure(answers.labels, answers.ages, answers.p_male)
     card.interval = calibrate(answers.labels, answers.ages)
-    card.save(folder / "model")
-    write_json(folder / "report.json", card.error)
+    card.save(folder / MODEL)
+    write_json(folder / REPORT, card.error)
     if card.error["age_mae"] is not None:
-        plot_errors(answers.labels, answers.ages, folder / "errors.png")
+        plot_errors(answers.labels, answers.ages, folder / ERRORS)
     tables = [say("validation", val), format_table(card.error)]
     if test:
         tables.append(measure_test(ask_of, test, folder))
-    others = [("test", json.loads((folder / "test.json").read_text(encoding="utf-8")))] if test else []
-    write_report(folder / "report.html", card, answers, labels=recipe.data.labels, calibrated=True, others=others)
+    others = [("test", json.loads((folder / TEST).read_text(encoding="utf-8")))] if test else []
+    write_report(folder / REPORT_PAGE, card, answers, labels=recipe.data.labels, calibrated=True, others=others)
     return "\n".join([*tables, f"model: {folder / 'model'}"])
 
 
@@ -130,7 +131,7 @@ def measure_test(ask_of, files: list, folder: Path) -> str:
     """Measure on the test files, into `folder/test.json`; returns the table."""
     answers = ask_of(files)
     measured = measure(answers.labels, answers.ages, answers.p_male)
-    write_json(folder / "test.json", to_json(str(folder), "mxnet", answers, measured))
+    write_json(folder / TEST, to_json(str(folder), "mxnet", answers, measured))
     return "\n".join([say("test", files), format_table(measured)])
 
 

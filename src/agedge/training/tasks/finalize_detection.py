@@ -3,16 +3,17 @@
 from pathlib import Path
 
 from agedge import __version__
-from agedge.faces.essh_card import DetectorCard, save_detector
+from agedge.faces.essh.card import DetectorCard, save_detector
+from agedge.run_folder import BEST, MODEL, REPORT
 from agedge.runtime.model import to_network_input
 from agedge.safe_write import write_json
-from agedge.training.checkpoint import load_checkpoint
-from agedge.training.detection import Watcher, as_list, read_faces, validate
-from agedge.training.finish import without_folders
 from agedge.training.recipe import as_plain
-from agedge.training.watch import DivergedError
-from agedge.training.weights import load_weights
-from agedge.training.written import compare_maps, draw_faces, refuse_model
+from agedge.training.run.checkpoint import load_checkpoint
+from agedge.training.run.divergence import DivergedError
+from agedge.training.tasks.check_model import compare_maps, draw_faces, refuse_model
+from agedge.training.tasks.detection import Watcher, as_list, read_faces, validate
+from agedge.training.tasks.finalize_age_gender import without_folders
+from agedge.training.weights.load_weights import load_weights
 
 
 def finish_detector(network, recipe, folder: Path) -> str:
@@ -22,11 +23,11 @@ def finish_detector(network, recipe, folder: Path) -> str:
 
     network.initialize_for_training(mx.cpu())
     network(mx.nd.zeros((1, 3, recipe.scenes.size, recipe.scenes.size)))
-    state = load_checkpoint(folder / "best.ckpt", network)
+    state = load_checkpoint(folder / BEST, network)
     card = DetectorCard(network=as_plain(network.arguments), training=describe_training(recipe, state))
     probe = to_network_input(draw_faces(1, recipe.scenes.size))
     trained = Watcher(network, mx.cpu(), folder).answer(probe)
-    save_detector(network.slim(), card, folder / "model")
+    save_detector(network.slim(), card, folder / MODEL)
     # What was saved is what is measured: its weights are rounded.
     load_weights(network, card.path("mxnet", "params"), mx.cpu())
     try:
@@ -34,11 +35,11 @@ def finish_detector(network, recipe, folder: Path) -> str:
     except DivergedError as error:
         difference = str(error)
     if difference:
-        refuse_model(folder / "model", folder, difference)
+        refuse_model(folder / MODEL, folder, difference)
     photos = [photo for file in as_list(recipe.data.val) for photo in read_faces(file)]
     card.error = validate(network, photos, mx.cpu(), folder)
-    card.save(folder / "model")
-    write_json(folder / "report.json", card.error)
+    card.save(folder / MODEL)
+    write_json(folder / REPORT, card.error)
     return f"{format_detection(card.error)}\nmodel: {folder / 'model'}"
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Sequence
 
 from agedge.errors import AgedgeError
-from agedge.runtime.check_params import check_params
-from agedge.training.parameters import match_names
+from agedge.runtime.checks.params import check_params
+from agedge.training.weights.param_groups import match_names
 
 MOST = 10  # differences that an error lists
 
