@@ -25,6 +25,7 @@ from agedge.faces.annotations import Photo, write_annotations
 from agedge.faces.boxes import overlaps
 from agedge.faces.detection import choose_main
 from agedge.faces.detector import Faces
+from agedge.landmarks import LANDMARK_COLUMNS
 from agedge.sources import read_image
 from rec_tools.formats.image_folder import list_images
 from rec_tools.formats.table import read_table
@@ -39,8 +40,6 @@ CHUNK = 64  # pictures a task
 AT_ONCE = 8e6  # pixels of pictures that are looked at together
 AGREE = 0.3  # of the eye distance: landmarks further from MTCNN's, on average, are of another face or wrong
 FEWEST = 20  # faces from which the relation of boxes to landmarks is taken
-POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
 FOUND, GIVEN = "landmarks of MTCNN", "landmarks of the table"
 DISAGREE = f"landmarks of MTCNN, for the table's are over {AGREE} of the eye distance away"
 DERIVED, CENTRE, NONE = "box from the table's landmarks", "the set's median box", "no face found"
@@ -231,11 +230,11 @@ def describe(findings: list, root: Path, known: dict, min_score: float, centre: 
 def read_landmarks(table: Path, root: Path, report: Report) -> dict:
     """{absolute path of a picture: landmarks (5, 2)} of a table whose files are relative to it or to `root`."""
     known = {}
-    for number, cells in read_table(table, COLUMNS, ("file",)):
+    for number, cells in read_table(table, LANDMARK_COLUMNS, ("file",)):
         try:
             if isinstance(cells, Dropped):
                 raise ValueError(f"{cells.reason}: {cells.detail}")
-            points = np.array([float(cells[name]) for name in COLUMNS]).reshape(5, 2)
+            points = np.array([float(cells[name]) for name in LANDMARK_COLUMNS]).reshape(5, 2)
             if not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
                 raise ValueError("landmarks that are no places of a face")
         except ValueError as error:

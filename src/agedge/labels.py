@@ -18,6 +18,11 @@ SKIPPED = ("-", "race", "identity")  # numbers of a label that are not read
 WORDS = ("gender", "age", "age_min", "age_max", *SKIPPED)
 
 
+def is_male(p_male):
+    """Return whether a probability of being male, a number or an array, means male: one of exactly 0.5 does not."""
+    return p_male > 0.5
+
+
 @dataclass(frozen=True)
 class Label:
     """One face's label. Raises `ValueError`, with the reason, on a gender or an age that the contract does not know."""

@@ -12,14 +12,13 @@ from agedge.faces.align import align_faces
 from agedge.faces.detection import create_detector
 from agedge.faces.detector import Detector, Faces, check_image
 from agedge.faces.orientation import ORIENTATIONS, Looked, look_around
+from agedge.labels import is_male
+from agedge.landmarks import LANDMARK_COLUMNS
 from agedge.runtime.outputs import group_bounds
 from agedge.value_equality import compare_by_value
 
-POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-COLUMNS = ("file", "face", "x1", "y1", "x2", "y2", "score", "age", "age_low", "age_high", "gender", "p_male") + tuple(
-    f"{point}_{axis}" for point in POINTS for axis in "xy"
-)
-COLUMNS += ("status",)
+COLUMNS = ("file", "face", "x1", "y1", "x2", "y2", "score", "age", "age_low", "age_high", "gender", "p_male")
+COLUMNS += (*LANDMARK_COLUMNS, "status")
 OK, UNRELIABLE = "ok", "unreliable"
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class Person:
     def gender(self) -> Optional[str]:
         if np.isnan(self.p_male):
             return None
-        return "male" if self.p_male > 0.5 else "female"
+        return "male" if is_male(self.p_male) else "female"
 
     def to_json(self) -> dict:
         """As a line of `test.py --json` has it; null where a number is not known."""

@@ -38,12 +38,12 @@ def test_the_log_and_errors_are_printable():
 
 
 def run(code: str, *words: str):
-    program = f"from agedge.cli import run_command\nimport typer\n{code}\nrun_door(door)"
+    program = f"from agedge.cli import run_command\nimport typer\n{code}\nrun_command(command)"
     return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
 
 
 def test_exit_statuses_and_a_wrong_command_line():
-    code = "def door(number: int, fail: int = 0):\n    if fail: raise typer.Exit(fail)\n    return True"
+    code = "def command(number: int, fail: int = 0):\n    if fail: raise typer.Exit(fail)\n    return True"
     assert run(code, "1").returncode == 0
     assert run(code, "1", "--fail", "7").returncode == 7
     wrong = run(code, "1", "--\x1b]0;x\x07")
@@ -51,5 +51,5 @@ def test_exit_statuses_and_a_wrong_command_line():
     assert run(code, "x").returncode == 2
     helped = run(code, "--help")
     assert helped.returncode == 0 and "--fail" in helped.stdout
-    stopped = run("def door():\n    raise KeyboardInterrupt")
+    stopped = run("def command():\n    raise KeyboardInterrupt")
     assert stopped.returncode == 130 and "Traceback" not in stopped.stderr

@@ -4,6 +4,8 @@ from typing import Optional
 
 import numpy as np
 
+from agedge.labels import is_male
+
 # The six age groups of the field's efficient networks; the seventh row is the age range that papers on adults report.
 BANDS = ((0, 5), (6, 18), (19, 30), (31, 45), (46, 65), (66, 120))
 ADULTS = (21, 60)
@@ -19,7 +21,7 @@ def age_errors(labels: np.ndarray, ages: np.ndarray) -> np.ndarray:
 def gender_hits(labels: np.ndarray, p_male: np.ndarray) -> np.ndarray:
     """(n,) 1 where P(male) > 0.5 agrees with the label, 0 where not, NaN where either is unknown."""
     known = (labels[:, 0] >= 0) & ~np.isnan(p_male)
-    return np.where(known, (p_male > 0.5) == (labels[:, 0] == 1), np.nan)
+    return np.where(known, is_male(p_male) == (labels[:, 0] == 1), np.nan)
 
 
 def measure(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray) -> dict:

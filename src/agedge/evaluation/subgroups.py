@@ -6,7 +6,7 @@ import numpy as np
 
 from agedge.evaluation.groups import Groups, find_true_groups, name_group
 from agedge.evaluation.metrics import BANDS, measure
-from agedge.labels import FEMALE, MALE
+from agedge.labels import FEMALE, MALE, is_male
 
 MOST_GROUPS = 12
 Part = Tuple[str, np.ndarray]  # what it is called, and which of the n faces are in it, bool
@@ -52,5 +52,5 @@ def measure_part(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray, chose
 def confuse_genders(labels: np.ndarray, p_male: np.ndarray) -> List[List[int]]:
     """[[female said female, female said male], [male said female, male said male]], of known genders."""
     known = (labels[:, 0] >= 0) & ~np.isnan(p_male)
-    true, said = labels[known, 0] == MALE, p_male[known] > 0.5
+    true, said = labels[known, 0] == MALE, is_male(p_male[known])
     return [[int(((true == row) & (said == column)).sum()) for column in (False, True)] for row in (False, True)]

@@ -16,10 +16,10 @@ from typing import Iterable, List, Optional
 import numpy as np
 
 from agedge.errors import AgedgeError
+from agedge.landmarks import LANDMARK_COUNT
 from agedge.value_equality import compare_by_value
 
-POINTS = 5
-LENGTHS = (4, 4 + 3 * POINTS, 5 + 3 * POINTS)  # numbers of a face's line
+LENGTHS = (4, 4 + 3 * LANDMARK_COUNT, 5 + 3 * LANDMARK_COUNT)  # numbers of a face's line
 IGNORE = "ignore"
 WORD = re.compile(r"(?!(?:nan|inf|infinity)$)[a-z][a-z0-9_-]*", re.IGNORECASE)  # what follows the numbers
 FARTHEST = 1e6  # pixels: no image is so wide
@@ -47,12 +47,12 @@ class Photo:
     def __post_init__(self):
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
         count = len(boxes)
-        landmarks = np.full((count, POINTS, 2), np.nan) if self.landmarks is None else self.landmarks
+        landmarks = np.full((count, LANDMARK_COUNT, 2), np.nan) if self.landmarks is None else self.landmarks
         ignored = np.zeros(count) if self.ignored is None else self.ignored
         occlusion = [""] * count if self.occlusion is None else self.occlusion
         arrays = {
             "boxes": boxes,
-            "landmarks": np.asarray(landmarks, np.float32).reshape(-1, POINTS, 2),
+            "landmarks": np.asarray(landmarks, np.float32).reshape(-1, LANDMARK_COUNT, 2),
             "ignored": np.asarray(ignored, bool).reshape(-1),
             "occlusion": np.asarray(occlusion, np.str_).reshape(-1),
         }
@@ -140,7 +140,7 @@ def _read_face(line: str) -> tuple:
         raise ValueError(f"'{wrong[0]}' after the numbers")
     numbers = np.array([_read_number(word) for word in words[:count]])
     x, y, width, height = numbers[:4]
-    landmarks = numbers[4 : 4 + 3 * POINTS].reshape(-1, 3) if count > 4 else np.full((POINTS, 3), -1.0)
+    landmarks = numbers[4 : 4 + 3 * LANDMARK_COUNT].reshape(-1, 3) if count > 4 else np.full((LANDMARK_COUNT, 3), -1.0)
     landmarks = np.where(landmarks[:, 2:] < 0, np.nan, landmarks[:, :2])
     tags = words[count:]
     box = _check_box([x, y, x + width, y + height])
@@ -170,10 +170,10 @@ def _read_json(path: Path, text: str, faults: list) -> list:
 
 def _read_entry(face: dict) -> tuple:
     box = _check_box([_read_number(side) for side in face["box"]])
-    landmarks = np.full((POINTS, 2), np.nan)
+    landmarks = np.full((LANDMARK_COUNT, 2), np.nan)
     if face.get("landmarks"):
         landmarks = np.array([[_read_number(axis) for axis in point] for point in face["landmarks"]])
-        if landmarks.shape != (POINTS, 2):
+        if landmarks.shape != (LANDMARK_COUNT, 2):
             raise ValueError(f"landmarks of the shape {landmarks.shape}, where five of x, y are wanted")
     return box, landmarks, bool(face.get("ignore")), "masked" if face.get("masked") else ""
 

@@ -50,13 +50,6 @@ class Faces:
         return Faces(self.boxes + np.tile(offset, 2), self.scores, self.landmarks + offset)
 
 
-def mirror(boxes: np.ndarray, landmarks: np.ndarray, width: int) -> tuple:
-    """Boxes (n, 4) of inclusive corners, and landmarks (n, 5, 2), as they are in the mirrored image, `width` pixels
-    wide: left is left as seen there."""
-    boxes = boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (width - 1, 0, width - 1, 0)
-    return boxes, landmarks[:, [1, 0, 2, 4, 3]] * (-1, 1) + (width - 1, 0)
-
-
 class Detector(Protocol):
     """What finds faces. It is made in the process that uses it.
 

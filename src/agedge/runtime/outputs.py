@@ -11,6 +11,7 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
+from agedge.labels import is_male
 from agedge.value_equality import compare_by_value
 
 YEARS, PROBABILITY, GROUPS = "years", "probability", "probabilities of "
@@ -33,8 +34,8 @@ class Prediction:
 
     @property
     def is_male(self) -> np.ndarray:
-        """(n,) bool; a face at exactly 0.5 counts as female, as everywhere."""
-        return self.p_male > 0.5
+        """(n,) bool."""
+        return is_male(self.p_male)
 
 
 def recognise_outputs(widths: Dict[str, int], hint: str = "") -> Dict[str, str]:

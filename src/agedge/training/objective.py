@@ -2,6 +2,8 @@
 
 from mxnet.gluon import HybridBlock
 
+from agedge.labels import is_male
+
 
 class Objective(HybridBlock):
     """(data (N, 3, S, S), labels (N, 3), ...) -> loss (N,) and tallies (6,).
@@ -50,7 +52,7 @@ class Objective(HybridBlock):
             years_off = ages * (F.relu(low - said["age"]) + F.relu(said["age"] - high))
         if "p_male" in said:
             genders = gender >= 0
-            right = genders * ((said["p_male"] > 0.5) == gender)
+            right = genders * (is_male(said["p_male"]) == gender)
         tallies = [F.sum(value) for value in (F.ones_like(loss), loss, ages, years_off, genders, right)]
         return F.concat(*tallies, dim=0)
 

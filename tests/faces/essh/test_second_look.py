@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from agedge.faces.detector import Faces, mirror
+from agedge.faces.detector import Faces
 from agedge.faces.essh import second_look
 from agedge.faces.essh.second_look import CANVAS, MOST, look_again
+from agedge.landmarks import mirror
 
 BOX = [100.0, 60, 156, 116]  # seen twice as large, the square about it beginning at (88, 48)
 CORNER, ZOOM = np.array([88, 48]), 2

@@ -10,6 +10,7 @@ from agedge.evaluation.metrics import age_errors, gender_hits
 from agedge.evaluation.record_sources import read_faces
 from agedge.evaluation.report import page
 from agedge.evaluation.report.sections import NO_AGE, NO_GENDER, Said
+from agedge.labels import is_male
 from agedge.records import encode
 
 WORST_AGES, WORST_GENDERS = 24, 12
@@ -36,7 +37,7 @@ def tell_worst(said: Said, labels: str, crop) -> List[str]:
         return f"{errors[at]:+.0f} years", (f"true {say_label(truth[at])}, said {ages[at]:.0f}", record)
 
     def tell_gender(at: int, record: str) -> tuple:
-        male = p_male[at] > 0.5
+        male = is_male(p_male[at])
         sure = p_male[at] if male else 1 - p_male[at]
         said_so = f"said {'male' if male else 'female'}, {sure:.1%}"
         return said_so, (f"labelled {'female' if male else 'male'}", record)

@@ -7,9 +7,10 @@ landmarks of a small face are read from more pixels.
 import numpy as np
 
 from agedge.faces.boxes import overlaps
-from agedge.faces.detector import Faces, mirror
+from agedge.faces.detector import Faces
 from agedge.faces.essh.anchors import find_candidates
 from agedge.faces.patches import cut_patches
+from agedge.landmarks import mirror
 
 SURE = 0.98  # score of a face that is not asked for again
 SMALL = 52  # pixels: a face whose longer side was shown with fewer has its landmarks read again

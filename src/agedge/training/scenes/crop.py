@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from agedge.faces.annotations import Photo
-from agedge.faces.detector import mirror
+from agedge.landmarks import mirror
 from agedge.training.scenes import light
 from agedge.training.scenes.visible import cut_off
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from agedge.faces.detector import mirror
+from agedge.landmarks import mirror
 
 SHARPEST = 0.5  # bilinear sampling does not alias down to half the size
 
