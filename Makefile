@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 RUFF = $(VENV)/bin/ruff check -q . && $(VENV)/bin/ruff format -q --check .
+PYRIGHT = $(VENV)/bin/pyright --warnings
 # Newest first; a name that is there but does not run (a pyenv shim without its version) is passed over.
 FIND_PYTHON = for p in $(PYTHON) python3.11 python3.10 python3.9 python3; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info < (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done
@@ -33,15 +34,17 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(addprefix src/agedge/,faces/
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps --ignore-requires-python gluoncv pnnx mtcnn
 	@touch $@
 
-test: $(STAMP)  ## set up, then ruff and all fast tests
+test: $(STAMP)  ## set up, then ruff, pyright and all fast tests
 	$(RUFF)
+	$(PYRIGHT)
 	$(PY) -m pytest
 
 test-all: $(STAMP)  ## the slow tests too
 	$(PY) -m pytest -m "slow or not slow"
 
-lint: $(STAMP)  ## ruff, and the rules of the house (imports, file lengths)
+lint: $(STAMP)  ## ruff, pyright, and the architecture (imports, circles, sizes of rooms and files)
 	$(RUFF)
+	$(PYRIGHT)
 	$(PY) -m pytest tests/test_house.py
 
 demo: $(STAMP)  ## the whole pipeline on drawn faces: draw, pack, train, fine-tune, evaluate, detect, export, check
