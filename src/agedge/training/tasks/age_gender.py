@@ -60,8 +60,8 @@ class Ages(Task):
     def _ask_teachers(self, create, cache: Path, progress: bool):
         """What the teachers say of every face."""
         from agedge.training.distillation.loss import DistillLoss
-        from agedge.training.distillation.teacher_outputs import teach
-        from agedge.training.distillation.teachers import load_teachers, wanted
+        from agedge.training.distillation.teacher_outputs import compute_outputs
+        from agedge.training.distillation.teachers import choose_targets, load_teachers
 
         faces, distill = self.data.faces, self.recipe.distill
 
@@ -69,12 +69,12 @@ class Ages(Task):
             pool, rows = faces.load(np.arange(first, end))
             return pool[rows][..., :3]
 
-        what = wanted(self.network, distill)
+        targets = choose_targets(self.network, distill)
         teachers = load_teachers(create, distill.teachers, self.size, self.contexts, self.data.crop)
         digest = hashlib.sha256(faces.checksums.tobytes()).hexdigest()
-        taught = teach(teachers, images, self.count, cache, digest, what, progress)
-        self.lessons = DistillLoss(self.network, taught.widths, distill)
-        return taught
+        outputs = compute_outputs(teachers, images, self.count, cache, digest, targets, progress)
+        self.lessons = DistillLoss(self.network, outputs.widths, distill)
+        return outputs
 
     @contextlib.contextmanager
     def batches(self, epoch: int, first: int):
