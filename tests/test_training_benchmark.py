@@ -11,7 +11,7 @@ import pytest
 import symbols
 from agedge.records import read_records
 from agedge.training.recipe import AugmentSection
-from benchmarks.plain_training import AGES, FaceIter, GenderRight, YearsOff, build_symbol, time_plain
+from benchmarks.plain_training import AGES, AgeError, FaceIter, GenderAccuracy, build_symbol, time_plain
 from benchmarks.training import Pair, make_rows, say_memory, write_faces
 from tests.paths import ROOT
 from tests.training.toy_runs import SIZE, write_toys
@@ -63,7 +63,7 @@ def test_the_usual_script_measures_years_and_genders():
     pairs = [mx.nd.array([[0.2, 0.8], [0.3, 0.7]]), *older]
     scores = [mx.nd.array([[0.8], [0.7]]), mx.nd.array([[35], [35]])]
     for said, labels in ((pairs, label), (scores, mx.nd.array([[1, 30], [0, 40]]))):
-        years, genders = YearsOff(), GenderRight()
+        years, genders = AgeError(), GenderAccuracy()
         years.update([labels], said)
         genders.update([labels], said)
         assert years.get()[1] == 5 and genders.get()[1] == 0.5

@@ -1,5 +1,6 @@
 """Recipes, overrides, the table of keys, and the flags of existing scripts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_the_table_in_the_docs_is_that_of_the_keys(tmp_path, capsys):
     assert show(capsys, "--write", copy)[0] == 0 and copy.read_bytes() == page.read_bytes()
     copy.write_text("a page")
     assert show(capsys, "--write", copy)[0] == 1
+
+
+def test_every_key_is_spelt_in_full_where_it_is_used():
+    """So that a search for `optimizer.clip` leads from the recipe to the code that uses it."""
+    folder = ROOT / "src/agedge/training"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py") if path != folder / "recipe.py")
+    for name in collect_keys():
+        section, _, key = name.rpartition(".")
+        assert re.search(rf"\b{section}(\.{key}\b|\[\"{key}\"\])" if section else rf"recipe\.{key}\b", code), name
 
 
 def test_every_default_passes_its_own_check():
