@@ -44,9 +44,9 @@ class Key:
 
     def check(self, name: str, value: Any) -> None:
         """Raise `UsageError` where a value is not of the key's kind or not within its limits."""
-        fits, wanted = KINDS[self.kind]
+        fits, expected = KINDS[self.kind]
         if not fits(value):
-            raise UsageError(f"{name}={value}: must be {wanted}")
+            raise UsageError(f"{name}={value}: must be {expected}")
         if self.kind == "rates":
             for pattern, rate in value.items():
                 Key("number", "", self.at_least).check(f"{name}.{pattern}", rate)
@@ -65,7 +65,7 @@ class Key:
         )
 
     def describe(self) -> str:
-        """Return the limits or choices as words; "" where there are none."""
+        """Return the limits or the choices as a text; "" where there are none."""
         if self.choices:
             return " or ".join(map(str, self.choices))
         if self.above is not None:

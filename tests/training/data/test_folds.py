@@ -82,7 +82,7 @@ def test_folds_are_found_in_the_order_of_their_numbers(tmp_path):
     "names, kind, message",
     [
         ([], AgedgeError, "folds: no fold0.rec, fold1.rec, .. in it"),
-        (["fold0.rec", "fold1.rec", "fold3.rec"], AgedgeError, "fold2.rec: missing, while fold3.rec is there"),
+        (["fold0.rec", "fold1.rec", "fold3.rec"], AgedgeError, "fold2.rec: missing, while fold3.rec exists"),
         (["fold1.rec", "fold2.rec"], AgedgeError, "fold0.rec: missing"),
         (["train.rec", "val.rec", "test.rec"], UsageError, "folds: holds train.rec, a fixed split, not folds"),
     ],

@@ -10,7 +10,7 @@ GROUPS = (  # of control groups of version 2 and of version 1: the folder, the f
 
 
 def available_memory(root: Union[str, Path] = "/") -> Optional[int]:
-    """Return the bytes that can be allocated without swapping; None where the system does not tell (not Linux).
+    """Return the bytes that can be allocated without swapping; None where that is not known (not Linux).
 
     That is the least of what the machine has available and what is left in the control group (version 1 or 2) of this
     process and in those above it. Cached files count as free. `root`: the folder of /proc and /sys.

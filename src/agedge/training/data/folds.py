@@ -65,7 +65,7 @@ def find_folds(folder: Path) -> List[Path]:
         )
     for expected, number in enumerate(numbers):
         if number != expected:
-            raise AgedgeError(f"{folder / f'fold{expected}.rec'}: missing, while fold{number}.rec is there")
+            raise AgedgeError(f"{folder / f'fold{expected}.rec'}: missing, while fold{number}.rec exists")
     return [folder / f"fold{number}.rec" for number in numbers]
 
 

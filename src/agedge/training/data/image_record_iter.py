@@ -26,8 +26,8 @@ UNSUPPORTED = ("blur", "jpeg", "cutout", "grey")  # transforms that the reader d
 
 class ImageRecordLoader:
     """The batches of an epoch from step `first` on, like `agedge.training.data.loader.FaceLoader`: an iterator of
-    `FaceBatch` and a context manager, with `waited` seconds. The reader does not tell which faces are in a batch
-    (`index` is -1), nor which of them are mirrored (`mirrored` is None).
+    `FaceBatch` and a context manager, with `waited` seconds. It is not known which faces are in a batch (`index`
+    is -1), nor which of them are mirrored (`mirrored` is None).
 
     `path` and `layout` are those of `prepare_training_file`. The epoch has `steps` batches, the last filled up from the
     start. `part` (i, n): this worker reads the i-th of n parts of the file, and its batches are its share of

@@ -78,7 +78,7 @@ def open_data(
     if data.cache == "native":
         for key, value in (("data.balance", data.balance), ("distill.teachers", teachers)):
             if value:
-                raise UsageError(f"{key}={value}: MXNet's reader (data.cache=native) does not tell which face is which")
+                raise UsageError(f"{key}={value}: MXNet's reader (data.cache=native) does not identify faces")
         file, count, layout = prepare_training_file(paths, cache, data.labels)
         sums = np.array([checksum(jpeg) for _, jpeg in read_raw(file, layout)], np.uint64)
     else:
@@ -97,7 +97,7 @@ def warn_of_shared_records(checksums: np.ndarray, files: Sequence[Path], labels:
         measured = np.array([checksum(jpeg) for _, jpeg in read_raw(path, labels)], np.uint64)
         if shared := int(np.isin(measured, checksums).sum()):
             log.warning(
-                "%s: %d of its %d images are trained on too: errors on them look better than they are",
+                "%s: %d of its %d images are trained on too: their metrics are too good",
                 path,
                 shared,
                 len(measured),
@@ -110,5 +110,5 @@ def find_files(data: DataSection, split: str) -> List[Path]:
     value = data[split]
     paths = [Path(path) for path in (value if isinstance(value, (list, tuple)) else [value]) if path]
     if not paths and split != "test":
-        raise AgedgeError(f"data.{split}: not given; say data.{split}=FILE.rec (python -m rec_tools pack makes one)")
+        raise AgedgeError(f"data.{split}: not given; set data.{split}=FILE.rec (python -m rec_tools pack makes one)")
     return paths

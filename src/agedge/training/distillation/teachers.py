@@ -76,13 +76,13 @@ def choose_targets(network: "HybridBlock", distill: DistillSection) -> Tuple[str
     from agedge.training.distillation.loss import has_distribution
 
     name = network.arguments["name"]
-    if distill["hints"] and not network.embeds:
+    if distill.hints and not network.embeds:
         raise UsageError(f"distill.hints={distill['hints']}: '{name}' has no pooled features to train; give 0")
     targets: List[str] = []
-    if "age" in network.answers and distill["weight"] > 0:
+    if "age" in network.answers and distill.weight > 0:
         targets = ["ages", "age"] if has_distribution(network) else ["age"]
-    targets += ["p_male"] * ("p_male" in network.answers and distill["gender"] > 0)
-    targets += ["features"] * (distill["hints"] > 0)
+    targets += ["p_male"] * ("p_male" in network.answers and distill.gender > 0)
+    targets += ["features"] * (distill.hints > 0)
     if not targets:
         raise UsageError(f"distill.teachers: nothing to learn for '{name}' by these weight, gender and hints")
     return tuple(targets)

@@ -26,7 +26,7 @@ class FaceAxes:
         if self.right @ (landmarks[1] - landmarks[0]) < 0:
             self.right = -self.right
         self.eyes, self.width = eyes, float(np.sqrt(np.prod(box[2:] - box[:2]))) * 0.87
-        # The middle of the head, which in a turned face lies behind the nose.
+        # The middle of the head, which lies behind the nose where the face is turned.
         centre = (box[:2] + box[2:]) / 2
         self.middle = float((centre - eyes) @ self.right)
 
@@ -127,8 +127,8 @@ def draw_glasses(canvas: np.ndarray, axes: FaceAxes, landmarks: np.ndarray, rng:
     thick = max(1, round(distance / rng.uniform(10, 25)))
     for eye in landmarks[:2]:
         ellipse = np.array(cv2.ellipse2Poly((0, 0), (100, 100), 0, 0, 360, 20)) / 100 * half
-        turned = np.deg2rad(angle)
-        rim = eye + ellipse @ np.array([[np.cos(turned), np.sin(turned)], [-np.sin(turned), np.cos(turned)]])
+        radians = np.deg2rad(angle)
+        rim = eye + ellipse @ np.array([[np.cos(radians), np.sin(radians)], [-np.sin(radians), np.cos(radians)]])
         if dark:
             fill_outline(canvas, rim, make_cloth(colour, rng), rng.uniform(0.75, 1))
         cv2.polylines(canvas, [np.round(rim * 8).astype(np.int32)], True, colour, thick, cv2.LINE_AA, shift=3)

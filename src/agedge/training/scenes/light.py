@@ -33,8 +33,8 @@ def blur(image: np.ndarray, rng: np.random.Generator, most: float) -> np.ndarray
     length = max(2, round(2 * width))
     kernel = np.zeros((length, length), np.float32)
     kernel[length // 2] = 1 / length
-    turn = cv2.getRotationMatrix2D(((length - 1) / 2,) * 2, rng.uniform(0, 180), 1)
-    kernel = cv2.warpAffine(kernel, turn, (length, length))
+    rotation = cv2.getRotationMatrix2D(((length - 1) / 2,) * 2, rng.uniform(0, 180), 1)
+    kernel = cv2.warpAffine(kernel, rotation, (length, length))
     return cv2.filter2D(image, -1, kernel / max(kernel.sum(), 1e-3), borderType=cv2.BORDER_REPLICATE)
 
 

@@ -20,7 +20,7 @@ def match_names(patterns: Sequence[str], names: Iterable[str], key: str) -> Set[
         matched = {name for name in names if fnmatchcase(name, pattern)}
         if not matched:
             blocks = ", ".join(dict.fromkeys(f"{name.split('.')[0]}.*" for name in names))
-            raise UsageError(f"{key}: '{pattern}' matches no parameter of the network; there are {blocks}")
+            raise UsageError(f"{key}: '{pattern}' matches no parameter of the network, which has {blocks}")
         found |= matched
     return found
 
