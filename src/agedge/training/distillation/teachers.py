@@ -77,7 +77,7 @@ def choose_targets(network: "HybridBlock", distill: DistillSection) -> Tuple[str
 
     name = network.arguments["name"]
     if distill.hints and not network.embeds:
-        raise UsageError(f"distill.hints={distill['hints']}: '{name}' has no pooled features to train; give 0")
+        raise UsageError(f"distill.hints={distill.hints}: '{name}' has no pooled features to train; give 0")
     targets: List[str] = []
     if "age" in network.answers and distill.weight > 0:
         targets = ["ages", "age"] if has_distribution(network) else ["age"]
