@@ -1,13 +1,14 @@
-"""Training's speed and memory: python -m benchmarks.training [--write docs/training.md] [KEY=VALUE ...]
+"""Speed and memory of training: python -m benchmarks.training [--write docs/training.md] [KEY=VALUE ...]
 
-Faces a second of the training loop, by where it has its faces from, against pure compute (the same network, loss and
+Faces a second of the training loop, for each source of the faces, against pure compute (the same network, loss and
 optimizer on one batch that never changes), and against the usual MXNet script on the same file. Loop and compute take
-turns in bursts within one process, and their ratio is the median of the bursts'; the script runs before and after them
+turns in bursts within one process, and their ratio is the median over the bursts; the script runs before and after them
 in a process of its own. Nothing else should be running.
 
---memory instead: what a process holds after each of ten epochs.
+With --memory: the memory that a process holds after each of ten epochs.
 """
 
+import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -49,13 +50,13 @@ HEADER = """| recipe | batch | faces from | compute, faces/s | loop, faces/s | l
 
 
 def main(
-    overrides: Optional[List[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Laid over every recipe."),
-    recipe: List[Path] = typer.Option(RECIPES, help="Whose network is measured; may be given again."),
-    cache: List[str] = typer.Option(list(CACHES), help="data.cache that is measured; may be given again."),
+    overrides: Optional[List[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Overrides for every recipe."),
+    recipe: List[Path] = typer.Option(RECIPES, help="A recipe to measure; may be given again."),
+    cache: List[str] = typer.Option(list(CACHES), help="A data.cache to measure; may be given again."),
     steps: int = typer.Option(40, min=4, help="Steps a burst."),
-    repeats: int = typer.Option(1, min=1, help="How often everything is measured."),
-    memory: bool = typer.Option(False, "--memory", help="Measure what ten epochs do to the memory instead."),
-    write: Optional[Path] = typer.Option(None, help="The Markdown file whose table is to be replaced."),
+    repeats: int = typer.Option(1, min=1, help="Repeats of all measurements."),
+    memory: bool = typer.Option(False, "--memory", help="Measure memory over ten epochs instead."),
+    write: Optional[Path] = typer.Option(None, help="A Markdown file whose table is replaced."),
 ):
     """Print the table of docs/training.md, or write it there."""
     if write and not write.is_file():
@@ -66,7 +67,7 @@ def main(
             settings = load_recipe(path, [*(overrides or ()), f"run.dir={folder}/run"])
             if settings.distill.teachers:
                 raise UsageError(f"{path}: distill.teachers: pure compute has none")
-            settings.data.update(prepare(settings, AN_EPOCH, Path(folder)))
+            settings.data = dataclasses.replace(settings.data, **prepare(settings, AN_EPOCH, Path(folder)))
             name = path.stem
             if memory:
                 print(say_memory(name, in_process(hold_memory, settings, cache[0])))
@@ -82,14 +83,14 @@ def main(
 
 
 def prepare(recipe, steps: int, folder: Path) -> dict:
-    """Files to train and to validate on, as the recipe's `data` has them."""
+    """Write files to train and to validate on; return them as keys of the recipe's `data`."""
     count, size = steps * recipe.train.batch_size, recipe.network.get("size", 112)
     train_on = write_faces(folder / "train.rec", count, size, seed=0)
     return {"train": str(train_on), "val": str(write_faces(folder / "val.rec", 8, size, seed=1)), "labels": "auto"}
 
 
 def write_faces(path: Path, count: int, size: int, seed: int) -> Path:
-    """Smooth noise with the size of a face's JPEG."""
+    """Write images of smooth noise whose JPEGs are as large as those of faces."""
     rng = np.random.default_rng(seed)
     with RecordWriter(path) as writer:
         for i in range(count):
@@ -99,7 +100,7 @@ def write_faces(path: Path, count: int, size: int, seed: int) -> Path:
 
 
 def in_process(measure, *arguments):
-    """What a function returns in a process of its own. Raises `AgedgeError` where that ends."""
+    """Call a function in a process of its own. Raises `AgedgeError` where the process dies."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         try:
             return process.submit(measure, *arguments).result()
@@ -108,7 +109,7 @@ def in_process(measure, *arguments):
 
 
 def measure_all(recipe, caches: list, steps: int, folder: str) -> dict:
-    """Everything once: {cache: `Pair`, "script": faces/s before and after}."""
+    """Measure everything once: {cache: `Pair`, "script": faces/s before and after}."""
     measured = {"script": [in_process(time_script, recipe)]}
     for cache in caches:
         recipe.run.dir = f"{folder}/{cache}{len(list(Path(folder).iterdir()))}"
@@ -128,7 +129,7 @@ class Pair(NamedTuple):
 
 
 def make_rows(name: str, batch_size: int, caches: list, turns: list):
-    """The rows of the table for one recipe, by what `measure_all` gave."""
+    """Yield the rows of the table for one recipe, from the results of `measure_all`."""
     script = median(rate for turn in turns for rate in turn["script"])
     for cache in caches:
         pairs = [turn[cache] for turn in turns]
@@ -142,7 +143,7 @@ def make_rows(name: str, batch_size: int, caches: list, turns: list):
 
 
 def create(recipe):
-    """The recipe's network. MXNet, which this imports, then takes all cores."""
+    """Build the recipe's network. MXNet, which this imports, then uses all cores."""
     use_all_cores()
     import symbols
 
@@ -256,7 +257,7 @@ def hold_memory(recipe, cache: str) -> list:
             held.append(read_status("VmRSS"))
             return measured
 
-    recipe.train.update(epochs=MEMORY_EPOCHS, patience=0, max_steps=0)
+    recipe.train.epochs, recipe.train.patience, recipe.train.max_steps = MEMORY_EPOCHS, 0, 0
     recipe.data.cache = cache
     run(Weighed, network, recipe, [mx.cpu()], progress=False)
     return held

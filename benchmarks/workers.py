@@ -1,8 +1,8 @@
 """Two workers on this machine against one process on the same cores: python -m benchmarks.workers [KEY=VALUE ...]
 
-Both train by `train.py` on the same faces with the same cores, and the workers' batches together are the one process's,
-so that both take the same steps. They take turns; the ratio is the median of those within a turn. Nothing else should
-be running.
+Both train with `train.py` on the same faces and cores, and the batches of all workers together are as large as that of
+the one process, so that both take the same steps. They take turns; the ratio is the median over the turns. Nothing else
+should be running.
 """
 
 import os
@@ -25,21 +25,21 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(
-    overrides: Optional[List[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Laid over the recipe."),
+    overrides: Optional[List[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Overrides for the recipe."),
     recipe: List[Path] = typer.Option(
         [Path("recipes/mobilenet025.yaml"), Path("recipes/mobilenet025_fast.yaml")], help="May be given again."
     ),
     workers: int = typer.Option(2, min=2, help="Workers."),
     steps: int = typer.Option(100, min=4, help="Steps an epoch."),
-    repeats: int = typer.Option(3, min=1, help="Turns; in each both are measured once."),
+    repeats: int = typer.Option(3, min=1, help="Turns, in each of which both are measured once."),
 ):
-    """Print, for each recipe, faces a second of one process and of the workers together."""
+    """Print faces a second of one process and of the workers together, for each recipe."""
     for path in recipe:
         with tempfile.TemporaryDirectory() as folder:
             settings = load_recipe(path, overrides or ())
             batch_size = settings.train.batch_size
             if batch_size % workers:
-                raise UsageError(f"train.batch_size={batch_size}: not to be divided among {workers} workers")
+                raise UsageError(f"train.batch_size={batch_size}: must be a multiple of the {workers} workers")
             files = [f"data.{key}={value}" for key, value in prepare(settings, steps, Path(folder)).items()]
             command = ["--recipe", str(path), *(overrides or ()), *files, f"train.epochs={EPOCHS}", "train.patience=0"]
             pairs = [
@@ -59,8 +59,8 @@ def main(
 
 
 def time_run(folder: Path, workers: int, arguments: list) -> float:
-    """Faces a second, of all workers, in the epochs after the first. Raises `AgedgeError` where the run fails."""
-    # Without it one process takes all cores, and workers share them.
+    """Return faces a second of all workers in the epochs after the first. Raises `AgedgeError` where the run fails."""
+    # Without OMP_NUM_THREADS one process uses all cores, and workers share them.
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     launch = ["--launch", str(workers)] if workers > 1 else []
     command = [sys.executable, "train.py", *launch, "--quiet", *arguments, f"run.dir={folder}"]

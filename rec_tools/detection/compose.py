@@ -11,7 +11,7 @@ from agedge.faces.annotations import Photo, read_annotations, write_annotations
 from agedge.results.kinds import PICTURE, mark_picture
 from agedge.results.overwrite import Result, check_results
 from agedge.safe_write import write_bytes
-from agedge.training.scenes.loader import Scenes, find_backgrounds
+from agedge.training.scenes.loader import SceneMaker, find_backgrounds
 
 QUALITY = 95
 
@@ -21,14 +21,14 @@ def compose(faces: Sequence[Path], backgrounds: Path, out: Path, count: int, siz
 
     `faces`: files of annotated pictures of faces. Of `backgrounds` those are used that training leaves out.
     """
-    scenes = Scenes([read_annotations(file) for file in faces], find_backgrounds(backgrounds, True), [], size, 1.0)
+    scenes = SceneMaker([read_annotations(file) for file in faces], find_backgrounds(backgrounds, True), [], size, 1.0)
     if (out / "label.txt").exists():
         raise AgedgeError(f"{out / 'label.txt'}: there already")
     files = [out / "images" / f"{number:05d}.jpg" for number in range(count)]
     check_results([Result("--out", file, PICTURE) for file in files if file.exists()])
     photos = []
     for number, file in enumerate(files):
-        image, boxes, landmarks, ignored, covers = scenes.make(np.random.default_rng((seed, number)))
+        image, boxes, landmarks, ignored, covers = scenes.make_scene(np.random.default_rng((seed, number)))
         jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
         write_bytes(file, mark_picture(jpeg))
         photos.append(Photo(file, boxes, landmarks, ignored, np.array(covers, np.str_)))

@@ -88,7 +88,7 @@ def test_a_trial_that_fails_is_a_row_that_says_why(sweep):
     assert status == 0 and [row["optimizer.lr"] for row in rows][0] == "1e-2"
     reasons = {row["optimizer.lr"]: row["status"] for row in rows}
     assert reasons["0.5"] == "failed: the loss is nan at step 7"
-    assert reasons["-1"] == "failed: optimizer.lr=-1: a number of at least 0 is wanted"
+    assert reasons["-1"] == "failed: optimizer.lr=-1: must be a number of at least 0"
     assert "loss is nan" in text
     assert sweep("optimizer.lr=0.5,-1")[0] == 1
 

@@ -1,4 +1,4 @@
-"""Scenes to train a detector on: what is pasted lies where its annotation says."""
+"""Scenes to train a detector on: what is pasted lies where its annotation is."""
 
 import multiprocessing
 import os
@@ -13,17 +13,26 @@ from agedge.faces.annotations import Photo
 from agedge.training.scenes import cover, light
 from agedge.training.scenes.compose import DISTRACTIONS, KINDS, Composer, Scene, plain
 from agedge.training.scenes.crop import crop_photograph
-from agedge.training.scenes.cutout import Cutout, paste, similarity, soft_frame, soft_oval, stretch, turn, turn_boxes
-from agedge.training.scenes.loader import Scenes, find_backgrounds, make_batch, stream_batches
-from agedge.training.scenes.visible import cut_off, share_of_mask, share_within
+from agedge.training.scenes.cutout import (
+    Cutout,
+    frame_mask,
+    oval_mask,
+    paste,
+    similarity,
+    stretch,
+    transform_boxes,
+    transform_points,
+)
+from agedge.training.scenes.loader import SceneMaker, find_backgrounds, make_batch, stream_batches
+from agedge.training.scenes.visible import clip_faces, share_of_mask, share_within
 
-BOX = [173.0, 112.0, 353.0, 334.0]  # of the face in matplotlib's photograph, as seen in the picture
+BOX = [173.0, 112.0, 353.0, 334.0]  # of the face in matplotlib's photograph, in pixels of the image
 POINTS = [(231.0, 193.0), (318.0, 196.0), (276.0, 247.0), (235.0, 282.0), (311.0, 284.0)]
 
 
 @pytest.fixture(scope="module")
 def face(tmp_path_factory):
-    """A picture of one face, as a data set has it, and its annotation."""
+    """An image of one face, as in a dataset, and its annotation."""
     import matplotlib
 
     whole = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"))
@@ -48,7 +57,7 @@ def composer(face, backgrounds):
 
 
 def dotted() -> Cutout:
-    """A grey picture with five white dots where its landmarks are."""
+    """A grey image with five white dots where its landmarks are."""
     points = np.array([(30.0, 40.0), (70.0, 42.0), (50.0, 60.0), (35.0, 80.0), (66.0, 81.0)])
     image = np.full((120, 100, 3), 60, np.uint8)
     for x, y in points.astype(int).tolist():
@@ -67,8 +76,8 @@ def test_landmarks_go_where_their_pixels_go(mirror, scale, degrees):
     cutout = dotted().mirrored() if mirror else dotted()
     canvas = np.zeros((400, 400, 3), np.uint8)
     matrix = similarity(np.array([50.0, 60.0]), np.array([210.0, 180.0]), scale, degrees)
-    paste(canvas, cutout, soft_frame(cutout, 0), matrix)
-    landmarks = turn(cutout.landmarks, matrix)[0]
+    paste(canvas, cutout, frame_mask(cutout, 0), matrix)
+    landmarks = transform_points(cutout.landmarks, matrix)[0]
     dots = centres_of_dots(canvas)
     assert len(dots) == 5
     away = np.linalg.norm(landmarks[:, None] - dots[None], axis=2).min(axis=1)
@@ -81,12 +90,12 @@ def test_stretching_keeps_the_middle_and_the_width():
     middle = np.array([30.0, 50.0])
     matrix = stretch(similarity(middle, np.array([80.0, 70.0]), 2, 0), middle, 0.5)
     np.testing.assert_allclose(
-        turn(np.array([[30.0, 50], [40, 50], [30, 60]]), matrix), [[80, 70], [100, 70], [80, 80]]
+        transform_points(np.array([[30.0, 50], [40, 50], [30, 60]]), matrix), [[80, 70], [100, 70], [80, 80]]
     )
-    np.testing.assert_allclose(turn_boxes(np.array([[20.0, 40, 40, 60]]), matrix), [[60, 60, 100, 80]])
+    np.testing.assert_allclose(transform_boxes(np.array([[20.0, 40, 40, 60]]), matrix), [[60, 60, 100, 80]])
 
 
-def test_shrinking_takes_the_annotation_along():
+def test_shrinking_scales_the_annotation():
     cutout, scale = dotted().shrunk(0.2)
     assert scale == 0.5 and cutout.image.shape[:2] == (48, 40)
     np.testing.assert_allclose(cutout.boxes, dotted().boxes * 0.4)
@@ -94,30 +103,30 @@ def test_shrinking_takes_the_annotation_along():
 
 def test_a_turned_box_bounds_the_turned_ellipse():
     quarter = similarity(np.zeros(2), np.zeros(2), 1, 90)
-    np.testing.assert_allclose(turn_boxes(np.array([[0.0, 0, 20, 40]]), quarter), [[-40, 0, 0, 20]], atol=1e-9)
-    slanted = turn_boxes(np.array([[-10.0, -10, 10, 10]]), similarity(np.zeros(2), np.zeros(2), 1, 45))
+    np.testing.assert_allclose(transform_boxes(np.array([[0.0, 0, 20, 40]]), quarter), [[-40, 0, 0, 20]], atol=1e-9)
+    slanted = transform_boxes(np.array([[-10.0, -10, 10, 10]]), similarity(np.zeros(2), np.zeros(2), 1, 45))
     np.testing.assert_allclose(slanted, [[-10, -10, 10, 10]], atol=1e-9)  # a circle stays one
 
 
 def test_an_oval_shows_the_face_and_not_the_corners():
-    mask = soft_oval(dotted(), np.random.default_rng(0))
+    mask = oval_mask(dotted(), np.random.default_rng(0))
     assert mask[60, 50] == 1 and mask[0, 0] == 0 and mask.min() >= 0 and mask.max() <= 1
 
 
 def test_pasting_outside_the_canvas_changes_nothing():
     canvas = np.zeros((50, 50, 3), np.uint8)
-    paste(canvas, dotted(), soft_frame(dotted(), 0), similarity(np.zeros(2), np.array([500.0, 500.0]), 1, 0))
+    paste(canvas, dotted(), frame_mask(dotted(), 0), similarity(np.zeros(2), np.array([500.0, 500.0]), 1, 0))
     assert not canvas.any()
 
 
-def test_a_seed_gives_its_scene_and_another_another(composer):
+def test_a_seed_determines_its_scene(composer):
     first, again, other = (composer.compose(np.random.default_rng(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.finish()[0], again.finish()[0])
     assert (first.image != other.image).any()
 
 
-def test_scenes_hold_what_they_say(composer):
+def test_scenes_have_valid_annotations_and_are_of_all_kinds(composer):
     counts, covers, ignored_some = [], set(), False
     for seed in range(60):
         scene = composer.compose(np.random.default_rng(seed))
@@ -133,7 +142,7 @@ def test_scenes_hold_what_they_say(composer):
     assert sum(KINDS.values()) == 100
 
 
-def test_a_face_behind_something_is_neither_face_nor_background():
+def test_a_hidden_face_is_ignored():
     scene = Scene(np.zeros((100, 100, 3), np.uint8))
     boxes = np.array([[10.0, 10, 40, 40], [60, 60, 90, 90], [90, 60, 140, 110], [300, 60, 340, 110]])
     scene.add(boxes, np.zeros((4, 5, 2)), [False] * 4, [1.0] * 4)  # the third is mostly outside, the fourth wholly
@@ -156,12 +165,12 @@ def test_shares_of_boxes():
     assert share_of_mask(mask, np.array([-5.0, 0, 5, 10])) == 0.5
     assert share_of_mask(mask, np.array([20.0, 20, 30, 30])) == 0
     image = np.zeros((50, 50, 3), np.uint8)
-    nothing = cut_off(image, np.empty((0, 4)), np.empty((0, 5, 2)), [], [], [])
+    nothing = clip_faces(image, np.empty((0, 4)), np.empty((0, 5, 2)), [], [], [])
     assert [np.shape(each) for each in nothing] == [(0, 4), (0, 5, 2), (0,), (0,)]
 
 
-def test_what_is_counted_as_a_face_is_seen(composer):
-    """A later picture may be pasted over an earlier face: then that is no face to be found any more."""
+def test_faces_that_count_are_visible(composer):
+    """An image may be pasted over an earlier face, which is then not a face to be found any more."""
     hidden = 0
     for seed in range(40):
         scene = composer.compose(np.random.default_rng(seed))
@@ -171,12 +180,12 @@ def test_what_is_counted_as_a_face_is_seen(composer):
     assert hidden
 
 
-def test_a_face_that_is_not_lit_is_neither_face_nor_background():
+def test_a_face_without_contrast_is_ignored():
     noise = np.random.default_rng(0).normal(90, 1, (100, 200, 3)) - 90
     noise[:, :100] *= 20
     image = (90 + noise).round().astype(np.uint8)
     boxes = [[10, 10, 80, 90], [120, 10, 190, 90]]
-    _, _, ignored, _ = cut_off(image, boxes, np.zeros((2, 5, 2)), [False] * 2, [1.0] * 2, [""] * 2)
+    _, _, ignored, _ = clip_faces(image, boxes, np.zeros((2, 5, 2)), [False] * 2, [1.0] * 2, [""] * 2)
     assert ignored.tolist() == [False, True]
 
 
@@ -187,10 +196,10 @@ def test_walls_are_smooth_and_of_many_colours():
     assert np.ptp([wall.mean() for wall in walls]) > 150
 
 
-def test_light_from_a_side_darkens_the_other():
+def test_light_from_one_side_darkens_the_other():
     image, ratios = np.full((40, 60, 3), 100, np.uint8), []
     for seed in range(20):
-        lit = light.shade(image, np.random.default_rng(seed))
+        lit = light.light_from_side(image, np.random.default_rng(seed))
         assert lit.shape == image.shape and lit.dtype == np.uint8
         ratios.append(lit.max() / max(lit.min(), 1))
     assert min(ratios) > 1.3
@@ -198,17 +207,17 @@ def test_light_from_a_side_darkens_the_other():
 
 def test_a_camera_keeps_the_size_of_its_scene():
     image = np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8)
-    taken = [light.photograph(image, np.random.default_rng(seed)) for seed in range(40)]
+    taken = [light.simulate_camera(image, np.random.default_rng(seed)) for seed in range(40)]
     assert {(each.shape, each.dtype.name) for each in taken} == {((50, 50, 3), "uint8")}
     roughness = [np.abs(np.diff(each.astype(int), axis=1)).mean() / max(each.std(), 1) for each in taken]
     assert min(roughness) < 0.6 * np.median(roughness)  # some were enlarged
 
 
-def test_distractions_are_drawn_where_no_face_is(composer):
+def test_every_distraction_is_drawn(composer):
     for kind in DISTRACTIONS:
         scene = Scene(np.full((160, 160, 3), 128, np.uint8))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("agedge.training.scenes.compose.pick", lambda chance, shares, kind=kind: kind)
+            patch.setattr("agedge.training.scenes.compose.pick", lambda rng, shares, kind=kind: kind)
             composer.distract(scene, np.random.default_rng(2))
         assert (scene.image != 128).any() and not scene.boxes, kind
 
@@ -216,16 +225,16 @@ def test_distractions_are_drawn_where_no_face_is(composer):
 @pytest.mark.parametrize("draw", ["mask", "glasses", "hand", "thing"])
 def test_covers_are_drawn_on_the_face_alone(draw, face):
     image = cv2.imread(str(face.file))
-    before, chance = image.copy(), np.random.default_rng(1)
-    frame, patch = cover.Frame(face.boxes[0], face.landmarks[0]), np.full((32, 32, 3), 200, np.uint8)
+    before, rng = image.copy(), np.random.default_rng(1)
+    frame, patch = cover.FaceAxes(face.boxes[0], face.landmarks[0]), np.full((32, 32, 3), 200, np.uint8)
     if draw == "mask":
-        cover.draw_mask(image, frame, chance, patch)
+        cover.draw_mask(image, frame, rng, patch)
     elif draw == "glasses":
-        cover.draw_glasses(image, frame, face.landmarks[0], chance)
+        cover.draw_glasses(image, frame, face.landmarks[0], rng)
     elif draw == "hand":
-        cover.draw_hand(image, frame, np.array([120.0, 140, 190]), chance)
+        cover.draw_hand(image, frame, np.array([120.0, 140, 190]), rng)
     else:
-        cover.draw_thing(image, frame, patch, chance)
+        cover.draw_thing(image, frame, patch, rng)
     changed = np.argwhere((image != before).any(axis=2))[:, ::-1]
     assert len(changed) > 500
     middle, size = face.boxes[0].reshape(2, 2).mean(axis=0), face.boxes[0, 2:] - face.boxes[0, :2]
@@ -237,7 +246,7 @@ def test_covers_are_drawn_on_the_face_alone(draw, face):
         assert all((image[y, x] == before[y, x]).all() for x, y in eyes.tolist())
 
 
-def test_a_picture_that_cannot_be_read_is_told_and_passed_over(face, backgrounds, tmp_path, caplog):
+def test_an_image_that_cannot_be_read_is_named_and_skipped(face, backgrounds, tmp_path, caplog):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     composer = Composer([[Photo(broken, [[0, 0, 9, 9]]), face]], find_backgrounds(backgrounds), 64)
@@ -248,7 +257,7 @@ def test_a_picture_that_cannot_be_read_is_told_and_passed_over(face, backgrounds
         Composer([[Photo(broken, [[0, 0, 9, 9]])]], find_backgrounds(backgrounds), 64).compose(np.random.default_rng(0))
 
 
-def test_a_background_that_cannot_be_read_is_passed_over(face, backgrounds, tmp_path, caplog):
+def test_a_background_that_cannot_be_read_is_skipped(face, backgrounds, tmp_path, caplog):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     composer = Composer([[face]], [broken, *find_backgrounds(backgrounds)], 64)
@@ -259,12 +268,12 @@ def test_a_background_that_cannot_be_read_is_passed_over(face, backgrounds, tmp_
         Composer([[face]], [broken], 64).read_background(np.random.default_rng(0))
 
 
-def test_a_photograph_that_is_gone_is_passed_over(face, caplog):
-    scenes = Scenes([], [], [face, Photo("gone.jpg", [[0, 0, 9, 9]])], 64, 0.5)
+def test_a_photograph_that_is_missing_is_skipped(face, caplog):
+    scenes = SceneMaker([], [], [face, Photo("gone.jpg", [[0, 0, 9, 9]])], 64, 0.5)
     assert make_batch(scenes, (0, 0), 8).images.shape == (8, 3, 64, 64)
     assert len([line for line in caplog.messages if "gone.jpg" in line]) == 1
     with pytest.raises(AgedgeError, match=r"gone\.jpg"):
-        make_batch(Scenes([], [], [Photo("gone.jpg", [[0, 0, 9, 9]])], 64, 0.5), (0, 0), 1)
+        make_batch(SceneMaker([], [], [Photo("gone.jpg", [[0, 0, 9, 9]])], 64, 0.5), (0, 0), 1)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (7, 9)])
@@ -278,18 +287,18 @@ def test_backgrounds_and_faces_of_any_size(face, tmp_path, shape, kind):
     for seed in range(12):
         boxes, _, _, _ = composer.compose(np.random.default_rng(seed)).finish()
         assert np.isfinite(boxes).all()
-    assert make_batch(Scenes([], [], [tiny], 64, 0.0), (0, 0), 2).images.shape == (2, 3, 64, 64)
+    assert make_batch(SceneMaker([], [], [tiny], 64, 0.0), (0, 0), 2).images.shape == (2, 3, 64, 64)
 
 
 @pytest.mark.parametrize("box", [[5000, 5000, 5100, 5100], [10, 10, 11, 11], [-900, 0, 20, 300]])
-def test_a_face_that_its_picture_does_not_show_is_passed_over(face, backgrounds, box, caplog):
+def test_a_face_outside_of_its_image_is_skipped(face, backgrounds, box, caplog):
     lost = Photo(face.file.with_name(face.file.name), [box])
     with pytest.raises(AgedgeError, match=r"face\.jpg"):
         Composer([[lost]], find_backgrounds(backgrounds), 64).read_face(np.random.default_rng(0))
-    assert "its first face is not in the picture" in caplog.text
+    assert "its first face is outside of the image" in caplog.text
 
 
-def test_a_large_picture_of_a_face_is_shrunk(tmp_path, backgrounds):
+def test_a_large_image_of_a_face_is_shrunk(tmp_path, backgrounds):
     file = tmp_path / "large.png"
     cv2.imwrite(str(file), np.zeros((4000, 1000, 3), np.uint8))
     photo = Photo(file, [[100, 400, 500, 800]], [np.full((5, 2), 399.5)])
@@ -304,7 +313,7 @@ def test_a_tenth_of_the_backgrounds_is_held_out(backgrounds, tmp_path):
     assert len(used) == 10 and len(held_out) == 2 and not set(used) & set(held_out)
     with pytest.raises(AgedgeError, match="no images in it"):
         find_backgrounds(tmp_path)
-    with pytest.raises(AgedgeError, match=r"scenes\.backgrounds: a folder of photographs without a face"):
+    with pytest.raises(AgedgeError, match=r"scenes\.backgrounds: must be a folder of photographs without a face"):
         find_backgrounds("")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "only.png").write_bytes(used[0].read_bytes())
@@ -330,7 +339,7 @@ def test_a_piece_of_a_photograph_takes_its_faces_along(tmp_path):
 
 
 def test_batches_are_the_same_for_any_number_of_workers(face, backgrounds):
-    scenes = Scenes([[face]], find_backgrounds(backgrounds), [], 64, 1.0)
+    scenes = SceneMaker([[face]], find_backgrounds(backgrounds), [], 64, 1.0)
     seeds = [(0, step) for step in range(5)]
     alone = list(stream_batches(scenes, seeds, 3, workers=0))
     assert [batch.images.shape for batch in alone] == [(3, 3, 64, 64)] * 5
@@ -342,14 +351,14 @@ def test_batches_are_the_same_for_any_number_of_workers(face, backgrounds):
 
 
 def test_photographs_and_composed_scenes_mix(face, backgrounds):
-    photographs = Scenes([], [], [face], 64, 0.5)
+    photographs = SceneMaker([], [], [face], 64, 0.5)
     assert make_batch(photographs, (0, 0), 4).faces.max() == 2  # with landmarks
-    mixed = Scenes([[face]], find_backgrounds(backgrounds), [face], 64, 0.5)
+    mixed = SceneMaker([[face]], find_backgrounds(backgrounds), [face], 64, 0.5)
     assert make_batch(mixed, (0, 0), 4).images.shape == (4, 3, 64, 64)
 
 
 def test_a_worker_that_dies_is_told_and_closing_ends_them(face, backgrounds):
-    scenes = Scenes([[face]], find_backgrounds(backgrounds), [], 64, 1.0)
+    scenes = SceneMaker([[face]], find_backgrounds(backgrounds), [], 64, 1.0)
     batches = stream_batches(scenes, [(0, step) for step in range(1000)], 1, workers=1)
     next(batches)
     workers = multiprocessing.active_children()

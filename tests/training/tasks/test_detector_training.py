@@ -197,11 +197,11 @@ def write_text(file: Path) -> Path:
         (["data.train=[]"], "no face: give files of annotated faces"),
         (["data.val=[]"], "data.val: not given"),
         (["scenes.backgrounds=nowhere"], "nowhere: no images in it"),
-        (["scenes.backgrounds=''"], "scenes.backgrounds: a folder of photographs"),
+        (["scenes.backgrounds=''"], "scenes.backgrounds: must be a folder of photographs"),
         (["data.train=nowhere.txt"], "nowhere.txt"),
         (["data.train=x.rec"], "x.rec"),
-        (["augment.mirror=0.5"], "augment.mirror=0.5: does nothing for a network that finds faces"),
-        (["data.test=x.txt"], "data.test=x.txt: does nothing"),
+        (["augment.mirror=0.5"], "augment.mirror=0.5: has no effect on a network that finds faces"),
+        (["data.test=x.txt"], "data.test=x.txt: has no effect"),
         (["fresh=[age.*]"], "fresh: 'age.*' matches no parameter"),
     ],
 )
@@ -213,11 +213,11 @@ def test_what_is_missing_is_named(data, tmp_path, overrides, said):
 @pytest.mark.parametrize(
     "override, said",
     [
-        ("scenes.size=0", "scenes.size=0: a number of at least 64"),
-        ("scenes.size=96.5", "scenes.size=96.5: a whole number"),
-        ("scenes.an_epoch=0", "scenes.an_epoch=0: a number of at least 1"),
-        ("scenes.composed=-0.1", "scenes.composed=-0.1: a share from 0 to 1"),
-        ("scenes.composed=1.5", "scenes.composed=1.5: a share from 0 to 1"),
+        ("scenes.size=0", "scenes.size=0: must be a number of at least 64"),
+        ("scenes.size=96.5", "scenes.size=96.5: must be a whole number"),
+        ("scenes.an_epoch=0", "scenes.an_epoch=0: must be a number of at least 1"),
+        ("scenes.composed=-0.1", "scenes.composed=-0.1: must be a number from 0 to 1"),
+        ("scenes.composed=1.5", "scenes.composed=1.5: must be a number from 0 to 1"),
         ("scenes.composed=.nan", "scenes.composed=nan"),
     ],
 )
@@ -228,7 +228,7 @@ def test_scenes_that_cannot_be_are_refused(override, said):
 
 def test_a_network_of_ages_takes_no_scenes():
     refuse_keys(load_recipe(None), ["scenes"], "ages and genders")
-    with pytest.raises(UsageError, match="scenes.size=96: does nothing for a network that finds ages"):
+    with pytest.raises(UsageError, match="scenes.size=96: has no effect on a network that finds ages"):
         refuse_keys(load_recipe(None, ["scenes.size=96"]), ["scenes"], "ages and genders")
 
 

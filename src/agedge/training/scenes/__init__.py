@@ -1,1 +1,1 @@
-"""Scenes to train a face detector on, composed from pictures of faces and photographs without any."""
+"""Scenes to train a face detector on: composed of faces and backgrounds, or cropped from photographs."""

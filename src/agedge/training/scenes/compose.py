@@ -1,8 +1,8 @@
-"""One scene: a background without faces, faces pasted into it at any size, turned, lit, covered, beside each other."""
+"""Composing a scene: faces of any size, rotated, lit and covered, pasted into a background without faces."""
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import List, Sequence
+from typing import Iterator, List, Sequence
 
 import cv2
 import numpy as np
@@ -13,34 +13,46 @@ from agedge.training.scenes import cover, light
 from agedge.training.scenes.cutout import (
     SHARPEST,
     Cutout,
+    frame_mask,
+    oval_mask,
     paste,
     similarity,
-    soft_frame,
-    soft_oval,
     stretch,
-    turn,
-    turn_boxes,
+    transform_boxes,
+    transform_points,
 )
-from agedge.training.scenes.pictures import TRIES, Pictures
-from agedge.training.scenes.visible import LEAST, VISIBLE, cut_off, share_of_frame, share_of_mask, share_within
+from agedge.training.scenes.images import TRIES, File, ImageReader
+from agedge.training.scenes.visible import (
+    LEAST,
+    VISIBLE,
+    Rows,
+    SceneFaces,
+    clip_faces,
+    share_of_frame,
+    share_of_mask,
+    share_within,
+)
 
-# Kinds of scenes, of what covers a face, and of what is like one and none: how many of a hundred are of each.
+# Kinds of scenes, of covers of a face, and of distractions: how many of a hundred are of each.
 KINDS = {"crowd": 16, "group": 34, "portrait": 26, "tiles": 10, "empty": 14}
 COVERS = {"": 52, "mask": 26, "glasses": 9, "hand": 5, "thing": 8}
 DISTRACTIONS = {"letters": 26, "skin": 28, "thing": 18, "emblem": 18, "shoulders": 10}
-CLOSE = 0.15  # share of a face over an earlier one from which it is put elsewhere
-COLLAGES = 0.2  # share of scenes whose background is one
+CLOSE = 0.15  # a face that covers a larger share of an earlier one is put elsewhere
+COLLAGES = 0.2  # share of scenes whose background is a collage
 PLAIN = 0.12  # share of backgrounds that are walls and skies
-NOTICED = 12  # of 255: a pixel that drawing changes by less still shows what it showed
-TINY = 4  # pixels: a face that is smaller in its own picture is not worth pasting
-LARGE = 2048  # pixels: a larger picture of a face is shrunk to that longer side
+NOTICED = 12  # of 255: a pixel that drawing changes by less counts as unchanged
+TINY = 4  # pixels: a face that is smaller in its own image is not pasted
+LARGE = 2048  # pixels: an image of a face whose longer side is larger is shrunk to that
 
 
 @dataclass
 class Scene:
-    """`image` (size, size, 3) BGR uint8; `boxes` (n, 4), `landmarks` (n, 5, 2) with NaN where not known, `ignored` (n,)
-    bool: neither face nor background; `shown` (n,): how much of each box nothing stands before, 0..1; `covers`: what
-    was drawn over each face itself, "" where nothing."""
+    """A scene while it is composed.
+
+    `image` (size, size, 3) BGR uint8; `boxes` (n, 4); `landmarks` (n, 5, 2), NaN where not known; `ignored` (n,) bool:
+    neither face nor background; `shown` (n,): the share of each box that nothing hides, 0..1; `covers`: a name for what
+    was drawn over each face itself, "" for nothing.
+    """
 
     image: np.ndarray
     boxes: list = field(default_factory=list)
@@ -49,8 +61,8 @@ class Scene:
     shown: List[float] = field(default_factory=list)
     covers: List[str] = field(default_factory=list)
 
-    def add(self, boxes, landmarks, ignored, shown, covered="") -> None:
-        """Add the faces of a cut-out, the first of which was covered."""
+    def add(self, boxes: Rows, landmarks: Rows, ignored: Rows, shown: Rows, covered: str = "") -> None:
+        """Add the faces of a cutout. `covered` is the cover of the first."""
         self.boxes += list(boxes)
         self.landmarks += list(landmarks)
         self.ignored += [bool(neither) for neither in ignored]
@@ -58,8 +70,8 @@ class Scene:
         self.covers += [covered, *[""] * len(boxes)][: len(boxes)]
 
     @contextlib.contextmanager
-    def drawing(self):
-        """What is drawn meanwhile stands before the faces that the scene has."""
+    def drawing(self) -> Iterator[None]:
+        """Count what is drawn while the context lasts as hiding the faces that the scene already has."""
         before = self.image.copy()
         yield
         if self.boxes:
@@ -67,175 +79,183 @@ class Scene:
             for number, box in enumerate(self.boxes):
                 self.shown[number] *= 1 - share_of_mask(changed, box) / max(share_of_frame(self.image, box), 1e-6)
 
-    def finish(self) -> tuple:
-        """Boxes, landmarks, ignored and covers, as `cut_off` gives them."""
-        return cut_off(self.image, self.boxes, self.landmarks, self.ignored, self.shown, self.covers)
+    def finish(self) -> SceneFaces:
+        """Return the faces as they are to be found."""
+        return clip_faces(self.image, self.boxes, self.landmarks, self.ignored, self.shown, self.covers)
 
 
 class Composer:
-    """Composes scenes of `size` pixels from sets of pictures of faces, each set as likely as another, and files of
-    backgrounds without any."""
+    """Composes scenes of `size` pixels.
 
-    def __init__(self, faces: Sequence[Sequence[Photo]], backgrounds: Sequence, size: int = 320):
+    `faces`: datasets of annotated images of faces, each dataset as likely as another; `backgrounds`: files of images
+    without a face.
+    """
+
+    def __init__(self, faces: Sequence[Sequence[Photo]], backgrounds: Sequence[File], size: int = 320):
         self.faces, self.backgrounds, self.size = faces, backgrounds, size
-        self.pictures = Pictures()
+        self.images = ImageReader()
 
-    def compose(self, chance: np.random.Generator) -> Scene:
-        """A scene; the same for the same state of `chance`."""
-        kind = pick(chance, KINDS)
-        scene = Scene(
-            self.collage(chance) if chance.random() < COLLAGES else self.background(chance, self.size, self.size)
-        )
+    def compose(self, rng: np.random.Generator) -> Scene:
+        """Compose a scene; the same for the same state of `rng`."""
+        kind = pick(rng, KINDS)
+        scene = Scene(self.collage(rng) if rng.random() < COLLAGES else self.background(rng, self.size, self.size))
         if kind == "crowd":
-            for side in self.sides(chance, int(chance.integers(4, 13)), 11, 0.16):
-                self.place(scene, side, chance)
+            for side in self.sides(rng, int(rng.integers(4, 13)), 11, 0.16):
+                self.place(scene, side, rng)
         elif kind == "group":
-            for side in self.sides(chance, int(chance.integers(1, 5)), 22, 0.4):
-                self.place(scene, side, chance)
+            for side in self.sides(rng, int(rng.integers(1, 5)), 22, 0.4):
+                self.place(scene, side, rng)
         elif kind == "portrait":
-            self.place(scene, self.sides(chance, 1, 60, 1.1)[0], chance, clear=False)
-            if chance.random() < 0.25:
-                self.place(scene, self.sides(chance, 1, 20, 0.35)[0], chance)
+            self.place(scene, self.sides(rng, 1, 60, 1.1)[0], rng, clear=False)
+            if rng.random() < 0.25:
+                self.place(scene, self.sides(rng, 1, 20, 0.35)[0], rng)
         elif kind == "tiles":
-            self.lay_tiles(scene, chance)
-        if chance.random() < (0.8 if kind == "empty" else 0.3):
+            self.lay_tiles(scene, rng)
+        if rng.random() < (0.8 if kind == "empty" else 0.3):
             with scene.drawing():
-                self.distract(scene, chance)
-        scene.image = light.photograph(scene.image, chance)
+                self.distract(scene, rng)
+        scene.image = light.simulate_camera(scene.image, rng)
         return scene
 
-    def sides(self, chance, count: int, least: float, most: float) -> np.ndarray:
-        """Sides of faces, pixels: any ratio is as likely as another, `most` being a share of the scene's size."""
-        return np.sort(np.exp(chance.uniform(*np.log([least, max(least, most * self.size)]), count)))
+    def sides(self, rng: np.random.Generator, count: int, least: float, most: float) -> np.ndarray:
+        """Draw `count` sides of faces in pixels, in ascending order: log-uniform from `least` to the share
+        `most` of the scene's side."""
+        low, high = np.log([least, max(least, most * self.size)])
+        return np.sort(np.exp(rng.uniform(low, high, count)))
 
-    def background(self, chance, height: int, width: int) -> np.ndarray:
-        """(height, width, 3): a piece of one of the backgrounds, mirrored or not; or a wall."""
-        if chance.random() < PLAIN:
-            return plain(chance, height, width)
-        image = self.read_background(chance)
+    def background(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+        """Return (height, width, 3): a crop of one of the backgrounds, mirrored or not; or a plain surface."""
+        if rng.random() < PLAIN:
+            return plain(rng, height, width)
+        image = self.read_background(rng)
         rows, columns = image.shape[:2]
-        share = min(1, chance.uniform(0.35, 1.3))
+        share = min(1, rng.uniform(0.35, 1.3))
         high = min(rows, max(8, int(share * min(rows, columns * height / width))))
         wide = min(columns, max(8, int(high * width / height)))
-        top, left = int(chance.integers(rows - high + 1)), int(chance.integers(columns - wide + 1))
+        top, left = int(rng.integers(rows - high + 1)), int(rng.integers(columns - wide + 1))
         piece = image[top : top + high, left : left + wide]
-        if chance.random() < 0.5:
+        if rng.random() < 0.5:
             piece = piece[:, ::-1]
         return cv2.resize(piece, (width, height), interpolation=cv2.INTER_LINEAR)
 
-    def collage(self, chance) -> np.ndarray:
-        """(size, size, 3): several backgrounds side by side, since they have many small things, seen small."""
-        edges = np.round(np.linspace(0, self.size, int(chance.integers(3, 6)))).astype(int)
+    def collage(self, rng: np.random.Generator) -> np.ndarray:
+        """Return (size, size, 3): several backgrounds side by side, which have many small objects."""
+        edges = np.round(np.linspace(0, self.size, int(rng.integers(3, 6)))).astype(int)
         sides = np.diff(edges).tolist()
-        return np.vstack([np.hstack([self.background(chance, high, wide) for wide in sides]) for high in sides])
+        return np.vstack([np.hstack([self.background(rng, high, wide) for wide in sides]) for high in sides])
 
-    def read_background(self, chance) -> np.ndarray:
-        """One of them, as decoded. Raises `AgedgeError` where none can be read."""
+    def read_background(self, rng: np.random.Generator) -> np.ndarray:
+        """Return one of the backgrounds, decoded. Raises `AgedgeError` where none can be read."""
         for _ in range(TRIES):
-            file = self.backgrounds[chance.integers(len(self.backgrounds))]
-            if (image := self.pictures.read_and_keep(file)) is not None:
+            file = self.backgrounds[rng.integers(len(self.backgrounds))]
+            if (image := self.images.read_cached(file)) is not None:
                 return image
-        raise self.pictures.none_left(file)
+        raise self.images.none_readable(file)
 
-    def patch(self, chance, side: int = 32) -> np.ndarray:
-        """(side, side, 3): a small piece of a background."""
-        return self.background(chance, side, side)
+    def draw_patch(self, rng: np.random.Generator, side: int = 32) -> np.ndarray:
+        """Return (side, side, 3): a small crop of a background."""
+        return self.background(rng, side, side)
 
-    def cut(self, chance) -> Cutout:
-        """A face as its data set has it, mirrored half of the time, now and then lit anew."""
-        cutout = self.read_face(chance)
-        if chance.random() < 0.5:
+    def draw_cutout(self, rng: np.random.Generator) -> Cutout:
+        """Return a random face; half of them are mirrored, many are lit anew."""
+        cutout = self.read_face(rng)
+        if rng.random() < 0.5:
             cutout = cutout.mirrored()
-        if chance.random() < 0.7:
-            cutout.image = light.light(cutout.image, chance, 0.8)
-        if chance.random() < 0.24:  # in the shade or against the light; or in glaring light
-            glare = chance.random() < 0.3
-            cutout.image = cv2.convertScaleAbs(
-                cutout.image, alpha=chance.uniform(*((1.3, 2.2) if glare else (0.2, 0.7)))
-            )
-        if chance.random() < 0.25:
-            cutout.image = light.shade(cutout.image, chance)
+        if rng.random() < 0.7:
+            cutout.image = light.relight(cutout.image, rng, 0.8)
+        if rng.random() < 0.24:  # in shade or against the light; or in glaring light
+            glare = rng.random() < 0.3
+            cutout.image = cv2.convertScaleAbs(cutout.image, alpha=rng.uniform(*((1.3, 2.2) if glare else (0.2, 0.7))))
+        if rng.random() < 0.25:
+            cutout.image = light.light_from_side(cutout.image, rng)
         return cutout
 
-    def read_face(self, chance) -> Cutout:
-        """A picture that shows its first face, as its data set has it. Raises `AgedgeError` where there is none."""
+    def read_face(self, rng: np.random.Generator) -> Cutout:
+        """Return an image that shows its first face, as in its dataset. Raises `AgedgeError` where there is none."""
         for _ in range(TRIES):
-            photos = self.faces[chance.integers(len(self.faces))]
-            photo = photos[chance.integers(len(photos))]
-            if not len(photo) or (image := self.pictures.read(photo.file)) is None:
+            photos = self.faces[rng.integers(len(self.faces))]
+            photo = photos[rng.integers(len(photos))]
+            if not len(photo) or (image := self.images.read(photo.file)) is None:
                 continue
             cutout = Cutout(image, photo.boxes.astype(np.float64), photo.landmarks.astype(np.float64), photo.ignored)
             if cutout.side < TINY or share_of_frame(image, cutout.boxes[0]) < VISIBLE:
-                reason = f"{photo.file}: its first face is not in the picture, or of under {TINY} pixels"
-                self.pictures.leave_out(photo.file, reason)
+                reason = f"{photo.file}: its first face is outside of the image, or smaller than {TINY} pixels"
+                self.images.skip(photo.file, reason)
                 continue
             longest = max(image.shape[:2])
             return cutout if longest <= LARGE else cutout.shrunk(SHARPEST * LARGE / longest)[0]
-        raise self.pictures.none_left(photo.file)
+        raise self.images.none_readable(photo.file)
 
-    def place(self, scene: Scene, side: float, chance, clear: bool = True) -> None:
-        """Paste a face of `side` pixels; `clear`: where no other face is."""
+    def place(self, scene: Scene, side: float, rng: np.random.Generator, clear: bool = True) -> None:
+        """Paste a face of `side` pixels; `clear`: only where no other face is."""
         size = self.size
         for _ in range(6):
-            # The centre may lie near the border: then a part of the face is cut off.
-            margin = chance.uniform(-0.1, 0.6) * side
-            centre = chance.uniform(min(margin, size / 2), max(size - margin, size / 2), 2)
+            # The centre may lie near the border: then a part of the face is outside.
+            margin = rng.uniform(-0.1, 0.6) * side
+            centre = rng.uniform(min(margin, size / 2), max(size - margin, size / 2), 2)
             box = np.concatenate([centre - side / 2, centre + side / 2])
             if not clear or not any(share_within(box, other) > CLOSE for other in scene.boxes):
                 break
         else:
             return
-        cutout = self.cut(chance)
-        if chance.random() < 0.3 and side > 24:
-            cutout.image = light.blur(cutout.image, chance, cutout.side / 60)
-        degrees = chance.normal(0, 14) if chance.random() < 0.9 else chance.uniform(-75, 75)
+        cutout = self.draw_cutout(rng)
+        if rng.random() < 0.3 and side > 24:
+            cutout.image = light.blur(cutout.image, rng, cutout.side / 60)
+        degrees = rng.normal(0, 14) if rng.random() < 0.9 else rng.uniform(-75, 75)
         cutout, scale = cutout.shrunk(side / cutout.side)
         middle = cutout.boxes[0].reshape(2, 2).mean(axis=0)
         matrix = similarity(middle, centre, scale, degrees)
-        if chance.random() < 0.25:  # looking up or down
-            matrix = stretch(matrix, middle, chance.uniform(0.75, 1.15))
-        dressed = chance.random() < 0.6
+        if rng.random() < 0.25:  # looking up or down
+            matrix = stretch(matrix, middle, rng.uniform(0.75, 1.15))
+        dressed = rng.random() < 0.6
         with scene.drawing():
             if dressed:
-                self.dress(scene, cutout.boxes[0], skin_of(cutout), matrix, chance)
-            if chance.random() < 0.45:
-                mask = soft_oval(cutout, chance)
-                among = slice(1)  # of the faces in the picture, the oval shows the first
+                self.dress(scene, cutout.boxes[0], skin_of(cutout), matrix, rng)
+            if rng.random() < 0.45:
+                mask = oval_mask(cutout, rng)
+                among = slice(1)  # the oval shows only the first face of the image
             else:
-                mask = soft_frame(cutout, chance.uniform(0, 0.25) if chance.random() < 0.85 else 0)
+                mask = frame_mask(cutout, rng.uniform(0, 0.25) if rng.random() < 0.85 else 0)
                 among = slice(None)
             paste(scene.image, cutout, mask, matrix)
-            boxes, landmarks = turn_boxes(cutout.boxes[among], matrix), turn(cutout.landmarks[among], matrix)
-            covered = self.cover(scene, boxes[0], landmarks[0], cutout, chance)
+            boxes, landmarks = (
+                transform_boxes(cutout.boxes[among], matrix),
+                transform_points(cutout.landmarks[among], matrix),
+            )
+            covered = self.cover(scene, boxes[0], landmarks[0], cutout, rng)
         shown = [share_of_mask(mask, box) for box in cutout.boxes[among]]
         scene.add(boxes, landmarks, cutout.ignored[among], shown, covered)
 
-    def cover(self, scene: Scene, box, landmarks, cutout: Cutout, chance) -> str:
-        """Draw something over a face, or nothing; returns what."""
-        covered = pick(chance, COVERS)
+    def cover(
+        self, scene: Scene, box: np.ndarray, landmarks: np.ndarray, cutout: Cutout, rng: np.random.Generator
+    ) -> str:
+        """Draw a random cover over a face, or none. Return its name, "" for none."""
+        covered = pick(rng, COVERS)
         if not covered or not np.isfinite(landmarks).all():
             return ""
-        frame = cover.Frame(box, landmarks)
+        axes = cover.FaceAxes(box, landmarks)
         if covered == "mask":
-            if chance.random() < 0.25:
-                cover.draw_glasses(scene.image, frame, landmarks, chance)
-            cover.draw_mask(scene.image, frame, chance, self.patch(chance))
+            if rng.random() < 0.25:
+                cover.draw_glasses(scene.image, axes, landmarks, rng)
+            cover.draw_mask(scene.image, axes, rng, self.draw_patch(rng))
         elif covered == "glasses":
-            cover.draw_glasses(scene.image, frame, landmarks, chance)
+            cover.draw_glasses(scene.image, axes, landmarks, rng)
         elif covered == "hand":
-            cover.draw_hand(scene.image, frame, skin_of(cutout), chance)
+            cover.draw_hand(scene.image, axes, skin_of(cutout), rng)
         else:
-            cover.draw_thing(scene.image, frame, self.patch(chance), chance)
+            cover.draw_thing(scene.image, axes, self.draw_patch(rng), rng)
         return covered
 
-    def dress(self, scene: Scene, box, skin, matrix, chance) -> None:
-        """Neck and shoulders of a colour of skin below a face, so that a face is not told by having none."""
+    def dress(
+        self, scene: Scene, box: np.ndarray, skin: np.ndarray, matrix: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        """Draw neck and shoulders below a face, so that a detector does not learn that pasted faces have none."""
         (x1, y1), (x2, y2) = box.reshape(2, 2)
         wide, high, centre = x2 - x1, y2 - y1, (x1 + x2) / 2
-        neck, broad = wide * chance.uniform(0.28, 0.4), wide * chance.uniform(0.9, 1.6)
-        chin, collar = y2 - 0.15 * high, y2 + high * chance.uniform(0.1, 0.4)
-        drop, hem = collar + high * chance.uniform(0.1, 0.35), y2 + high * chance.uniform(1.2, 3)
-        lean = chance.normal(0, 0.1) * wide
+        neck, broad = wide * rng.uniform(0.28, 0.4), wide * rng.uniform(0.9, 1.6)
+        chin, collar = y2 - 0.15 * high, y2 + high * rng.uniform(0.1, 0.4)
+        drop, hem = collar + high * rng.uniform(0.1, 0.35), y2 + high * rng.uniform(1.2, 3)
+        lean = rng.normal(0, 0.1) * wide
         throat = [(-neck, chin), (neck, chin), (neck * 1.2, drop), (-neck * 1.2, drop)]
         torso = [
             (-neck, collar),
@@ -246,27 +266,27 @@ class Composer:
             (-broad, drop),
         ]
         for outline, colour, patch in (
-            (throat, skin * chance.uniform(0.7, 1), None),
-            (torso, chance.uniform(0, 255, 3), self.patch(chance) if chance.random() < 0.6 else None),
+            (throat, skin * rng.uniform(0.7, 1), None),
+            (torso, rng.uniform(0, 255, 3), self.draw_patch(rng) if rng.random() < 0.6 else None),
         ):
-            points = turn(np.array(outline) + (centre + lean, 0), matrix)
-            cover.fill(scene.image, points, cover.weave(colour, chance, patch))
+            points = transform_points(np.array(outline) + (centre + lean, 0), matrix)
+            cover.fill_outline(scene.image, points, cover.make_cloth(colour, rng, patch))
 
-    def lay_tiles(self, scene: Scene, chance) -> None:
-        """Whole pictures side by side, faces with all that surrounds them, some of the tiles without a face."""
-        columns = int(chance.integers(1, 5))
+    def lay_tiles(self, scene: Scene, rng: np.random.Generator) -> None:
+        """Lay whole images of faces side by side; some of the tiles have no face."""
+        columns = int(rng.integers(1, 5))
         edges = np.round(np.linspace(0, self.size, columns + 1)).astype(int)
         for top, bottom in zip(edges, edges[1:]):
             for left, right in zip(edges, edges[1:]):
-                if chance.random() < 0.25:
+                if rng.random() < 0.25:
                     continue
-                cutout = self.cut(chance)
-                scale = (right - left) / cutout.image.shape[1] * chance.uniform(1, 1.25)
+                cutout = self.draw_cutout(rng)
+                scale = (right - left) / cutout.image.shape[1] * rng.uniform(1, 1.25)
                 cutout, scale = cutout.shrunk(scale)
                 matrix = similarity(
                     np.array(cutout.image.shape[1::-1]) / 2, np.array([left + right, top + bottom]) / 2, scale, 0
                 )
-                boxes, landmarks = turn_boxes(cutout.boxes, matrix), turn(cutout.landmarks, matrix)
+                boxes, landmarks = transform_boxes(cutout.boxes, matrix), transform_points(cutout.landmarks, matrix)
                 frame = np.array([left, top, right, bottom])
                 shown = np.array([share_within(box, frame) for box in boxes])
                 inside = shown > LEAST
@@ -277,57 +297,54 @@ class Composer:
                 with scene.drawing():
                     tile = scene.image[top:bottom, left:right]
                     tile[:] = cv2.warpAffine(cutout.image, local, tile.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
-                    covered = self.cover(scene, boxes[0], landmarks[0], cutout, chance) if inside[0] else ""
+                    covered = self.cover(scene, boxes[0], landmarks[0], cutout, rng) if inside[0] else ""
                 scene.add(boxes[inside], landmarks[inside], cutout.ignored[inside], shown[inside], covered)
 
-    def distract(self, scene: Scene, chance) -> None:
-        """Skin without a face, emblems, things and words: ovals, shapes and letters where no face is, and shoulders
-        without a head."""
-        for _ in range(int(chance.integers(1, 5))):
-            side = float(np.exp(chance.uniform(np.log(16), np.log(0.5 * self.size))))
-            centre = chance.uniform(0, self.size, 2)
+    def distract(self, scene: Scene, rng: np.random.Generator) -> None:
+        """Draw what may be mistaken for a face: skin, emblems, things, letters, shoulders without a head."""
+        for _ in range(int(rng.integers(1, 5))):
+            side = float(np.exp(rng.uniform(np.log(16), np.log(0.5 * self.size))))
+            centre = rng.uniform(0, self.size, 2)
             box = np.concatenate([centre - 0.8 * side, centre + 0.8 * side])
             if scene.boxes and overlaps(box[None], np.array(scene.boxes)).max() > 0:
                 continue
-            what = pick(chance, DISTRACTIONS)
+            what = pick(rng, DISTRACTIONS)
             if what == "letters":
-                cover.write(scene.image, centre, side, chance)
+                cover.draw_letters(scene.image, centre, side, rng)
                 continue
             if what == "shoulders":
                 upright = similarity(np.zeros(2), np.zeros(2), 1, 0)
                 above = np.concatenate([centre - (side / 2, 2 * side), centre + (side / 2, -side)])
-                self.dress(scene, above, skin_of(self.cut(chance)), upright, chance)
+                self.dress(scene, above, skin_of(self.draw_cutout(rng)), upright, rng)
                 continue
-            angles = np.linspace(0, 2 * np.pi, int(chance.integers(5, 9)), endpoint=False)
-            radius = side / 2 * chance.uniform(0.5, 1.1, len(angles))
-            outline = centre + radius[:, None] * np.stack(
-                [np.cos(angles), np.sin(angles) * chance.uniform(0.7, 1.5)], 1
-            )
+            angles = np.linspace(0, 2 * np.pi, int(rng.integers(5, 9)), endpoint=False)
+            radius = side / 2 * rng.uniform(0.5, 1.1, len(angles))
+            outline = centre + radius[:, None] * np.stack([np.cos(angles), np.sin(angles) * rng.uniform(0.7, 1.5)], 1)
             if what == "emblem":
-                half = self.patch(chance)[:, :16]
-                cover.fill(scene.image, cover.curve(outline), np.hstack([half, half[:, ::-1]]))
+                half = self.draw_patch(rng)[:, :16]
+                cover.fill_outline(scene.image, cover.smooth_outline(outline), np.hstack([half, half[:, ::-1]]))
                 continue
-            colour, patch = chance.uniform(0, 255, 3), self.patch(chance)
+            colour, patch = rng.uniform(0, 255, 3), self.draw_patch(rng)
             if what == "skin":
-                colour, patch = skin_of(self.cut(chance)), None
-            cover.fill(scene.image, cover.curve(outline), cover.weave(colour, chance, patch))
+                colour, patch = skin_of(self.draw_cutout(rng)), None
+            cover.fill_outline(scene.image, cover.smooth_outline(outline), cover.make_cloth(colour, rng, patch))
 
 
-def plain(chance, height: int, width: int) -> np.ndarray:
-    """(height, width, 3) uint8: a smooth surface, its light and colour going over it."""
-    colour = chance.uniform(0, 255) + chance.normal(0, 15, 3)
-    lit = colour + chance.normal(0, chance.uniform(2, 25), (3, 3, 1)) + chance.normal(0, 4, (3, 3, 3))
+def plain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Return (height, width, 3) uint8: a smooth surface, such as a wall or the sky."""
+    colour = rng.uniform(0, 255) + rng.normal(0, 15, 3)
+    lit = colour + rng.normal(0, rng.uniform(2, 25), (3, 3, 1)) + rng.normal(0, 4, (3, 3, 3))
     return cv2.resize(np.clip(lit, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def pick(chance, shares: dict) -> str:
-    """One of the names, by their shares."""
+def pick(rng: np.random.Generator, shares: dict) -> str:
+    """Draw one of the names, by their shares."""
     weights = np.array(list(shares.values()), np.float64)
-    return list(shares)[chance.choice(len(shares), p=weights / weights.sum())]
+    return list(shares)[rng.choice(len(shares), p=weights / weights.sum())]
 
 
 def skin_of(cutout: Cutout) -> np.ndarray:
-    """(3,) the median colour of a face's middle."""
+    """Return the median BGR colour (3,) of a face's middle."""
     x1, y1, x2, y2 = cutout.boxes[0]
     height, width = cutout.image.shape[:2]
     left, right = (int(np.clip(x1 + share * (x2 - x1), 0, width - 1)) for share in (0.3, 0.7))

@@ -22,7 +22,7 @@ from agedge.training.loop import run
 from agedge.training.recipe import refuse_keys
 from agedge.training.run.divergence import ADVICE, DivergedError
 from agedge.training.run.pretrained import load_pretrained_detector
-from agedge.training.scenes.loader import Batch, Scenes, find_backgrounds, make_batch, stream_batches
+from agedge.training.scenes.loader import SceneBatch, SceneMaker, find_backgrounds, make_batch, stream_batches
 from agedge.training.task import Batches, Inputs, Measured, Task
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Detection(Task):
         seeds = ((self.recipe.train.seed, index) for index in indices)
         scenes = zip(*(make_batch(self.scenes, seed, self.batch_size) for seed in seeds))
         with replacing(path) as file:
-            np.savez_compressed(file, **dict(zip(Batch._fields, map(np.concatenate, scenes))))
+            np.savez_compressed(file, **dict(zip(SceneBatch._fields, map(np.concatenate, scenes))))
         return path.name
 
     def figures(self, sums: np.ndarray) -> dict:
@@ -137,14 +137,14 @@ def as_floats(batch) -> tuple:
     return tuple(np.asarray(value, np.float32) for value in batch)
 
 
-def open_scenes(recipe) -> Scenes:
+def open_scenes(recipe) -> SceneMaker:
     """What a recipe's scenes are made of. Raises `AgedgeError` where there is nothing."""
     cutouts = [read_faces(file) for file in as_list(recipe.data.train)]
     photographs = [photo for file in as_list(recipe.scenes.photographs) for photo in read_faces(file)]
     if not cutouts and not photographs:
         raise AgedgeError("data.train and scenes.photographs: no face: give files of annotated faces, label.txt")
     backgrounds = find_backgrounds(recipe.scenes.backgrounds) if cutouts else []
-    return Scenes(cutouts, backgrounds, photographs, recipe.scenes.size, recipe.scenes.composed)
+    return SceneMaker(cutouts, backgrounds, photographs, recipe.scenes.size, recipe.scenes.composed)
 
 
 def open_held_out(recipe) -> list:
