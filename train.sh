@@ -1,11 +1,11 @@
 #!/bin/sh
-# Train on IMDB, then fine-tune on WIKI. Run again, it goes on where it was stopped.
-#   DATA_DIR  folder that holds imdb_crop/ and wiki_crop/ as they are distributed   (default: data)
-#   RECIPE    a recipe of recipes/, by its name                                     (default: mobilenet025)
-#             where there is a RECIPE_wiki too, that one fine-tunes; else RECIPE does, at a tenth of its rate
+# Train on IMDB, then fine-tune on WIKI. Run again to go on where it was stopped.
+#   DATA_DIR  folder of imdb_crop/ and wiki_crop/ as they are distributed           (default: data)
+#   RECIPE    the name of a recipe of recipes/                                      (default: mobilenet025)
+#             RECIPE_wiki fine-tunes where it exists, else RECIPE at a tenth of its learning rate
 #   GPUS      such as 0,1; empty: the CPU
-#   DEMO=1    draw both sets instead: FACES=3000 of them, EPOCHS=30, a small input
-# Words behind the command go to train.py: sh train.sh optimizer.lr=0.001
+#   DEMO=1    draw both sets instead: FACES=3000 faces, EPOCHS=30, a small input
+# Arguments are passed to train.py: sh train.sh optimizer.lr=0.001
 set -eu
 cd "$(dirname "$0")"
 
@@ -17,18 +17,22 @@ recipe="recipes/$RECIPE.yaml"
 
 [ -x "$PYTHON" ] || { echo "train.sh: no $PYTHON: run make first" >&2; exit 1; }
 if [ ! -f "$recipe" ]; then
-    echo "train.sh: no $recipe; there are: $(cd recipes && echo *.yaml | sed 's/\.yaml//g')" >&2
+    echo "train.sh: no $recipe; choose one of $(cd recipes && echo *.yaml | sed 's/\.yaml//g')" >&2
     exit 2
 fi
 
-if grep -q '^scenes:' "$recipe" 2>/dev/null; then
+values=$("$PYTHON" -m agedge.training.show_recipe --recipe "$recipe" \
+    --get scenes.backgrounds --get scenes.photographs --get network.size --default 112 --get optimizer.lr)
+{ read -r backgrounds; read -r photographs; read -r size; read -r lr; } <<END
+$values
+END
+if [ -n "$backgrounds$photographs" ]; then
     echo "train.sh: $recipe trains a detector, on other data: python train.py --recipe $recipe; see docs/detection.md" >&2
     exit 2
 fi
 
-# Faces are packed at 112 pixels, or at the network's size where that is larger; what is packed serves all recipes.
-size=$(sed -n 's/^network:.*[{ ]size: *\([0-9]*\).*/\1/p' "$recipe")
-[ "${size:-0}" -gt 112 ] || size=112
+# Faces are packed at 112 pixels, or at the network's size where that is larger; all recipes share the packed sets.
+[ "$size" -gt 112 ] || size=112
 PACKED=${PACKED:-$DATA_DIR/packed$([ "$size" = 112 ] || echo "-$size")}
 
 quick=
@@ -49,7 +53,7 @@ run this again; DATA_DIR=... names another folder. DEMO=1 sh train.sh shows the 
 END
         exit 1
     fi
-    # shellcheck disable=SC2086  # the words of $dataset are separate arguments
+    # shellcheck disable=SC2086  # $dataset is several arguments
     [ -f "$PACKED/$set/train.rec" ] || "$PYTHON" -m rec_tools pack $dataset ${DEMO:+name=$set} \
         --root "$DATA_DIR/${set}_crop" --out "$PACKED/$set" --split train=0.9,val=0.1
 done
@@ -67,10 +71,10 @@ train() {
 }
 
 train imdb "$recipe" "$@"
-# Fine-tuning, from the first run's best weights.
+# Fine-tune from the first run's best weights.
 if [ -f "recipes/${RECIPE}_wiki.yaml" ]; then
     train wiki "recipes/${RECIPE}_wiki.yaml" "$@" pretrained="$RUNS/$RECIPE-imdb" fresh=[]
 else
-    rate=$("$PYTHON" -c "from agedge.training.recipe import load_recipe as l; print(0.1 * l('$recipe').optimizer.lr)")
+    rate=$("$PYTHON" -c "print(0.1 * $lr)")
     train wiki "$recipe" optimizer.lr="$rate" "$@" pretrained="$RUNS/$RECIPE-imdb" fresh=[]
 fi

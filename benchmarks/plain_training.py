@@ -13,6 +13,7 @@ import mxnet as mx
 import numpy as np
 
 import symbols
+from agedge.training.recipe import AugmentSection
 
 AGES = 100  # decisions "older than k"
 YEARS = 101  # that SSR-Net's score of 1 stands for
@@ -25,11 +26,11 @@ class FaceIter(mx.io.DataIter):
     A batch: data (n, 3, size, size) RGB 0..255, label (n, width) of `make_label`'s numbers.
     """
 
-    def __init__(self, path, size: int, batch_size: int, width: int, augment: dict):
+    def __init__(self, path, size: int, batch_size: int, width: int, augment: AugmentSection):
         super().__init__(batch_size)
         self.records = mx.recordio.MXIndexedRecordIO(str(path.with_suffix(".idx")), str(path), "r")
-        self.keys, self.mirror = list(self.records.keys), augment["mirror"]
-        self.jitter = mx.image.ColorJitterAug(*(augment[key] for key in ("brightness", "contrast", "saturation")))
+        self.keys, self.mirror = list(self.records.keys), augment.mirror
+        self.jitter = mx.image.ColorJitterAug(augment.brightness, augment.contrast, augment.saturation)
         self.provide_data = [mx.io.DataDesc("data", (batch_size, 3, size, size))]
         self.provide_label = [mx.io.DataDesc("label", (batch_size, width))]
         self.reset()
@@ -114,7 +115,7 @@ def build_symbol(arguments: dict, batch_size: int) -> tuple:
     return mx.sym.Group([softmax(genders, 0, 0, "gender"), *older]), 1 + AGES
 
 
-def time_plain(path, arguments: dict, batch_size: int, augment: dict) -> float:
+def time_plain(path, arguments: dict, batch_size: int, augment: AugmentSection) -> float:
     """Images a second in the second epoch of training on a .rec, once it is under way.
 
     `arguments` of the network, by their names, and `augment` as a recipe has them.

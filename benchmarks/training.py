@@ -256,7 +256,7 @@ def hold_memory(recipe, cache: str) -> list:
             held.append(read_status("VmRSS"))
             return measured
 
-    recipe.train.update(epochs=MEMORY_EPOCHS, patience=0, max_steps=0)
+    recipe.train.epochs, recipe.train.patience, recipe.train.max_steps = MEMORY_EPOCHS, 0, 0
     recipe.data.cache = cache
     run(Weighed, network, recipe, [mx.cpu()], progress=False)
     return held

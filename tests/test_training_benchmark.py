@@ -10,7 +10,7 @@ import pytest
 
 import symbols
 from agedge.records import read_records
-from agedge.training.data.augment import NO_AUGMENTATION
+from agedge.training.recipe import AugmentSection
 from benchmarks.plain_training import AGES, FaceIter, GenderRight, YearsOff, build_symbol, time_plain
 from benchmarks.training import Pair, make_rows, say_memory, write_faces
 from tests.paths import ROOT
@@ -25,7 +25,7 @@ def toys(tmp_path_factory):
 
 
 def test_the_usual_script_reads_every_face_once(toys):
-    faces = FaceIter(toys, SIZE, 8, 1 + AGES, NO_AUGMENTATION)
+    faces = FaceIter(toys, SIZE, 8, 1 + AGES, AugmentSection())
     for _ in range(2):  # epochs
         batches = list(faces)
         data, labels = (np.concatenate([getattr(b, name)[0].asnumpy() for b in batches]) for name in ("data", "label"))
@@ -72,7 +72,7 @@ def test_the_usual_script_measures_years_and_genders():
 @pytest.mark.parametrize("name", ["ssrnet", "ssrnet_multi"])
 def test_the_usual_script_trains_scores_too(name, tmp_path):
     path = write_faces(tmp_path / "a.rec", 24, 40, seed=0)
-    assert time_plain(path, {"name": name, "size": 40}, 4, {**NO_AUGMENTATION, "mirror": 0.5, "contrast": 0.2}) > 0
+    assert time_plain(path, {"name": name, "size": 40}, 4, AugmentSection(mirror=0.5, contrast=0.2)) > 0
 
 
 def test_ratios_are_of_bursts_that_follow_each_other():

@@ -15,7 +15,7 @@ from agedge.errors import AgedgeError
 from agedge.labels import exact
 from agedge.recordio import read_frames, read_index
 from agedge.records import RecordWriter, read_info, read_raw
-from agedge.training.data.dataset import open_faces
+from agedge.training.data.dataset import open_dataset
 from rec_tools.cli import app
 from rec_tools.records.repair import repair
 from rec_tools.records.transform import convert, merge
@@ -81,7 +81,7 @@ def test_a_flipped_bit_is_one_line_that_names_file_and_record(rec, tmp_path, byt
     flip(rec, 3, byte)
     readers = (
         lambda: list(read_raw(rec)),
-        lambda: open_faces([rec], 32),
+        lambda: open_dataset([rec], 32),
         lambda: merge([rec], tmp_path / "m.rec"),
     )
     for reader in readers:

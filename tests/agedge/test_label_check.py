@@ -11,7 +11,7 @@ from agedge.label_check import suggest_layouts
 from agedge.labels import parse_layout
 from agedge.recordio import pack_frame, pack_image
 from agedge.records import encode, label_layout, read_raw
-from agedge.training.data.dataset import open_faces
+from agedge.training.data.dataset import open_dataset
 
 CODINGS = {  # by name: numbers of record i, the layout given, what the error says
     "genders 1 and 2": (lambda i: (1 + i % 2, 12 + i), "gender,age", "12 of 24 genders .* pass --labels -,age"),
@@ -52,7 +52,7 @@ def test_another_coding_is_refused_by_every_reader(tmp_path, name):
         with pytest.raises(AgedgeError, match=f"a.rec: .*{says}"):
             next(iter(read(path, layout)))
     with pytest.raises(AgedgeError, match=f"a.rec: .*{says}"):
-        open_faces([path], 16, layout)
+        open_dataset([path], 16, layout)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
-"""The flags that users of MXNet's training scripts know, as overrides of a recipe; and the devices to train on."""
+"""The flags of MXNet's training scripts, translated to overrides of a recipe; and the devices to train on."""
 
 import json
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.training.data.folds import find_parts
+from agedge.training.data.folds import find_splits
+
+if TYPE_CHECKING:
+    import mxnet
 
 MULTIPLIERS = {0.25: "mobilenet025", 0.5: "mobilenet050", 1.0: "mobilenet100"}
 
@@ -24,19 +27,24 @@ def flags_to_overrides(
     gpus: str = "",
     labels: str = "",
     split: Optional[int] = None,
-) -> list:
-    """`key=value` strings for the flags that were given. Raises `UsageError` on a multiplier that no network has, and
-    on a split without its folder or that its folder has not."""
+) -> List[str]:
+    """Return `key=value` strings for the flags that are given.
+
+    Raises `UsageError` on a multiplier that no network has, and on a split without a folder or that the folder does not
+    have.
+    """
     if multiplier is not None:
         if multiplier not in MULTIPLIERS or network not in ("", "mobilenet"):
-            raise UsageError(f"--multiplier {multiplier:g}: of --network mobilenet, one of 0.25, 0.5, 1.0")
+            raise UsageError(
+                f"--multiplier {multiplier:g}: needs --network mobilenet, and must be one of 0.25, 0.5, 1.0"
+            )
         network = MULTIPLIERS[multiplier]
     elif network == "mobilenet":
         network = MULTIPLIERS[0.25]
     if split is not None and data_dir is None:
-        raise UsageError(f"--split {split}: say --data-dir too, the folder of fold0.rec, fold1.rec, ..")
+        raise UsageError(f"--split {split}: needs --data-dir, the folder of fold0.rec, fold1.rec, ..")
     devices = max(1, len(gpus.split(",")) if gpus else 1)
-    overrides = {
+    overrides: Dict[str, Any] = {
         "network.name": network,
         "run.dir": prefix,
         "train.batch_size": per_batch_size and per_batch_size * devices,
@@ -47,16 +55,17 @@ def flags_to_overrides(
         "train.epochs": end_epoch,
     }
     if data_dir is not None:
-        for part, paths in find_parts(data_dir, split).items():
-            names = [str(path) for path in paths]
-            overrides[f"data.{part}"] = json.dumps(names[0] if len(names) == 1 else names, ensure_ascii=False)
+        for name, paths in find_splits(data_dir, split).items():
+            files = [str(path) for path in paths]
+            overrides[f"data.{name}"] = json.dumps(files[0] if len(files) == 1 else files, ensure_ascii=False)
     if lr_steps:
         overrides.update({"optimizer.schedule": "steps", "optimizer.steps": f"[{lr_steps}]"})
     return [f"{key}={value}" for key, value in overrides.items() if value not in ("", None)]
 
 
-def find_contexts(gpus: str) -> list:
-    """MXNet contexts for "0,1", or the CPU for "". Raises `UsageError` on other words, `AgedgeError` without a GPU."""
+def find_contexts(gpus: str) -> "List[mxnet.Context]":
+    """Return the MXNet contexts of "0,1", or the CPU for "". Raises `UsageError` where the text is not numbers,
+    `AgedgeError` where a GPU does not exist."""
     import mxnet as mx
 
     if not gpus:
@@ -65,7 +74,7 @@ def find_contexts(gpus: str) -> list:
         numbers = [int(number) for number in gpus.split(",")]
     except ValueError:
         raise UsageError(f"--gpus {gpus}: write numbers with commas, such as 0,1") from None
-    there = mx.context.num_gpus()
-    if missing := [number for number in numbers if not 0 <= number < there]:
-        raise AgedgeError(f"--gpus {gpus}: MXNet sees {there} GPUs here, not number {missing[0]} (see make gpu)")
+    count = mx.context.num_gpus()
+    if missing := [number for number in numbers if not 0 <= number < count]:
+        raise AgedgeError(f"--gpus {gpus}: MXNet finds {count} GPUs here, not number {missing[0]} (see make gpu)")
     return [mx.gpu(number) for number in numbers]

@@ -16,29 +16,29 @@ class Objective(HybridBlock):
     the rest of it is the face at the same place counted from the other end. The loss is that of both labels by their
     shares, which for a label distribution is that of the mixed distribution; tallies count the larger share's label.
 
-    With `lessons`, a `DistillLoss`, what teachers said of the faces comes last, and its term is added to the loss.
+    With `distillation`, a `DistillLoss`, the teachers' outputs come last, and its term is added to the loss.
     """
 
-    def __init__(self, network, mixup=False, lessons=None):
+    def __init__(self, network, mixup=False, distillation=None):
         super().__init__(prefix="")
         self.network, self.mixup = network, mixup
-        self.lessons = lessons
+        self.distillation = distillation
 
     def hybrid_forward(self, F, data, labels, *more):
-        share, lessons = (more[0], more[1:]) if self.mixup else (None, more)
+        share, targets = (more[0], more[1:]) if self.mixup else (None, more)
         if self.mixup:
             data = mix(F, F.reshape(share, (-1, 1, 1, 1)), data)
-        features = self.network.embed(F, data) if self.lessons and self.lessons.hints else None
+        features = self.network.embed(F, data) if self.distillation and self.distillation.hints else None
         outputs = self.network(data) if features is None else self.network.answer(F, features)
         loss = self.network.loss(F, outputs, labels)
         if self.mixup:
             other = self.network.loss(F, outputs, F.reverse(labels, axis=0))
             share = F.reshape(share, (-1,))
             loss = share * loss + (1 - share) * other
-        if self.lessons:
+        if self.distillation:
             if self.mixup:
-                lessons = [mix(F, more[0], lesson) for lesson in lessons]
-            loss = loss + self.lessons.term(F, outputs, features, *lessons)
+                targets = [mix(F, more[0], target) for target in targets]
+            loss = loss + self.distillation.term(F, outputs, features, *targets)
         return loss, F.BlockGrad(self.count(F, loss, outputs, labels))
 
     def count(self, F, loss, outputs, labels):

@@ -1,4 +1,4 @@
-"""Changes of training faces: drawn as the recipe says, and the pixels where they belong."""
+"""Transforms of training faces: drawn within the recipe's limits, and each pixel where it belongs."""
 
 import subprocess
 import sys
@@ -7,24 +7,24 @@ import cv2
 import numpy as np
 import pytest
 
-from agedge.errors import UsageError
 from agedge.training.data import augment
-from agedge.training.data.augment import LUMA, NO_AUGMENTATION, apply, check_augmentation, draw, warp, warp_numpy
+from agedge.training.data.augment import LUMA, apply_transforms, draw_transforms, warp, warp_numpy
+from agedge.training.recipe import AugmentSection
 
-ALL = {
-    "mirror": 0.5, "rotate": 40, "shear": 0.2, "scale": 0.3, "shift": 0.2, "brightness": 0.4, "contrast": 0.4,
-    "saturation": 0.5, "noise": 0.3, "blur": 0.3, "jpeg": 0.3, "cutout": 0.3, "grey": 0.3,
-}  # fmt: skip
-CHANCE = np.random.default_rng(0)
-FACE = cv2.resize(CHANCE.integers(0, 256, (8, 8, 4), np.uint8), (48, 48), interpolation=cv2.INTER_CUBIC)
+ALL = AugmentSection(
+    mirror=0.5, rotate=40, shear=0.2, scale=0.3, shift=0.2, brightness=0.4, contrast=0.4, saturation=0.5, noise=0.3,
+    blur=0.3, jpeg=0.3, cutout=0.3, grey=0.3,
+)  # fmt: skip
+RNG = np.random.default_rng(0)
+FACE = cv2.resize(RNG.integers(0, 256, (8, 8, 4), np.uint8), (48, 48), interpolation=cv2.INTER_CUBIC)
 
 
-def changed(n=1, face=FACE, **shares):
-    """n changed copies of a face, (n, 3, S, S), and the changes."""
-    changes = draw({**NO_AUGMENTATION, **shares}, n, len(face), np.random.default_rng(1))
+def transform(n=1, face=FACE, **augment):
+    """Return n transformed copies of a face, (n, 3, S, S), and their transforms."""
+    transforms = draw_transforms(AugmentSection(**augment), n, len(face), np.random.default_rng(1))
     out = np.full((n, 3, *face.shape[:2]), np.nan, np.float32)
-    apply(changes, face[None], np.zeros(n, np.int64), out)
-    return out, changes
+    apply_transforms(transforms, face[None], np.zeros(n, np.int64), out)
+    return out, transforms
 
 
 def planes(face):
@@ -33,32 +33,34 @@ def planes(face):
 
 @pytest.mark.skipif(augment._augment is None, reason="the Cython extension is not built in this installation")
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 31, 112, 600])
-def test_both_twins_give_the_same_bits(size):
+def test_compiled_and_numpy_give_the_same_bits(size):
     rng = np.random.default_rng(size)
     pool, rows = rng.integers(0, 256, (4, size, size, 4), np.uint8), np.array([3, 0, -1, 1, 3])
-    changes = draw(ALL, 5, size, rng)
-    changes.matrices[0, 0], changes.matrices[4, 2] = np.nan, 1e30
+    transforms = draw_transforms(ALL, 5, size, rng)
+    transforms.matrices[0, 0], transforms.matrices[4, 2] = np.nan, 1e30
     outs = np.full((2, 5, 3, size, size), 7, np.float32)
-    for twin, out in zip((warp, warp_numpy), outs):
-        twin(pool, rows, changes.matrices, changes.colours, out)
+    for function, out in zip((warp, warp_numpy), outs):
+        function(pool, rows, transforms.matrices, transforms.colours, out)
     assert (outs[0].view(np.int32) == outs[1].view(np.int32)).all()
     assert (outs[:, 2] == 7).all(), "a negative row is left alone"
     assert outs.min() >= 0 and outs.max() <= 255
 
 
-def test_without_the_compiled_twin_numpy_does_the_work():
+def test_without_the_compiled_module_numpy_is_used():
     code = (
         "import sys; sys.modules['agedge.training.data._augment'] = None;"
-        "import numpy as np; from agedge.training import augment; assert augment._augment is None;"
-        "one = augment.draw(augment.NO_AUGMENTATION, 1, 8, np.random.default_rng(0));"
+        "import numpy as np; from agedge.training.data import augment; assert augment._augment is None;"
+        "from agedge.training.recipe import AugmentSection;"
+        "one = augment.draw_transforms(AugmentSection(), 1, 8, np.random.default_rng(0));"
         "out = np.zeros((1, 3, 8, 8), np.float32);"
-        "augment.apply(one, np.full((1, 8, 8, 4), 9, np.uint8), np.zeros(1, np.int64), out); assert (out == 9).all()"
+        "augment.apply_transforms(one, np.full((1, 8, 8, 4), 9, np.uint8), np.zeros(1, np.int64), out);"
+        "assert (out == 9).all()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_does_not_fit_together_is_refused():
-    pool, one = FACE[None], draw(NO_AUGMENTATION, 1, 48, CHANCE)
+def test_arrays_of_wrong_shapes_are_refused():
+    pool, one = FACE[None], draw_transforms(AugmentSection(), 1, 48, RNG)
     out = np.empty((1, 3, 48, 48), np.float32)
     with pytest.raises(IndexError):
         warp(pool, np.array([1]), one.matrices, one.colours, out)
@@ -67,21 +69,21 @@ def test_what_does_not_fit_together_is_refused():
             warp(pool, np.array([0]), one.matrices, one.colours, wrong)
 
 
-def test_no_augmentation_is_the_face_itself_in_rgb():
-    out, changes = changed(3)
-    assert (out == planes(FACE)).all() and not changes.mirrored.any()
+def test_without_transforms_the_face_comes_out_in_rgb():
+    out, transforms = transform(3)
+    assert (out == planes(FACE)).all() and not transforms.mirrored.any()
 
 
-def test_mirrored_faces_are_mirrored_and_said_to_be():
-    out, changes = changed(200, mirror=0.5)
-    assert 60 < changes.mirrored.sum() < 140
-    for image, mirrored in zip(out, changes.mirrored):
+def test_mirrored_faces_are_mirrored_and_marked():
+    out, transforms = transform(200, mirror=0.5)
+    assert 60 < transforms.mirrored.sum() < 140
+    for image, mirrored in zip(out, transforms.mirrored):
         assert (image == (planes(FACE)[:, :, ::-1] if mirrored else planes(FACE))).all()
 
 
 def test_pixels_are_those_of_opencv_with_replicated_borders():
-    out, changes = changed(6, rotate=30, scale=0.2, shear=0.2, shift=0.1)
-    for image, matrix in zip(out, changes.matrices):
+    out, transforms = transform(6, rotate=30, scale=0.2, shear=0.2, shift=0.1)
+    for image, matrix in zip(out, transforms.matrices):
         wanted = cv2.warpAffine(
             FACE.astype(np.float32), matrix.reshape(2, 3).astype(np.float64), (48, 48), None,
             cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE,
@@ -91,8 +93,8 @@ def test_pixels_are_those_of_opencv_with_replicated_borders():
 
 
 @pytest.mark.parametrize("key, value", [("rotate", 12), ("scale", 0.1), ("shear", 0.2), ("shift", 0.04)])
-def test_geometry_stays_within_what_the_recipe_says(key, value):
-    matrices = draw({**NO_AUGMENTATION, key: value}, 4000, 101, CHANCE).matrices.reshape(-1, 2, 3)
+def test_geometry_stays_within_the_recipe_and_uses_all_of_it(key, value):
+    matrices = draw_transforms(AugmentSection(**{key: value}), 4000, 101, RNG).matrices.reshape(-1, 2, 3)
     linear, middle = matrices[:, :, :2], matrices @ (50, 50, 1) - 50
     root = np.sqrt(np.linalg.det(linear))
     found = {
@@ -114,7 +116,7 @@ def test_colours():
     flat[...] = (40, 100, 160, 255)  # blue, green, red
     rgb = np.array([160, 100, 40])
     seen = {
-        key: changed(2000, flat, **{key: 0.4})[0][:, :, 0, 0]
+        key: transform(2000, flat, **{key: 0.4})[0][:, :, 0, 0]
         for key in ("brightness", "contrast", "saturation", "noise", "grey")
     }
     ratio = seen["brightness"] / rgb
@@ -135,44 +137,37 @@ def test_colours():
 def test_blurred_faces_are_smoother_and_the_pool_stays_as_it_is():
     sharp = np.random.default_rng(2).integers(0, 256, (112, 112, 4), np.uint8)
     before = sharp.copy()
-    out, changes = changed(40, sharp, blur=0.5)
-    blurred = changes.blurs > 0
+    out, transforms = transform(40, sharp, blur=0.5)
+    blurred = transforms.blurs > 0
     assert 10 < blurred.sum() < 30 and (sharp == before).all()
-    assert (changes.blurs[blurred] >= 0.5).all() and changes.blurs.max() <= 2
+    assert (transforms.blurs[blurred] >= 0.5).all() and transforms.blurs.max() <= 2
     for image, is_blurred in zip(out, blurred):
         assert image.std() < 60 if is_blurred else (image == planes(sharp)).all()
-    assert changed(40, FACE, blur=1)[1].blurs.max() <= 2 * 48 / 112
+    assert transform(40, FACE, blur=1)[1].blurs.max() <= 2 * 48 / 112
 
 
-def test_faces_saved_again_lose_detail_and_keep_their_look():
-    out, changes = changed(20, np.ascontiguousarray(FACE), jpeg=1)
-    assert changes.qualities.min() >= 30 and changes.qualities.max() <= 90
+def test_faces_compressed_again_lose_detail_but_not_much():
+    out, transforms = transform(20, np.ascontiguousarray(FACE), jpeg=1)
+    assert transforms.qualities.min() >= 30 and transforms.qualities.max() <= 90
     error = np.abs(out - planes(FACE)).mean(axis=(1, 2, 3))
     assert error.min() > 0.2 and error.max() < 25
-    assert np.corrcoef(error, changes.qualities)[0, 1] < -0.5
+    assert np.corrcoef(error, transforms.qualities)[0, 1] < -0.5
 
 
-def test_cut_out_rectangles_are_grey_and_inside():
+def test_hidden_rectangles_are_grey_and_inside():
     white = np.full((100, 100, 4), 255, np.uint8)
-    out, changes = changed(60, white, cutout=0.5)
+    out, transforms = transform(60, white, cutout=0.5)
     hidden = out[:, 0] == 127
     assert ((out == 127) | (out == 255)).all() and 15 < hidden.any(axis=(1, 2)).sum() < 45
-    for image, (left, top, right, bottom) in zip(hidden, changes.cutouts):
+    for image, (left, top, right, bottom) in zip(hidden, transforms.cutouts):
         assert image.sum() == (right - left) * (bottom - top) and image[top:bottom, left:right].all()
         assert right == 0 or 20 <= right - left <= 50 and 20 <= bottom - top <= 50
 
 
-def test_a_part_of_the_changes_changes_its_faces_alike():
-    pool, rows = CHANCE.integers(0, 256, (6, 32, 32, 4), np.uint8), np.arange(6)
-    changes = draw(ALL, 6, 32, np.random.default_rng(3))
+def test_selected_transforms_give_the_same_faces():
+    pool, rows = RNG.integers(0, 256, (6, 32, 32, 4), np.uint8), np.arange(6)
+    transforms = draw_transforms(ALL, 6, 32, np.random.default_rng(3))
     whole, part = (np.empty((n, 3, 32, 32), np.float32) for n in (6, 3))
-    apply(changes, pool, rows, whole)
-    apply(changes.of(slice(3, 6)), pool, rows[3:], part)
+    apply_transforms(transforms, pool, rows, whole)
+    apply_transforms(transforms.select(slice(3, 6)), pool, rows[3:], part)
     assert (whole[3:] == part).all()
-
-
-@pytest.mark.parametrize("key, value", [("blur", 1.5), ("jpeg", -0.1), ("mirror", 0.3), ("cutout", float("nan"))])
-def test_values_that_mean_nothing_are_named(key, value):
-    check_augmentation({**NO_AUGMENTATION, "blur": 1.0, "grey": 1.0})
-    with pytest.raises(UsageError, match=f"augment.{key}={value}"):
-        check_augmentation({**NO_AUGMENTATION, key: value})

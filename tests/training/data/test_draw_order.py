@@ -1,4 +1,4 @@
-"""Which face comes when: every face once an epoch, or every age as often as asked for, by seed and epoch alone."""
+"""The sampler: every face once an epoch, or ages balanced, from the seed and the epoch alone."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_the_order_follows_from_seed_and_epoch_alone():
     assert (draw_order(50, 10, 3, 4, weights) != draw_order(50, 10, 3, 5, weights)).any()
 
 
-def test_faces_come_as_often_as_their_weights_say():
+def test_faces_come_as_often_as_their_weights():
     weights = np.array([0, 1, 1, 2, 4.5, 0.5] * 20)
     order = draw_order(120, 60, 0, 1, weights)
     times = np.bincount(order, minlength=120)

@@ -1,4 +1,4 @@
-"""Training over folds: who is tested on what, where the files are, runs on several files, and all_split.sh."""
+"""Training over folds: the splits, their files, runs on several files, and all_split.sh."""
 
 import json
 import os
@@ -42,8 +42,8 @@ def write_folds(folder, count, faces=16):
 
 def test_ten_folders_follow_the_benchmark():
     assert count_splits(10) == 5
-    said = ["/".join("".join(map(str, part)) for part in split_of_folds(10, number)) for number in range(5)]
-    assert said == ["012345/67/89", "234567/89/01", "456789/01/23", "567890/12/34", "678901/23/45"]
+    splits = ["/".join("".join(map(str, part)) for part in split_of_folds(10, number)) for number in range(5)]
+    assert splits == ["012345/67/89", "234567/89/01", "456789/01/23", "567890/12/34", "678901/23/45"]
 
 
 @pytest.mark.parametrize("folds", [3, 4, 5, 9, 11, 82])
@@ -57,7 +57,7 @@ def test_of_other_folds_each_is_tested_and_validated_on_once(folds):
 
 
 @pytest.mark.parametrize(
-    "folds, number, says",
+    "folds, number, message",
     [
         (10, 5, "--split 5: of 10 folds, a number from 0 to 4"),
         (82, 82, "--split 82: of 82 folds, a number from 0 to 81"),
@@ -65,8 +65,8 @@ def test_of_other_folds_each_is_tested_and_validated_on_once(folds):
         (2, 0, "2 folds: at least 3 are needed"),
     ],
 )
-def test_splits_that_are_none(folds, number, says):
-    with pytest.raises(UsageError, match=says):
+def test_unknown_splits_are_refused(folds, number, message):
+    with pytest.raises(UsageError, match=message):
         split_of_folds(folds, number)
 
 
@@ -79,7 +79,7 @@ def test_folds_are_found_in_the_order_of_their_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names, kind, says",
+    "names, kind, message",
     [
         ([], AgedgeError, "folds: no fold0.rec, fold1.rec, .. in it"),
         (["fold0.rec", "fold1.rec", "fold3.rec"], AgedgeError, "fold2.rec: missing, while fold3.rec is there"),
@@ -87,10 +87,10 @@ def test_folds_are_found_in_the_order_of_their_numbers(tmp_path):
         (["train.rec", "val.rec", "test.rec"], UsageError, "folds: holds train.rec, a fixed split, not folds"),
     ],
 )
-def test_folders_without_folds_are_named(names, kind, says, tmp_path):
+def test_folders_without_folds_are_named(names, kind, message, tmp_path):
     folder = touch(tmp_path / "folds", *names)
     for find in (find_folds, lambda folder: flags_to_overrides(data_dir=folder, split=0)):
-        with pytest.raises(AgedgeError, match=says) as refused:
+        with pytest.raises(AgedgeError, match=message) as refused:
             find(folder)
         assert type(refused.value) is kind
 
@@ -100,9 +100,9 @@ def test_split_fills_the_data_of_a_recipe(tmp_path):
     data = load_recipe(None, flags_to_overrides(data_dir=folder, split=4)).data
     assert data.train == [str(folder / f"fold{number}.rec") for number in (1, 2, 3)]
     assert (data.val, data.test) == (str(folder / "fold0.rec"), str(folder / "fold4.rec"))
-    with pytest.raises(UsageError, match="--split 4: say --data-dir too"):
+    with pytest.raises(UsageError, match="--split 4: needs --data-dir"):
         flags_to_overrides(split=4)
-    with pytest.raises(UsageError, match="holds folds: say which split"):
+    with pytest.raises(UsageError, match="holds folds: choose a split"):
         flags_to_overrides(data_dir=folder)
 
 
@@ -114,7 +114,7 @@ def test_a_fixed_split_is_tested_on_where_it_has_a_test(tmp_path):
     assert load_recipe(None, flags_to_overrides(data_dir=tmp_path)).data.test == str(tmp_path / "test.rec")
 
 
-def test_a_run_is_called_by_its_split_unless_told_otherwise(tmp_path):
+def test_a_run_is_named_after_its_split_unless_run_dir_is_given(tmp_path):
     (tmp_path / "net.yaml").write_text("run: {dir: runs/mine}")
     (tmp_path / "bare.yaml").write_text("train: {epochs: 1}")
     assert load_recipe(tmp_path / "net.yaml", [], "-split3").run.dir == "runs/mine-split3"
@@ -122,7 +122,7 @@ def test_a_run_is_called_by_its_split_unless_told_otherwise(tmp_path):
     assert load_recipe(tmp_path / "net.yaml", ["run.dir=runs/mine"], "-split3").run.dir == "runs/mine"
     assert load_recipe(tmp_path / "net.yaml").run.dir == "runs/mine"
     (tmp_path / "net.yaml").write_text("run: {dir: 5}")
-    with pytest.raises(UsageError, match="run.dir=5: a text is wanted"):
+    with pytest.raises(UsageError, match="run.dir=5: must be a text"):
         load_recipe(tmp_path / "net.yaml", [], "-split3")
 
 
@@ -137,7 +137,7 @@ def test_the_splits_of_a_folder_are_listed(tmp_path, capsys):
 # ---- runs on several files
 
 
-def test_several_files_are_asked_record_by_record_once(tmp_path):
+def test_several_files_are_evaluated_record_by_record_once(tmp_path):
     for name, count in (("a", 70), ("b", 3)):
         write_toys(tmp_path / f"{name}.rec", count, count)
     with RecordWriter(tmp_path / "c.rec") as writer:
@@ -200,17 +200,17 @@ def test_test_files_are_checked_before_a_run_begins(tmp_path):
 @pytest.mark.parametrize(
     "words, status, says",
     [
-        (["--split", "1"], 2, "--split 1: say --data-dir too"),
+        (["--split", "1"], 2, "--split 1: needs --data-dir"),
         (["--split", "3", "--data-dir", "FOLDS"], 2, "--split 3: of 3 folds, a number from 0 to 2"),
         (["--split", "0", "--data-dir", "none"], 1, "none: no fold0.rec, fold1.rec, .. in it"),
     ],
 )
-def test_the_door_says_what_is_wrong_with_a_split(words, status, says, tmp_path, capsys):
-    import train as door
+def test_train_py_refuses_a_wrong_split(words, status, says, tmp_path, capsys):
+    import train
 
     folds = touch(tmp_path / "folds", "fold0.rec", "fold1.rec", "fold2.rec")
     with pytest.raises(SystemExit) as ended:
-        run_command(door.main, [word.replace("FOLDS", str(folds)) for word in words])
+        run_command(train.main, [word.replace("FOLDS", str(folds)) for word in words])
     said = capsys.readouterr().err
     assert ended.value.code == status and says in said and len(said.splitlines()) == 1
 
@@ -234,7 +234,7 @@ def test_all_split_without_folds_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_all_split_trains_what_is_left_and_tells_all(tmp_path):
+def test_all_split_trains_the_splits_that_are_left_and_prints_all(tmp_path):
     place = {"DATA_DIR": write_folds(tmp_path / "toys", 3, faces=32), "RUNS": tmp_path / "my runs"}
     small = [word for word in SMALL if "epochs" not in word] + ["train.epochs=1"]
     done = all_split(*small, **place, SPLITS="2 0")

@@ -1,4 +1,4 @@
-"""MXNet's reader: every face once a pass, in RGB, and only what it can do."""
+"""MXNet's reader: every face once a pass, in RGB; what it does not have is refused."""
 
 import cv2
 import numpy as np
@@ -9,8 +9,8 @@ from agedge.errors import UsageError
 from agedge.evaluation.batches import evaluation_batches
 from agedge.labels import exact
 from agedge.records import RecordWriter, encode, read_crop, read_records
-from agedge.training.data.augment import NO_AUGMENTATION
-from agedge.training.data.image_record_iter import NativeStream, prepare_training_file
+from agedge.training.data.image_record_iter import ImageRecordLoader, prepare_training_file
+from agedge.training.recipe import AugmentSection
 
 LAYOUT = "gender,age_min,age_max"
 
@@ -24,8 +24,9 @@ def write_faces(path, count=10, crop="utkface"):
     return path
 
 
-def read(path, batch_size, steps, seed=0, augment=NO_AUGMENTATION, layout=LAYOUT, **options):
-    return list(NativeStream(path, layout, 32, batch_size, augment, seed, 1, steps, threads=2, **options))
+def read(path, batch_size, steps, seed=0, augment=None, layout=LAYOUT, **options):
+    augment = AugmentSection(**(augment or {}))
+    return list(ImageRecordLoader(path, layout, 32, batch_size, augment, seed, 1, steps, threads=2, **options))
 
 
 def ages(batches):
@@ -52,10 +53,10 @@ def test_a_pass_shows_every_face_once_in_rgb(tmp_path):
 def test_it_goes_on_where_it_stopped(tmp_path):
     path = write_faces(tmp_path / "a.rec", 40)
     assert ages(read(path, 8, 5, first=3)) == ages(read(path, 8, 5))[24:]
-    with NativeStream(path, LAYOUT, 32, 8, NO_AUGMENTATION, 0, 1, 5) as stream:
-        next(stream)
-        stream.close()
-        assert list(stream) == [] and stream.waited > 0
+    with ImageRecordLoader(path, LAYOUT, 32, 8, AugmentSection(), 0, 1, 5) as loader:
+        next(loader)
+        loader.close()
+        assert list(loader) == [] and loader.waited > 0
 
 
 def test_parts_share_the_faces_out(tmp_path):
@@ -74,19 +75,19 @@ def test_augmentation_changes_faces_and_keeps_labels(tmp_path):
     assert np.ptp(read(tmp_path / "a.rec", 8, 1)[0].data, axis=0).max() == 0
     changes = {"mirror": 0.5, "rotate": 20, "shear": 0.3, "scale": 0.2, "shift": 0.1, "brightness": 0.4, "noise": 0.2}
     for key, value in changes.items():
-        (batch,) = read(tmp_path / "a.rec", 8, 1, augment={**NO_AUGMENTATION, key: value})
+        (batch,) = read(tmp_path / "a.rec", 8, 1, augment={key: value})
         assert np.ptp(batch.data, axis=0).max() > 5, key
         assert (batch.labels == [1, 20, 20]).all()
 
 
 @pytest.mark.parametrize("key", ["blur", "jpeg", "cutout", "grey"])
-def test_what_the_reader_cannot_do_is_named(tmp_path, key):
+def test_transforms_that_the_reader_does_not_have_are_refused(tmp_path, key):
     with pytest.raises(UsageError, match=rf"augment.{key}=0.1: .*data.cache=native"):
-        read(tmp_path / "a.rec", 8, 1, augment={**NO_AUGMENTATION, key: 0.1})
+        read(tmp_path / "a.rec", 8, 1, augment={key: 0.1})
 
 
 @pytest.mark.parametrize("layout, numbers", [("gender,age", [1, 33]), ("age,gender", [33, 1])])
-def test_labels_of_older_tools_and_such_that_mean_nothing(tmp_path, layout, numbers):
+def test_labels_of_older_tools_and_invalid_labels(tmp_path, layout, numbers):
     with RecordWriter(tmp_path / "a.rec") as writer:
         for label in (numbers, [-7, 999]):
             writer.write_labels(np.array(label), encode(np.zeros((32, 32, 3), np.uint8)))
@@ -116,4 +117,4 @@ def test_several_files_are_one(tmp_path, caplog):
     first, second = write_faces(tmp_path / "a.rec", 4), write_faces(tmp_path / "b.rec", 6, crop="arcface")
     file, count, _ = prepare_training_file([first, second], tmp_path / "cache.rec")
     assert count == 10 == len(list(read_records(file))) and read_crop(file).same_as(Crop.named("utkface", 32))
-    assert "b.rec: its faces are cut in another way" in caplog.text
+    assert "b.rec: its faces are cropped in another way" in caplog.text

@@ -1,4 +1,4 @@
-"""Teachers: who can be one, what they say of a face and of its mirror image, and a student that learns from that."""
+"""Distillation: loading teachers, their outputs for a face and its mirror image, and a student that learns these."""
 
 import json
 import logging
@@ -14,10 +14,10 @@ from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.align import resize_square
 from agedge.runtime import Card, save_model
-from agedge.training.distillation import teacher_outputs as lessons_module
+from agedge.training.distillation import teacher_outputs as module
 from agedge.training.distillation.loss import DistillLoss
-from agedge.training.distillation.teacher_outputs import BATCH, Lessons, teach
-from agedge.training.distillation.teachers import load_teachers, wanted
+from agedge.training.distillation.teacher_outputs import BATCH, TeacherOutputs, compute_outputs
+from agedge.training.distillation.teachers import choose_targets, load_teachers
 from agedge.training.recipe import load_recipe
 from agedge.training.run.checkpoint import PARAMS, STATE, TRAINER
 
@@ -32,7 +32,7 @@ def distill(**given):
 
 
 def build(lively=True, **arguments):
-    """A network whose answers differ from face to face and from one side to the other."""
+    """A network whose outputs differ from face to face and from one side to the other."""
     network = symbols.create(**{**SMALL, **arguments})
     network.initialize(mx.init.Xavier("gaussian", "in", 3 if lively else 1))
     network(nd.zeros((1, 3, network.size, network.size)))
@@ -79,10 +79,12 @@ def load(*sources, size=SIZE, **options):
 
 def teach_toys(teachers, cache, what=ALL, images=None, digest="toys"):
     images = toys(COUNT)[0] if images is None else images
-    return teach(teachers, lambda start, stop: images[start:stop], len(images), cache, digest, what, progress=False)
+    return compute_outputs(
+        teachers, lambda start, stop: images[start:stop], len(images), cache, digest, what, progress=False
+    )
 
 
-def ask_directly(network, images):
+def predict_directly(network, images):
     outputs = network(to_data(images))
     return network.distribution(nd, outputs).asnumpy(), network.decode(nd, outputs)[1].asnumpy()
 
@@ -93,41 +95,41 @@ def folder(tmp_path_factory):
     return save_folder(build(), tmp_path_factory.mktemp("teacher"))
 
 
-def test_lessons_are_what_the_teacher_says_of_a_face_and_of_its_mirror_image(folder, tmp_path):
+def test_outputs_are_those_of_the_teacher_for_a_face_and_its_mirror_image(folder, tmp_path):
     teacher = load(folder)[0]
     images = toys(COUNT)[0]
-    lessons = teach_toys([teacher], tmp_path)
-    assert lessons.widths == {"ages": 101, "p_male": 1, "features": 256}
+    targets = teach_toys([teacher], tmp_path)
+    assert targets.widths == {"ages": 101, "p_male": 1, "features": 256}
     index, mirrored = np.array([0, 69, 3, 3, 40]), np.array([False, True, False, True, True])
     seen = np.stack([images[i][:, ::-1] if flip else images[i] for i, flip in zip(index, mirrored)])
-    ages, p_male = ask_directly(teacher.network, seen)
-    said = lessons.batch(index, mirrored)
-    assert [part.dtype for part in said] == [np.float32] * 3
-    np.testing.assert_allclose(said[0], ages, rtol=2e-3, atol=1e-6)
-    np.testing.assert_allclose(said[1], p_male, atol=1e-5)
-    assert np.abs(said[1][2] - said[1][3]) > 1e-3, "the mirror image is another picture"
-    assert np.abs(lessons.parts["features"].astype(np.float64).mean(axis=(0, 1))).max() < 0.01
-    spread = lessons.parts["features"].astype(np.float64).std(axis=(0, 1))
+    ages, p_male = predict_directly(teacher.network, seen)
+    outputs = targets.batch(index, mirrored)
+    assert [part.dtype for part in outputs] == [np.float32] * 3
+    np.testing.assert_allclose(outputs[0], ages, rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(outputs[1], p_male, atol=1e-5)
+    assert np.abs(outputs[1][2] - outputs[1][3]) > 1e-3, "the mirror image is another image"
+    assert np.abs(targets.arrays["features"].astype(np.float64).mean(axis=(0, 1))).max() < 0.01
+    spread = targets.arrays["features"].astype(np.float64).std(axis=(0, 1))
     assert ((np.abs(spread - 1) < 0.01) | (spread == 0)).all() and (spread > 0).mean() > 0.5
 
 
-def test_lessons_come_in_the_order_of_the_loss_however_they_are_wished_for(folder, tmp_path):
+def test_targets_come_in_the_order_of_the_loss(folder, tmp_path):
     for what in (ALL, ALL[::-1]):
-        lessons = teach_toys(load(folder), tmp_path, what)
-        assert tuple(lessons.widths) == DistillLoss(build(), lessons.widths, distill()).taught
+        targets = teach_toys(load(folder), tmp_path, what)
+        assert tuple(targets.widths) == DistillLoss(build(), targets.widths, distill()).targets
 
 
-def test_they_are_asked_once(folder, tmp_path, caplog, monkeypatch):
+def test_teachers_run_once(folder, tmp_path, caplog, monkeypatch):
     first = teach_toys(load(folder), tmp_path)
     file = next(tmp_path.glob("lessons-*.npz"))
-    monkeypatch.setattr(lessons_module, "ask_all", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(module, "run_teachers", lambda *_: pytest.fail("run again"))
     second = teach_toys(load(folder), tmp_path)
     assert first.widths == second.widths
-    assert all((first.parts[name] == second.parts[name]).all() for name in first.parts)
+    assert all((first.arrays[name] == second.arrays[name]).all() for name in first.arrays)
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_other_faces_other_teachers_and_other_wishes_are_asked_anew(folder, tmp_path):
+def test_other_faces_teachers_and_targets_run_again(folder, tmp_path):
     teacher = load(folder)
     other = save_run(build(), tmp_path / "other")
     cache = tmp_path / "cache"
@@ -140,7 +142,7 @@ def test_other_faces_other_teachers_and_other_wishes_are_asked_anew(folder, tmp_
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "other"])
-def test_a_damaged_file_is_made_again_with_a_line(folder, tmp_path, caplog, harm):
+def test_a_damaged_cache_is_made_again_with_a_warning(folder, tmp_path, caplog, harm):
     teacher = load(folder)
     first = teach_toys(teacher, tmp_path, what=("age", "p_male"))
     file = next(tmp_path.glob("*.npz"))
@@ -155,53 +157,53 @@ def test_a_damaged_file_is_made_again_with_a_line(folder, tmp_path, caplog, harm
     if harm == "other":
         np.savez(file, p_male=np.zeros((COUNT - 1, 2, 1)))
     again = teach_toys(teacher, tmp_path, what=("age", "p_male"))
-    assert f"{file}: damaged: the teachers are asked again" in caplog.text
-    assert (again.parts["p_male"] == first.parts["p_male"]).all()
-    assert lessons_module.read_lessons(file, COUNT) is not None
+    assert f"{file}: damaged: the teachers are run again" in caplog.text
+    assert (again.arrays["p_male"] == first.arrays["p_male"]).all()
+    assert module.read_cache(file, COUNT) is not None
 
 
-def test_without_room_for_the_file_the_run_goes_on(folder, tmp_path, caplog, monkeypatch):
+def test_without_room_for_the_cache_the_run_goes_on(folder, tmp_path, caplog, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(lessons_module.np, "savez", full)
+    monkeypatch.setattr(module.np, "savez", full)
     assert teach_toys(load(folder), tmp_path, what=("p_male",)).widths == {"p_male": 1}
     assert "No space left on device" in caplog.text and not list(tmp_path.iterdir())
 
 
-def test_of_several_teachers_the_mean_is_taught_and_all_features(folder, tmp_path):
+def test_several_teachers_are_averaged_and_their_features_joined(folder, tmp_path):
     other = save_run(build(age_head="dex"), tmp_path / "run")
     teachers = load(folder, other)
-    lessons = teach_toys(teachers, tmp_path)
-    assert lessons.widths == {"ages": 101, "p_male": 1, "features": 512}
+    targets = teach_toys(teachers, tmp_path)
+    assert targets.widths == {"ages": 101, "p_male": 1, "features": 512}
     face = toys(COUNT)[0][:1]
-    ages, p_male = zip(*(ask_directly(teacher.network, face) for teacher in teachers))
-    said = lessons.batch(np.array([0]), np.array([False]))
-    np.testing.assert_allclose(said[0], np.mean(ages, axis=0), rtol=2e-3, atol=1e-6)
-    np.testing.assert_allclose(said[1], np.mean(p_male, axis=0), atol=1e-5)
+    ages, p_male = zip(*(predict_directly(teacher.network, face) for teacher in teachers))
+    outputs = targets.batch(np.array([0]), np.array([False]))
+    np.testing.assert_allclose(outputs[0], np.mean(ages, axis=0), rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(outputs[1], np.mean(p_male, axis=0), atol=1e-5)
 
 
 def test_a_teacher_without_a_distribution_teaches_years_or_is_left_out(folder, tmp_path, caplog):
     plain = save_run(build(age_head="regression"), tmp_path / "run")
-    lessons = teach_toys(load(plain), tmp_path)
+    targets = teach_toys(load(plain), tmp_path)
     network, face = load(plain)[0].network, toys(COUNT)[0][7:8]
-    assert lessons.widths["age"] == 1 and "ages" not in lessons.widths
-    said = lessons.batch(np.array([7]), np.array([False]))[0]
-    np.testing.assert_allclose(said, network.decode(nd, network(to_data(face)))[0].asnumpy(), rtol=1e-4)
+    assert targets.widths["age"] == 1 and "ages" not in targets.widths
+    outputs = targets.batch(np.array([7]), np.array([False]))[0]
+    np.testing.assert_allclose(outputs, network.decode(nd, network(to_data(face)))[0].asnumpy(), rtol=1e-4)
     both = teach_toys(load(folder, plain), tmp_path)
     alone = teach_toys(load(folder), tmp_path)
-    assert (both.parts["ages"] == alone.parts["ages"]).all()
+    assert (both.arrays["ages"] == alone.arrays["ages"]).all()
     assert f"{plain}: no distribution of ages" in caplog.text
 
 
 def test_a_teacher_of_another_size_sees_the_faces_resized(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     teacher = load(save_run(build(size=48), tmp_path / "run"))[0]
-    assert "sees the faces of 32 pixels at 48" in caplog.text
-    lessons = teach_toys([teacher], tmp_path)
+    assert "the faces of 32 pixels are resized to 48" in caplog.text
+    targets = teach_toys([teacher], tmp_path)
     larger = np.stack([resize_square(image, 48) for image in toys(COUNT)[0][:2]])
-    said = lessons.batch(np.arange(2), np.zeros(2, bool))
-    np.testing.assert_allclose(said[1], ask_directly(teacher.network, larger)[1], atol=1e-5)
+    outputs = targets.batch(np.arange(2), np.zeros(2, bool))
+    np.testing.assert_allclose(outputs[1], predict_directly(teacher.network, larger)[1], atol=1e-5)
 
 
 def test_a_run_a_model_folder_and_its_prefix_are_the_same_teacher(tmp_path):
@@ -218,7 +220,7 @@ def test_a_run_a_model_folder_and_its_prefix_are_the_same_teacher(tmp_path):
     assert teachers[0].digest not in [teacher.digest for teacher in load(*others)]
 
 
-def test_who_is_no_teacher_is_told_in_a_line(folder, tmp_path, caplog):
+def test_sources_that_are_not_teachers_are_refused_in_a_line(folder, tmp_path, caplog):
     network = build()
     run = save_run(network, tmp_path / "run", {"name": "mobilenet025", "size": 32, "heads": 3})
     detector = save_run(network, tmp_path / "detector", {"name": symbols.detectors()[0]})
@@ -230,9 +232,9 @@ def test_who_is_no_teacher_is_told_in_a_line(folder, tmp_path, caplog):
         (tmp_path / "none", "no such model folder"),
         (run, "its network cannot be built: .*heads"),
         (detector, "finds faces"),
-        (nameless, "does not say which network"),
+        (nameless, "does not name the network"),
         (half, "not a checkpoint"),
-        (unknown, "no card.json says which network"),
+        (unknown, "no card.json names a network"),
         (folder / "another", "of another model"),
         (f"{folder / 'teacher'},7", "no such file"),
     ]:
@@ -247,25 +249,25 @@ def test_faces_of_another_crop_are_a_warning(tmp_path, caplog):
     load(source, crop=Crop.named("arcface", 64))
     assert "crop" not in caplog.text
     load(source, crop=Crop.named("utkface", SIZE))
-    assert f"{source}: this teacher knows faces of another crop" in caplog.text
+    assert f"{source}: this teacher was trained on another crop" in caplog.text
 
 
-def test_a_teacher_that_answers_nan_is_no_help(tmp_path):
+def test_a_teacher_that_predicts_nan_is_refused(tmp_path):
     network = build()
     network.age.dense.bias.set_data(nd.full((101,), np.nan))
-    with pytest.raises(AgedgeError, match="run: this teacher answers NaN"):
+    with pytest.raises(AgedgeError, match="run: this teacher predicts NaN"):
         teach_toys(load(save_run(network, tmp_path / "run")), tmp_path)
 
 
-def test_what_a_student_can_learn():
-    assert wanted(build(), distill()) == ("ages", "age", "p_male")
-    assert wanted(build(), distill(hints=1, gender=0)) == ("ages", "age", "features")
+def test_targets_of_a_student():
+    assert choose_targets(build(), distill()) == ("ages", "age", "p_male")
+    assert choose_targets(build(), distill(hints=1, gender=0)) == ("ages", "age", "features")
     ages = symbols.create("ssrnet")
-    assert wanted(ages, distill()) == ("age",)
+    assert choose_targets(ages, distill()) == ("age",)
     with pytest.raises(UsageError, match="distill.hints=0.5: 'ssrnet' has no pooled features"):
-        wanted(ages, distill(hints=0.5))
+        choose_targets(ages, distill(hints=0.5))
     with pytest.raises(UsageError, match="nothing to learn for 'ssrnet'"):
-        wanted(ages, distill(weight=0))
+        choose_targets(ages, distill(weight=0))
 
 
 def test_features_of_a_teacher_that_has_none(folder, tmp_path):
@@ -275,12 +277,12 @@ def test_features_of_a_teacher_that_has_none(folder, tmp_path):
     teachers = load(save_run(other, tmp_path / "run"))
     with pytest.raises(UsageError, match="distill.hints: 'ssrnet' of the teacher .* has no pooled features"):
         teach_toys(teachers, tmp_path)
-    with pytest.raises(AgedgeError, match="say nothing of p_male"):
+    with pytest.raises(AgedgeError, match="do not predict p_male"):
         teach_toys(teachers, tmp_path, what=("p_male",))
 
 
 class FreeStudent:
-    """A student that says what its logits are: ages (N, 101) and gender (N, 1)."""
+    """A student whose outputs are free logits: ages (N, 101) and gender (N, 1)."""
 
     answers = {"age": "years", "p_male": "probability"}
 
@@ -292,13 +294,13 @@ class FreeStudent:
         return F.sum(F.softmax(outputs[0]) * years, axis=1, keepdims=True), F.sigmoid(outputs[1])
 
 
-def term_and_gradients(outputs, *lessons, taught=("ages", "p_male"), **options):
-    loss = DistillLoss(FreeStudent(), {name: 1 for name in taught}, distill(**options))
+def term_and_gradients(outputs, *targets, widths=("ages", "p_male"), **options):
+    loss = DistillLoss(FreeStudent(), {name: 1 for name in widths}, distill(**options))
     outputs = [nd.array(value) for value in outputs]
     for value in outputs:
         value.attach_grad()
     with autograd.record():
-        term = loss.term(nd, outputs, None, *map(nd.array, lessons))
+        term = loss.term(nd, outputs, None, *map(nd.array, targets))
     term.backward()
     return term.asnumpy(), [value.grad.asnumpy() for value in outputs]
 
@@ -309,10 +311,10 @@ def softmax(logits):
 
 
 @pytest.mark.parametrize("temperature", [1, 2, 8])
-def test_who_says_what_the_teacher_says_has_nothing_to_learn(temperature):
+def test_equal_outputs_have_no_loss_and_no_gradient(temperature):
     logits, gender = np.random.normal(size=(3, 101)) * 3, np.random.normal(size=(3, 1))
-    lessons = softmax(logits), 1 / (1 + np.exp(-gender))
-    term, gradients = term_and_gradients([logits, gender], *lessons, temperature=temperature)
+    targets = softmax(logits), 1 / (1 + np.exp(-gender))
+    term, gradients = term_and_gradients([logits, gender], *targets, temperature=temperature)
     np.testing.assert_allclose(term, 0, atol=1e-4)
     assert max(np.abs(gradient).max() for gradient in gradients) < 1e-4
 
@@ -343,9 +345,9 @@ def test_temperature_shows_the_student_what_the_teacher_takes_for_unlikely():
     assert shares[0] < 0.01 and shares[1] > 10 * abs(shares[0])
 
 
-def test_years_are_taught_where_there_is_no_distribution():
+def test_years_are_the_target_without_a_distribution():
     logits = np.log(np.eye(101)[[40, 20]] + 1e-12)
-    term, _ = term_and_gradients([logits, np.zeros((2, 1))], [[43.5], [20]], taught=("age",), weight=0.5)
+    term, _ = term_and_gradients([logits, np.zeros((2, 1))], [[43.5], [20]], widths=("age",), weight=0.5)
     np.testing.assert_allclose(term, [1.75, 0], atol=1e-3)
 
 
@@ -386,29 +388,29 @@ def test_calling_a_network_is_embedding_and_answering():
 
 
 class Graph(gluon.HybridBlock):
-    """Labels, and a teacher where `lessons` come too."""
+    """Labels, and a teacher where `targets` come too."""
 
     def __init__(self, network, distill_loss=None):
         super().__init__(prefix="")
         self.network, self.distill_loss = network, distill_loss
 
-    def hybrid_forward(self, F, data, labels, *lessons):
+    def hybrid_forward(self, F, data, labels, *targets):
         if self.distill_loss is None:
             return self.network.loss(F, self.network(data), labels)
         features = self.network.embed(F, data)
         outputs = self.network.answer(F, features)
-        return self.network.loss(F, outputs, labels) + self.distill_loss.term(F, outputs, features, *lessons)
+        return self.network.loss(F, outputs, labels) + self.distill_loss.term(F, outputs, features, *targets)
 
 
-def train(graph, images, labels, lessons=None, steps=120, batch=32):
+def train(graph, images, labels, targets=None, steps=120, batch=32):
     graph.hybridize()
     trainer = gluon.Trainer(graph.collect_params(), "adam", {"learning_rate": 0.004})
     for step in range(steps):
         trainer.set_learning_rate(0.004 * (1 - step / steps))
         index = np.random.randint(0, len(images), batch)
-        mirrored = np.random.rand(batch) < 0.5 if lessons else np.zeros(batch, bool)
+        mirrored = np.random.rand(batch) < 0.5 if targets else np.zeros(batch, bool)
         shown = np.where(mirrored[:, None, None, None], images[index][:, :, ::-1], images[index])
-        more = map(nd.array, lessons.batch(index, mirrored)) if lessons else ()
+        more = map(nd.array, targets.batch(index, mirrored)) if targets else ()
         with autograd.record():
             loss = graph(to_data(shown), nd.array(labels[index]), *more)
         loss.backward()
@@ -416,8 +418,8 @@ def train(graph, images, labels, lessons=None, steps=120, batch=32):
 
 
 def age_error(network, images, ages):
-    said = network.decode(nd, network(to_data(images)))[0].asnumpy()[:, 0]
-    return np.abs(said - ages).mean()
+    outputs = network.decode(nd, network(to_data(images)))[0].asnumpy()[:, 0]
+    return np.abs(outputs - ages).mean()
 
 
 @pytest.fixture(scope="module")
@@ -437,21 +439,21 @@ def test_a_student_learns_from_a_teacher_on_faces_without_labels(trained, tmp_pa
     teacher = load(trained, size=16)
     student = build(lively=False, size=16)
     recipe = distill(hints=hints)
-    lessons = teach_toys(teacher, tmp_path, wanted(student, recipe), images)
-    loss = DistillLoss(student, lessons.widths, recipe)
+    targets = teach_toys(teacher, tmp_path, choose_targets(student, recipe), images)
+    loss = DistillLoss(student, targets.widths, recipe)
     loss.initialize(ctx=CPU)
     before = age_error(student, unseen, ages)
-    train(Graph(student, loss), images, np.full((256, 3), -1.0), lessons)
+    train(Graph(student, loss), images, np.full((256, 3), -1.0), targets)
     taught, learnt = age_error(teacher[0].network, unseen, ages), age_error(student, unseen, ages)
     assert taught < 9 and learnt < 10 < 15 < before, (taught, learnt, before)
 
 
-def test_lessons_of_a_mixed_batch():
-    """Half of one lesson and half of another is one more: what mixing pictures asks for."""
-    lessons = Lessons({"ages": np.eye(101, dtype=np.float16)[:4].reshape(2, 2, 101)})
-    one, other = (lessons.batch(np.array([i]), np.array([False]))[0] for i in (0, 1))
+def test_targets_of_a_mixed_batch():
+    """The mean of two targets is the target of two faces that are mixed in halves."""
+    targets = TeacherOutputs({"ages": np.eye(101, dtype=np.float16)[:4].reshape(2, 2, 101)})
+    one, other = (targets.batch(np.array([i]), np.array([False]))[0] for i in (0, 1))
     mixed = (one + other) / 2
     term, (gradient, _) = term_and_gradients(
-        [np.log(mixed + 1e-9), np.zeros((1, 1))], mixed, taught=("ages",), temperature=1
+        [np.log(mixed + 1e-9), np.zeros((1, 1))], mixed, widths=("ages",), temperature=1
     )
     assert term[0] == pytest.approx(0, abs=1e-4) and np.abs(gradient).max() < 1e-4

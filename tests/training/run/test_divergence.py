@@ -217,10 +217,10 @@ def test_the_cache_of_told_labels_reads_as_the_file(tmp_path, monkeypatch):
         for cache in ("memory", "disk", "native"):
             words = [f"data.train=[{','.join(map(str, files))}]", f"data.val={files[0]}", f"data.labels={labels}"]
             recipe = load_recipe(None, [*words, f"data.cache={cache}", "train.batch_size=4"])
-            data = open_data(recipe, tmp_path / "cache" / f"{cache}.rec", network)
+            data = open_data(recipe.data, network, 4, tmp_path / "cache" / f"{cache}.rec")
             if data.faces is None:
                 found = np.stack([label for label, _ in read_raw(data.file, data.layout)])
             else:
-                found = np.stack([data.faces.record(face)[0] for face in range(data.count)])
+                found = np.stack([data.faces.read_record(face)[0] for face in range(data.count)])
             seen[cache] = sorted(map(tuple, np.asarray(found).tolist()))
         assert seen["memory"] == seen["disk"] == seen["native"] and len(seen["memory"]) > 20

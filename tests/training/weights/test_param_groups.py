@@ -168,8 +168,14 @@ def test_a_network_of_ages_wants_known_ages(tmp_path):
     recipe = load_recipe(None, ["network.name=ssrnet", "train.batch_size=16", *data, f"run.dir={tmp_path / 'run'}"])
     with pytest.raises(AgedgeError, match="genders.rec: no record with a known age$"):
         train(symbols.create(**recipe.network), recipe, [mx.cpu()], progress=False)
-    gender = load_recipe(None, ["train.batch_size=16", "train.epochs=1", *data, f"run.dir={tmp_path / 'run2'}"])
-    gender.network = {"name": "ssrnet_gender"}
+    words = [
+        "network.name=ssrnet_gender",
+        "train.batch_size=16",
+        "train.epochs=1",
+        *data,
+        f"run.dir={tmp_path / 'run2'}",
+    ]
+    gender = load_recipe(None, words)
     train(symbols.create(**gender.network), gender, [mx.cpu()], progress=False)
     assert "genders.rec" in finish(symbols.create(**gender.network), gender, tmp_path / "run2")
     assert not (tmp_path / "run2" / "errors.png").exists()
@@ -219,10 +225,10 @@ def test_the_doors_test_and_fin(tmp_path, toys, begun):
     [
         (["--fin"], 2, "--fin: say what to fine-tune"),
         (["--test", "run.dir=none"], 1, "none: no such model folder"),
-        (["optimizer.freeze=[7]"], 2, "optimizer.freeze=[7]: a list of patterns"),
+        (["optimizer.freeze=[7]"], 2, "optimizer.freeze=[7]: must be a list of patterns"),
         (["optimizer.lr_of=3"], 2, "'optimizer.lr_of' is a section of keys"),
-        (["optimizer.lr_of={a: fast}"], 2, "optimizer.lr_of.a=fast: a number is wanted"),
-        (["fresh=age"], 2, "fresh=age: a list of patterns"),
+        (["optimizer.lr_of={a: fast}"], 2, "optimizer.lr_of.a=fast: must be a number"),
+        (["fresh=age"], 2, "fresh=age: must be a list of patterns"),
         (["optimizer.schedule=linear"], 2, "choose one of cosine, steps, inverse"),
         (["train.patience=-1"], 2, "train.patience=-1: "),
         (["network.name=lenet"], 2, "error: network: unknown 'lenet'; choose one of"),

@@ -1,19 +1,19 @@
-"""How much memory a run may take: what the machine has left, and what its control group allows."""
+"""The memory that a run may use: what the machine has left, and what its control group allows."""
 
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional, Union
 
-GROUPS = (  # of a version of control groups: its folder, its limit, its use
+GROUPS = (  # of control groups of version 2 and of version 1: the folder, the file of the limit, the file of the use
     ("sys/fs/cgroup", "memory.max", "memory.current"),
     ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
 
 
-def available_memory(root="/") -> Optional[int]:
-    """Bytes that can be had without swapping; None where nothing says so (no Linux). `root`: where /proc and /sys are.
+def available_memory(root: Union[str, Path] = "/") -> Optional[int]:
+    """Return the bytes that can be allocated without swapping; None where the system does not tell (not Linux).
 
-    The least of what the machine has available and what is left in the control group (version 1 or 2) of this process
-    and in those above it. Cached files count as free.
+    That is the least of what the machine has available and what is left in the control group (version 1 or 2) of this
+    process and in those above it. Cached files count as free. `root`: the folder of /proc and /sys.
     """
     root = Path(root)
     found = [value for value in (_of_machine(root), *_of_groups(root)) if value is not None]
@@ -21,14 +21,15 @@ def available_memory(root="/") -> Optional[int]:
 
 
 def _of_machine(root: Path) -> Optional[int]:
+    """Return what the machine has available, or None."""
     for line in _read(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
 
 
-def _of_groups(root: Path):
-    """What is left in each group that has a limit; a container may show its own group as the top one."""
+def _of_groups(root: Path) -> Iterator[int]:
+    """Yield what is left in each group that has a limit; in a container the own group may appear as the top one."""
     # "4:memory:/some/group" of version 1, "0::/some/group" of version 2
     lines = [line.split(":", 2) for line in _read(root / "proc/self/cgroup").splitlines()]
     of_version = {1: "", 2: ""}
@@ -47,12 +48,13 @@ def _of_groups(root: Path):
 
 
 def _cached(statistics: str) -> int:
-    """Bytes of cached files that are given up when memory runs short."""
+    """Return the bytes of cached files, which the system drops when memory runs short."""
     values = dict(line.split() for line in statistics.splitlines() if len(line.split()) == 2)
     return int(values.get("total_inactive_file", values.get("inactive_file", 0)))
 
 
 def _read(path: Path) -> str:
+    """Return the text of a file; "" where it cannot be read."""
     try:
         return path.read_text()
     except OSError:

@@ -1,13 +1,14 @@
-"""The training faces with random access: all of them decoded in memory, or each decoded when it is wanted."""
+"""The dataset of training faces, with random access: all decoded in memory, or each decoded when it is read."""
 
 import hashlib
 import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -22,48 +23,65 @@ from agedge.training.data.available_memory import available_memory
 log = logging.getLogger(__name__)
 
 CACHES = ("auto", "memory", "disk")
-SHARE = 0.5  # of the memory that is available, which faces may take
-CHUNK = 512  # records that are decoded together at the start
+MEMORY_SHARE = 0.5  # of the available memory, which decoded faces may take
+CHUNK = 512  # records that are decoded together while a file is opened
 
 
-class TrainingFaces:
-    """Faces 0 .. count - 1 of one or several files, `size` pixels square, as `open_faces` gives them.
+class _Table:
+    """What is known of every face: `places` (n, 4) int64 are the number of its file, the number of its record, the
+    record's first byte and its length; `labels` (n, 3) float32; `checksums` (n,) uint64 of the JPEGs.
+
+    The arrays have room for all records of the indices; the first `count` rows are filled."""
+
+    def __init__(self, capacity: int):
+        self.count = 0
+        self.places = np.empty((capacity, 4), np.int64)
+        self.labels = np.empty((capacity, 3), np.float32)
+        self.checksums = np.empty(capacity, np.uint64)
+
+
+class FaceDataset:
+    """Faces 0 .. count - 1 of one or several files, `size` pixels square. `open_dataset` makes it.
 
     `labels` (count, 3) float32 by the contract; `checksums` (count,) uint64 of their JPEGs; `cache` "memory" or "disk".
     """
 
-    def __init__(self, files: list, size: int, places: np.ndarray, labels, checksums, images=None, threads: int = 1):
-        self.files, self.size, self.labels, self.checksums = files, size, labels, checksums
-        self.count, self.cache = len(labels), "disk" if images is None else "memory"
-        self._places = places  # (count, 4) int64: number of the file, number of the record, its first byte, bytes
-        self._images = images
+    def __init__(self, files: List[Path], size: int, table: _Table, images: Optional[np.ndarray], threads: int):
+        self.files, self.size, self.count = files, size, table.count
+        self.labels, self.checksums = table.labels[: self.count], table.checksums[: self.count]
+        self.cache = "disk" if images is None else "memory"
+        self._places = table.places[: self.count]
+        self._images = images  # (count, size, size, 4) BGRX uint8
         self._threads = threads
         self._workers = ThreadPoolExecutor(threads) if images is None and threads > 1 else None
-        self._open, self._lock = {}, threading.Lock()
+        self._open: Dict[int, FileIO] = {}
+        self._lock = threading.Lock()
 
-    def where(self, i: int) -> str:
-        """Which record a face is: "FILE record k"."""
+    def describe_record(self, i: int) -> str:
+        """Return the record of a face as "FILE record k"."""
         return f"{self.files[self._places[i, 0]]} record {self._places[i, 1]}"
 
-    def record(self, i: int) -> Tuple[np.ndarray, bytes]:
-        """Label (3,) and JPEG of a face, read from its file. Raises `AgedgeError` where that has changed."""
+    def read_record(self, i: int) -> Tuple[np.ndarray, bytes]:
+        """Read the label (3,) and the JPEG of a face from its file. Raises `AgedgeError` where the file has changed."""
         number, _, start, length = map(int, self._places[i])
         path = self.files[number]
         try:
-            with self._lock:  # one position a file; the interpreter goes on elsewhere meanwhile
+            with self._lock:  # a file has one position; other threads decode meanwhile
                 if number not in self._open:
                     self._open[number] = open(path, "rb", buffering=0)
                 self._open[number].seek(start)
                 frame = self._open[number].read(length)
             jpeg = unpack_image(read_frame(frame, 0)[0])[2]
         except (OSError, ValueError, EOFError) as error:
-            raise AgedgeError(f"{self.where(i)}: cannot be read any more: {str(error) or 'cut off'}") from None
+            raise AgedgeError(
+                f"{self.describe_record(i)}: cannot be read any more: {str(error) or 'cut off'}"
+            ) from None
         if checksum(jpeg) != self.checksums[i]:
-            raise AgedgeError(f"{self.where(i)}: the file has changed since it was opened")
+            raise AgedgeError(f"{self.describe_record(i)}: the file has changed since it was opened")
         return self.labels[i].copy(), jpeg
 
-    def pool(self, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """A pool (P, size, size, 4) BGRX uint8 that holds the faces `rows` (n,), and where in it they are (n,)."""
+    def load(self, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Return a pool (P, size, size, 4) BGRX uint8 that holds the faces `rows` (n,), and their places (n,) in it."""
         if self._images is not None:
             return self._images, rows
         pool = np.empty((len(rows), self.size, self.size, 4), np.uint8)
@@ -73,107 +91,102 @@ class TrainingFaces:
         return pool, np.arange(len(rows))
 
     def _decode(self, rows: np.ndarray, out: np.ndarray) -> None:
-        for i, place in zip(rows, out):
-            face = to_face(self.record(i)[1], self.size)
+        for i, pixels in zip(rows, out):
+            face = to_face(self.read_record(i)[1], self.size)
             if face is None:
-                raise AgedgeError(f"{self.where(i)}: no image")
-            cv2.cvtColor(face, cv2.COLOR_BGR2BGRA, place)
+                raise AgedgeError(f"{self.describe_record(i)}: not an image")
+            cv2.cvtColor(face, cv2.COLOR_BGR2BGRA, pixels)
 
 
 def to_face(jpeg: bytes, size: int) -> Optional[np.ndarray]:
-    """(size, size, 3) BGR uint8, as evaluation sees it, or None where it is no image."""
+    """Decode a JPEG to (size, size, 3) BGR uint8, as evaluation does; None where it is not an image."""
     image = decode(jpeg)
     return None if image is None else resize_square(image, size)
 
 
 def checksum(jpeg: bytes) -> int:
-    """64 bits that tell one JPEG from another."""
+    """Return a hash of 64 bits of a JPEG."""
     return int.from_bytes(hashlib.blake2b(jpeg, digest_size=8).digest(), "little")
 
 
-def open_faces(paths: list, size: int, labels: str = "auto", cache: str = "auto", threads: int = 1) -> TrainingFaces:
-    """The readable faces of .rec files, in one pass over them.
+def open_dataset(
+    paths: Sequence[Union[str, Path]], size: int, labels: str = "auto", cache: str = "auto", threads: int = 1
+) -> FaceDataset:
+    """Open the readable faces of .rec files, in one pass over them.
 
-    `cache`: "memory" keeps them decoded, "disk" decodes them anew by `threads` threads whenever they are wanted, "auto"
-    is memory where they take at most half of what is available. Records that are no images are left out and named in a
-    warning. Raises `AgedgeError` where a file is damaged, is not the one that its index is of, or no image is left, and
-    where there is not the memory that was asked for.
+    `cache`: "memory" keeps them decoded, "disk" decodes them in `threads` threads whenever they are read, "auto" is
+    memory where they take at most half of what is available. Records that are not images are left out and named in a
+    warning. Raises `AgedgeError` where a file is damaged or does not match its index, where no image is left, and where
+    the memory does not suffice.
     """
     if cache not in CACHES:
         raise choices("data.cache", cache, CACHES)
     files = [Path(path) for path in paths]
-    most = sum(len(read_index(path.with_suffix(".idx"))) for path in files)
-    need, free = most * size * size * 4, available_memory()
+    capacity = sum(len(read_index(path.with_suffix(".idx"))) for path in files)
+    needed, free = capacity * size * size * 4, available_memory()
     if cache == "auto":
-        cache = "memory" if free is not None and need <= SHARE * free else "disk"
+        cache = "memory" if free is not None and needed <= MEMORY_SHARE * free else "disk"
     images = None
     if cache == "memory":
-        too_much = f"data.cache=memory: {most:,} faces take {need / 1e6:,.0f} MB, more than is available; take disk"
-        if free is not None and need > free:
+        too_much = (
+            f"data.cache=memory: {capacity:,} faces take {needed / 1e6:,.0f} MB, more than is available; take disk"
+        )
+        if free is not None and needed > free:
             raise AgedgeError(too_much)
         try:
-            images = np.empty((most, size, size, 4), np.uint8)
+            images = np.empty((capacity, size, size, 4), np.uint8)
         except MemoryError:
             raise AgedgeError(too_much) from None
-    table = _Table(most)
+    table = _Table(capacity)
     for number, path in enumerate(files):
         _read_file(number, path, size, labels, table, images)
     if not table.count:
         raise AgedgeError(f"{files[0]}: not one readable image in it")
     warn_of_other_crops(files)
-    n = table.count
     if images is None:
-        log.info("%s faces on disk, decoded by %d thread%s as they come", f"{n:,}", threads, "s" * (threads > 1))
+        log.info(
+            "%s faces on disk, decoded by %d thread%s as they come", f"{table.count:,}", threads, "s" * (threads > 1)
+        )
     else:
-        images = images[:n]
-        log.info("%s faces in memory: %s MB", f"{n:,}", f"{images.nbytes / 1e6:,.0f}")
-    return TrainingFaces(files, size, table.places[:n], table.labels[:n], table.checksums[:n], images, threads)
-
-
-class _Table:
-    """What is known of every face, in arrays of the length that the indices promise."""
-
-    def __init__(self, most: int):
-        self.count = 0
-        self.places = np.empty((most, 4), np.int64)
-        self.labels = np.empty((most, 3), np.float32)
-        self.checksums = np.empty(most, np.uint64)
+        images = images[: table.count]
+        log.info("%s faces in memory: %s MB", f"{table.count:,}", f"{images.nbytes / 1e6:,.0f}")
+    return FaceDataset(files, size, table, images, threads)
 
 
 def _read_file(number: int, path: Path, size: int, labels: str, table: _Table, images: Optional[np.ndarray]) -> None:
-    """Add a file's readable faces to the table, and their pixels to `images` where there are to be any."""
+    """Add a file's readable faces to the table, and their pixels to `images` unless that is None."""
 
-    def look(record):
+    def decode_record(record: tuple) -> Optional[np.ndarray]:
         if images is not None:
             return to_face(record[2], size)
-        return decode(record[2], cv2.IMREAD_REDUCED_GRAYSCALE_8)  # at an eighth of its size: a quick look
+        return decode(record[2], cv2.IMREAD_REDUCED_GRAYSCALE_8)  # at an eighth of its size: a quick check
 
     listed = len(read_index(path.with_suffix(".idx")))
     records, starts, bad, first = read_labelled(path, labels), [], [], table.count
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         while chunk := list(islice(records, CHUNK)):
-            for (start, label, jpeg), face in zip(chunk, threads.map(look, chunk)):
+            for (start, label, jpeg), face in zip(chunk, threads.map(decode_record, chunk)):
                 row, record = table.count, len(starts)
                 starts.append(start)
                 if face is None:
                     bad.append(record)
-                elif record < listed:  # else the index is of another file, which is said below
+                elif record < listed:  # else the index belongs to another file: `compare_index` raises
                     if images is not None:
                         cv2.cvtColor(face, cv2.COLOR_BGR2BGRA, images[row])
                     table.places[row, :3] = number, record, start
                     table.labels[row], table.checksums[row] = label, checksum(jpeg)
                     table.count += 1
     compare_index(path, starts)
-    mine = slice(first, table.count)
+    added = slice(first, table.count)
     lengths = np.diff([*starts, path.stat().st_size])
-    table.places[mine, 3] = lengths[table.places[mine, 1]]
+    table.places[added, 3] = lengths[table.places[added, 1]]
     warn_of_bad_images(path, bad)
 
 
-def warn_of_other_crops(files: list) -> None:
-    """A line for each file whose faces are cut in another way than those of the first."""
+def warn_of_other_crops(files: Sequence[Path]) -> None:
+    """Log a warning for each file whose faces are of another crop than those of the first."""
     first = read_crop(files[0])
     for path in files[1:]:
         crop = read_crop(path)
         if (crop is None) != (first is None) or crop and not crop.same_as(first):
-            log.warning("%s: its faces are cut in another way than those of %s", path, files[0])
+            log.warning("%s: its faces are cropped in another way than those of %s", path, files[0])

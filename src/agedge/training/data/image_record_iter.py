@@ -1,10 +1,11 @@
-"""Batches of training faces by MXNet's own reader, ImageRecordIter, which decodes and changes them on the way."""
+"""The loader of training faces that uses MXNet's own reader, ImageRecordIter (`data.cache=native`)."""
 
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -13,55 +14,58 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation.batches import warn_of_bad_images
 from agedge.labels import LAYOUT, to_contract
 from agedge.records import RecordWriter, check_index, decode, label_layout, read_crop, read_raw
-from agedge.training.data.augment import SHARES
 from agedge.training.data.dataset import warn_of_other_crops
-from agedge.training.data.loader import Batch
+from agedge.training.data.loader import FaceBatch
+from agedge.training.recipe import AugmentSection
 
 log = logging.getLogger(__name__)
 
 
-class NativeStream:
-    """The batches of an epoch from step `first` on, as `agedge.training.data.loader.Stream` gives them: an iterator of
-    `Batch` and a context manager, with `waited` seconds. Which faces are in a batch is not known here (index -1), nor
-    which are mirrored (None).
+UNSUPPORTED = ("blur", "jpeg", "cutout", "grey")  # transforms that the reader does not have
 
-    `path` and `layout` are what `prepare_training_file` gives; `steps` batches make the epoch, the last filled up from
-    the start; `part` (i, n): this worker reads the i-th n-th of the file, and has its share of `batch_size`. Raises
-    `UsageError` where `augment` asks for what the reader cannot do.
+
+class ImageRecordLoader:
+    """The batches of an epoch from step `first` on, like `agedge.training.data.loader.FaceLoader`: an iterator of
+    `FaceBatch` and a context manager, with `waited` seconds. The reader does not tell which faces are in a batch
+    (`index` is -1), nor which of them are mirrored (`mirrored` is None).
+
+    `path` and `layout` are those of `prepare_training_file`. The epoch has `steps` batches, the last filled up from the
+    start. `part` (i, n): this worker reads the i-th of n parts of the file, and its batches are its share of
+    `batch_size`. Raises `UsageError` where `augment` sets what the reader cannot do.
     """
 
     def __init__(
         self,
-        path,
+        path: Union[str, Path],
         layout: str,
         size: int,
         batch_size: int,
-        augment: dict,
+        augment: AugmentSection,
         seed: int,
         epoch: int,
         steps: int,
         threads: int = 1,
         first: int = 0,
-        part: tuple = (0, 1),
+        part: Tuple[int, int] = (0, 1),
     ):
-        for key in SHARES:
+        for key in UNSUPPORTED:
             if augment[key]:
-                raise UsageError(f"augment.{key}={augment[key]}: MXNet's reader (data.cache=native) cannot do that")
+                raise UsageError(f"augment.{key}={augment[key]}: MXNet's reader (data.cache=native) does not have it")
         self.waited, self.steps = 0.0, steps
         share = batch_size * (part[0] + 1) // part[1] - batch_size * part[0] // part[1]
         seeds = np.random.SeedSequence([seed, epoch]).generate_state(steps) >> 1
-        # One reader after another where its part of the file has fewer batches than the whole has steps.
+        # One pass after another, where this worker's part of the file has fewer batches than the epoch has steps.
         batches = (
             batch
             for number in seeds
             for batch in _read(Path(path), layout, size, share, augment, int(number), threads, part)
         )
-        self._batches = islice(batches, first, steps)
+        self._batches: Iterator[FaceBatch] = islice(batches, first, steps)
 
-    def __iter__(self):
+    def __iter__(self) -> "ImageRecordLoader":
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> FaceBatch:
         started = time.perf_counter()
         try:
             return next(self._batches)
@@ -69,22 +73,31 @@ class NativeStream:
             self.waited += time.perf_counter() - started
 
     def close(self) -> None:
-        """Give the reader up."""
+        """Close the reader."""
         self._batches = iter(())
 
-    def __enter__(self):
+    def __enter__(self) -> "ImageRecordLoader":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _read(path: Path, layout: str, size: int, batch_size: int, augment: dict, seed: int, threads: int, part: tuple):
-    """One shuffled pass of MXNet's reader. A reader lives for one pass: after its first, MXNet's counts are wrong (20%
-    of the faces missing)."""
+def _read(
+    path: Path,
+    layout: str,
+    size: int,
+    batch_size: int,
+    augment: AugmentSection,
+    seed: int,
+    threads: int,
+    part: Tuple[int, int],
+) -> Iterator[FaceBatch]:
+    """Yield the batches of one shuffled pass. A new reader is made for each pass: after its first pass MXNet's counts
+    are wrong (20% of the faces are missing)."""
     import mxnet as mx
 
-    pixels = round(augment["shift"] * size)
+    pixels = round(augment.shift * size)
     reader = mx.io.ImageRecordIter(
         path_imgrec=str(path),
         path_imgidx=str(path.with_suffix(".idx")),
@@ -100,39 +113,47 @@ def _read(path: Path, layout: str, size: int, batch_size: int, augment: dict, se
         round_batch=True,
         verbose=False,
         resize=size,
-        rand_mirror=augment["mirror"] > 0,
-        max_rotate_angle=int(augment["rotate"]),
-        max_shear_ratio=augment["shear"],
-        min_random_scale=1 - augment["scale"],
-        max_random_scale=1 + augment["scale"],
-        # A face scaled down keeps its canvas, so that what is cut out always fits.
-        min_img_size=size if augment["scale"] else 0,
+        rand_mirror=augment.mirror > 0,
+        max_rotate_angle=int(augment.rotate),
+        max_shear_ratio=augment.shear,
+        min_random_scale=1 - augment.scale,
+        max_random_scale=1 + augment.scale,
+        # A face that is scaled down keeps its canvas, so that the crop always fits.
+        min_img_size=size if augment.scale else 0,
         pad=pixels,
         rand_crop=pixels > 0,
         fill_value=127,
-        brightness=augment["brightness"],
-        contrast=augment["contrast"],
-        saturation=augment["saturation"],
-        pca_noise=augment["noise"],
+        brightness=augment.brightness,
+        contrast=augment.contrast,
+        saturation=augment.saturation,
+        pca_noise=augment.noise,
     )
     for batch in reader:
         labels = to_contract(batch.label[0].asnumpy(), layout)
-        yield Batch(batch.data[0].asnumpy(), labels, np.full(len(labels), -1), None)
+        yield FaceBatch(batch.data[0].asnumpy(), labels, np.full(len(labels), -1), None)
 
 
-def prepare_training_file(paths: list, cache: Path, labels: str = "auto") -> tuple:
-    """(the one .rec to train on, its number of records, its label layout), every record of it known to be readable.
+class TrainingFile(NamedTuple):
+    """A .rec whose records are all readable: its path, its number of records, and the layout of its labels."""
+
+    path: Path
+    count: int
+    layout: str
+
+
+def prepare_training_file(paths: Sequence[Path], cache: Path, labels: str = "auto") -> TrainingFile:
+    """Return one .rec to train on.
 
     MXNet's reader takes one file and ends the program at a bad image. So where several files are given, or one has bad
-    images, the good records go to `cache` first; what is left out is named in a warning. Raises `AgedgeError` where a
-    file is damaged or none is left.
+    images, the good records are written to `cache` first; those left out are named in a warning. Raises `AgedgeError`
+    where a file is damaged or no record is left.
     """
     counts = {path: check_index(path) for path in paths}
     bad = {path: _find_bad_images(path, labels) for path in paths}
     for path, numbers in bad.items():
         warn_of_bad_images(path, numbers)
     if len(paths) == 1 and not bad[paths[0]]:
-        return paths[0], counts[paths[0]], label_layout(paths[0], labels)
+        return TrainingFile(paths[0], counts[paths[0]], label_layout(paths[0], labels))
     warn_of_other_crops(paths)
     first = read_crop(paths[0])
     with RecordWriter(cache) as writer:
@@ -144,16 +165,17 @@ def prepare_training_file(paths: list, cache: Path, labels: str = "auto") -> tup
         if writer.count == 0:
             raise AgedgeError(f"{paths[0]}: not one readable image in it")
         writer.info = {"crop": first.to_json() if first else None, "merged": [str(path) for path in paths]}
-    return cache, writer.count, ",".join(LAYOUT)
+    return TrainingFile(cache, writer.count, ",".join(LAYOUT))
 
 
-def _find_bad_images(path, labels: str = "auto") -> list:
-    """Numbers of the records that cannot be decoded (at an eighth of their size: a quick look at every one)."""
+def _find_bad_images(path: Path, labels: str = "auto") -> List[int]:
+    """Return the numbers of the records that cannot be decoded (at an eighth of their size: a quick check)."""
 
-    def readable(record):
+    def readable(record: tuple) -> bool:
         return decode(record[1], cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None
 
-    bad, records, first = [], read_raw(path, labels), 0
+    bad: List[int] = []
+    records, first = read_raw(path, labels), 0
     with ThreadPoolExecutor(2) as pool:
         while chunk := list(islice(records, 4096)):
             bad += [first + number for number, good in enumerate(pool.map(readable, chunk)) if not good]

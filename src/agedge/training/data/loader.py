@@ -1,7 +1,7 @@
-"""Batches of changed training faces, made by a thread while the network trains.
+"""The loader of training faces: a thread transforms the faces of the next batches while the network trains.
 
-What is in a batch depends on the seed, the epoch and the batch's number alone, so a run that is resumed in the middle
-of an epoch sees the same bits.
+The content of a batch depends on the seed, the epoch and the batch's number alone, so a run that is resumed in the
+middle of an epoch gets the same bits.
 """
 
 import contextlib
@@ -10,20 +10,25 @@ import queue
 import sys
 import threading
 import time
-from typing import NamedTuple, Optional
+from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from agedge.training.data.augment import apply, draw
-from agedge.training.data.sampling import CHANGES
+from agedge.training.data.augment import apply_transforms, draw_transforms
+from agedge.training.data.dataset import FaceDataset
+from agedge.training.data.sampling import TRANSFORMS
+from agedge.training.recipe import AugmentSection
 
-AHEAD = 2  # batches that wait or are being made
-RANK = 10  # "nice" of the thread that makes them
+AHEAD = 2  # batches that are ready or being made
+NICENESS = 10  # of the thread that makes them
 
 
-class Batch(NamedTuple):
-    """`data` (n, 3, size, size) RGB 0..255 float32, `labels` (n, 3) float32 by the contract, `index` (n,) int64 faces
-    as `TrainingFaces` numbers them (-1: unknown), `mirrored` (n,) bool (None: unknown)."""
+class FaceBatch(NamedTuple):
+    """A batch of n faces.
+
+    `data` (n, 3, size, size) RGB 0..255 float32; `labels` (n, 3) float32 by the contract; `index` (n,) int64 numbers of
+    the faces in the `FaceDataset`, -1 where unknown; `mirrored` (n,) bool, None where unknown.
+    """
 
     data: np.ndarray
     labels: np.ndarray
@@ -31,41 +36,62 @@ class Batch(NamedTuple):
     mirrored: Optional[np.ndarray]
 
 
-def make_batch(faces, order: np.ndarray, batch_size: int, augment: dict, seed, step: int, part=(0, 1)) -> Batch:
-    """The batch of one step of an epoch; `seed` is (seed, epoch). The arguments are those of `Stream`."""
-    changes = draw(augment, batch_size, faces.size, np.random.default_rng([CHANGES, *seed, step]))
-    mine = slice(*(batch_size * i // part[1] for i in (part[0], part[0] + 1)))
-    changes, index = changes.of(mine), order[step * batch_size :][:batch_size][mine]
-    data = np.empty((len(index), 3, faces.size, faces.size), np.float32)
-    apply(changes, *faces.pool(index), data)
-    return Batch(data, faces.labels[index], index, changes.mirrored)
+def make_batch(
+    dataset: FaceDataset,
+    order: np.ndarray,
+    batch_size: int,
+    augment: AugmentSection,
+    seed: Tuple[int, int],
+    step: int,
+    part: Tuple[int, int] = (0, 1),
+) -> FaceBatch:
+    """Make the batch of a step of an epoch. `seed` is (seed, epoch); the other arguments are those of `FaceLoader`."""
+    transforms = draw_transforms(augment, batch_size, dataset.size, np.random.default_rng([TRANSFORMS, *seed, step]))
+    own = slice(*(batch_size * i // part[1] for i in (part[0], part[0] + 1)))
+    index = order[step * batch_size :][:batch_size][own]
+    data = np.empty((len(index), 3, dataset.size, dataset.size), np.float32)
+    transforms = transforms.select(own)
+    apply_transforms(transforms, *dataset.load(index), data)
+    return FaceBatch(data, dataset.labels[index], index, transforms.mirrored)
 
 
-class Stream:
-    """The batches of an epoch from step `first` on, an iterator of `Batch`, and a context manager that ends its thread.
+class FaceLoader:
+    """The batches of an epoch from step `first` on: an iterator of `FaceBatch`, and a context manager that ends its
+    thread.
 
-    `order` (steps * batch_size,) is what `draw_order` gives. `part` (i, n): `batch_size` is of the whole job, and this
-    worker gets the i-th n-th of every batch, of which all workers draw the same chance. `waited`: seconds that the
-    consumer stood waiting for batches. An error in the thread is raised where its batch was to come.
+    `order` (steps * batch_size,) is what `draw_order` returns. `part` (i, n): `batch_size` is that of all n workers
+    together; this worker gets the i-th of n shares of every batch, whose random numbers all workers draw alike.
+    `waited`: seconds that the consumer waited for batches. An error in the thread is raised in place of its batch.
     """
 
-    def __init__(self, faces, order, batch_size: int, augment: dict, seed: int, epoch: int, first=0, part=(0, 1)):
-        self._ready, self._room, self._stop = queue.Queue(), threading.Semaphore(AHEAD), threading.Event()
+    def __init__(
+        self,
+        dataset: FaceDataset,
+        order: np.ndarray,
+        batch_size: int,
+        augment: AugmentSection,
+        seed: int,
+        epoch: int,
+        first: int = 0,
+        part: Tuple[int, int] = (0, 1),
+    ):
+        self._ready: queue.Queue = queue.Queue()
+        self._room, self._stop = threading.Semaphore(AHEAD), threading.Event()
         self.waited, self.steps = 0.0, len(order) // batch_size
         self._next = first
 
-        def make(step):
-            return make_batch(faces, order, batch_size, augment, (seed, epoch), step, part)
+        def make(step: int) -> FaceBatch:
+            return make_batch(dataset, order, batch_size, augment, (seed, epoch), step, part)
 
-        # It knows nothing of this object, so that one that was forgotten is collected, and the thread ends.
-        task = (make, range(first, self.steps), self._ready, self._room, self._stop)
-        self._thread = threading.Thread(target=_fill, args=task, name="training faces", daemon=True)
+        # The thread has no reference to this object: a loader that nobody uses is collected, and its thread ends.
+        work = (make, range(first, self.steps), self._ready, self._room, self._stop)
+        self._thread = threading.Thread(target=_fill, args=work, name="training faces", daemon=True)
         self._thread.start()
 
-    def __iter__(self):
+    def __iter__(self) -> "FaceLoader":
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> FaceBatch:
         if self._stop.is_set() or self._next >= self.steps:
             self.close()
             raise StopIteration
@@ -82,26 +108,33 @@ class Stream:
         return batch
 
     def close(self) -> None:
-        """End the thread; batches that wait are dropped."""
+        """End the thread and drop the batches that are ready."""
         self._stop.set()
         self._room.release()
         self._thread.join()
         while not self._ready.empty():
             self._ready.get()
 
-    def __enter__(self):
+    def __enter__(self) -> "FaceLoader":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self):
+    def __del__(self) -> None:
         self._stop.set()
         self._room.release()
 
 
-def _fill(make, steps, ready: queue.Queue, room: threading.Semaphore, stop: threading.Event) -> None:
-    yield_to_the_network()
+def _fill(
+    make: Callable[[int], FaceBatch],
+    steps: Iterable[int],
+    ready: queue.Queue,
+    room: threading.Semaphore,
+    stop: threading.Event,
+) -> None:
+    """Put (batch, None) of each step into `ready`, or (None, error) and end."""
+    lower_priority()
     for step in steps:
         room.acquire()
         if stop.is_set():
@@ -113,9 +146,9 @@ def _fill(make, steps, ready: queue.Queue, room: threading.Semaphore, stop: thre
             return
 
 
-def yield_to_the_network() -> None:
-    """Let this thread run in the gaps that MXNet's threads leave: they wait for each other where it takes a core from
-    one of them. Only Linux ranks threads."""
+def lower_priority() -> None:
+    """Let this thread run only in the gaps that MXNet's threads leave: they wait for each other where it takes a core
+    from one of them. Linux alone has priorities of threads."""
     with contextlib.suppress(AttributeError, OSError):
         if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), RANK)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,4 +1,4 @@
-"""Which training face comes when: the shuffled order of an epoch, and how often each age is in it."""
+"""The sampler: the shuffled order of an epoch, and how often each age comes in it."""
 
 from typing import Optional
 
@@ -6,17 +6,17 @@ import numpy as np
 
 from agedge.labels import MAX_AGE
 
-# Which chance a seed is for: NumPy takes (seed, epoch) and (seed, epoch, 0) for the same, so this stands before them.
-ORDER, CHANGES = 1, 2
-WINDOW = 2  # years to either side whose faces count as of the same age
+# The first number of a seed, one for each use of random numbers: NumPy treats (seed, epoch) and (seed, epoch, 0) alike.
+ORDER, TRANSFORMS = 1, 2
+WINDOW = 2  # years to either side whose faces count as being of the same age
 
 
 def draw_order(count: int, batch_size: int, seed: int, epoch: int, weights: Optional[np.ndarray] = None) -> np.ndarray:
-    """The faces (steps * batch_size,) int64 of an epoch, whole batches of them, by (seed, epoch) alone.
+    """Draw the faces (steps * batch_size,) int64 of an epoch, in whole batches, from (seed, epoch) alone.
 
-    Without weights a permutation of 0 .. count - 1, filled up from its start. With `weights` (count,) each face comes
-    as often as its share of them asks for, rounded up or down by chance (systematic resampling, which varies less than
-    independent draws), in random order.
+    Without weights that is a permutation of 0 .. count - 1, filled up from its start. With `weights` (count,) each face
+    comes as often as its share of their sum, rounded up or down at random (systematic resampling, which varies less
+    than independent draws), in random order.
     """
     rng = np.random.default_rng([ORDER, seed, epoch])
     total = -(-count // batch_size) * batch_size
@@ -29,10 +29,10 @@ def draw_order(count: int, batch_size: int, seed: int, epoch: int, weights: Opti
 
 
 def age_weights(labels: np.ndarray, balance: float) -> np.ndarray:
-    """Weights (n,) float64, 1 in the mean, of faces with labels (n, 3): (how many are of the same age) ** -balance.
+    """Return weights (n,) float64, of mean 1, for labels (n, 3): (number of faces of the same age) ** -balance.
 
-    Of the same age is who is no more than two years older or younger; an interval counts in equal parts for each of its
-    years, and is as common as its years are in the mean. A face of unknown age has the mean weight.
+    Faces count as of the same age up to two years apart. An age interval counts in equal parts for each of its years,
+    and is as common as the mean of its years. A face of unknown age gets the mean weight.
     """
     known = labels[:, 1] >= 0
     weights = np.ones(len(labels))

@@ -1,104 +1,107 @@
-"""The teachers' part of the loss: what the student says is to be what they said.
+"""The distillation term of the loss: the distance of the student's outputs from the teachers'.
 
 Softened distributions by Hinton et al. 2015 ("Distilling the knowledge in a neural network"), features by Romero et al.
 2015 ("FitNets: Hints for thin deep nets").
 """
 
+from typing import Any, Dict, List
+
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
-# What is taught, in the order in which lessons come: P(age = 0..100), or where either side has no distribution the age
-# in years; P(male); the teachers' features.
+from agedge.training.recipe import DistillSection
+
+# The targets, in the order in which batches have them: P(age = 0..100), or the age in years where either side has no
+# distribution; P(male); the teachers' features.
 AGES, AGE, P_MALE, FEATURES = "ages", "age", "p_male", "features"
-ORDER = (AGES, AGE, P_MALE, FEATURES)
-LEAST = 1e-30  # a probability whose logarithm, and the slope of it, float32 still holds
+TARGETS = (AGES, AGE, P_MALE, FEATURES)
+LEAST = 1e-30  # a probability whose logarithm, and the slope of it, float32 can still represent
 
 
 class DistillLoss(HybridBlock):
-    """What `term` adds to the loss of a student. It has parameters, called distill_*, only where there are hints.
+    """The distillation term of a student's loss. It has parameters, named distill_*, only with hints.
 
-    `taught`: {what is taught: numbers a face}, as `Lessons.widths`. `distill`: that section of a recipe. The student is
-    no child of this block, and this block is in no model file.
+    `widths`: {target: numbers a face}, as `TeacherOutputs.widths` has them. The student is not a child of this block,
+    and this block is in no model file.
     """
 
-    def __init__(self, network, taught, distill):
+    def __init__(self, network: HybridBlock, widths: Dict[str, int], distill: DistillSection):
         super().__init__(prefix="distill_")
-        self.taught = tuple(name for name in ORDER if name in taught)
+        self.targets = tuple(name for name in TARGETS if name in widths)
         self.answers, self.decode, self.distribution = network.answers, network.decode, network.distribution
-        self.temperature = float(distill["temperature"])
-        self.weights = {AGES: distill["weight"], AGE: distill["weight"], P_MALE: distill["gender"]}
-        self.weights[FEATURES] = distill["hints"]
-        self.hints = FEATURES in self.taught
+        self.temperature = float(distill.temperature)
+        self.weights = {AGES: distill.weight, AGE: distill.weight, P_MALE: distill.gender, FEATURES: distill.hints}
+        self.hints = FEATURES in self.targets
         if self.hints:
             with self.name_scope():
                 self.projection = nn.Dense(
-                    taught[FEATURES],
+                    widths[FEATURES],
                     in_units=count_features(network),
                     weight_initializer=mx.init.Xavier(),
                     prefix="projection_",
                 )
 
-    def term(self, F, outputs, features, *lessons):
-        """(N,) the student's distance from its teachers, 0 where it says what they do, labels or not.
+    def term(self, F: Any, outputs: Any, features: Any, *targets: Any) -> Any:
+        """Return the distance (N,) of the student's outputs from the targets, 0 where they agree.
 
-        `outputs`: the student's; `features`: what its `embed` gives, None without hints; `lessons`: (N, k) each, in the
-        order of `taught`. Distributions, that of gender too, by T^2 times the divergence of the student's from the
-        teachers', both to the power of 1/T; ages by the years between them; features by the mean square of what a
-        linear projection of the student's lacks to theirs.
+        `outputs`: the student's; `features`: what its `embed` returns, None without hints; `targets`: (N, k) each, in
+        the order of `self.targets`. Distributions, that of gender too: T^2 times the divergence of the student's from
+        the teachers', both to the power of 1/T; ages: the absolute difference in years; features: the mean squared
+        error of a linear projection of the student's.
         """
-        said = dict(zip(self.answers, self.decode(F, outputs)))
+        predicted = dict(zip(self.answers, self.decode(F, outputs)))
         loss = 0
-        for name, lesson in zip(self.taught, lessons):
-            lesson = F.BlockGrad(lesson)
+        for name, target in zip(self.targets, targets):
+            target = F.BlockGrad(target)
             if name == AGES:
-                part = self._divergence(F, self.distribution(F, outputs), lesson)
+                distance = self._divergence(F, self.distribution(F, outputs), target)
             elif name == AGE:
-                part = F.squeeze(F.abs(said["age"] - lesson), axis=1)
+                distance = F.squeeze(F.abs(predicted["age"] - target), axis=1)
             elif name == P_MALE:
-                part = self._divergence(F, both(F, said["p_male"]), both(F, lesson))
+                distance = self._divergence(F, both(F, predicted["p_male"]), both(F, target))
             else:
-                part = F.mean((self.projection(features) - lesson) ** 2, axis=1)
-            loss = loss + self.weights[name] * part
+                distance = F.mean((self.projection(features) - target) ** 2, axis=1)
+            loss = loss + self.weights[name] * distance
         return loss
 
-    def _divergence(self, F, student, teacher):
-        """(N,) T^2 * KL(teacher || student) of softened distributions (N, K)."""
+    def _divergence(self, F: Any, student: Any, teacher: Any) -> Any:
+        """Return (N,) T^2 * KL(teacher || student) of softened distributions (N, K)."""
         log_s, log_t = (F.log_softmax(F.log(F.maximum(p, LEAST)) / self.temperature) for p in (student, teacher))
         return self.temperature**2 * F.sum(F.exp(log_t) * (log_t - log_s), axis=1)
 
 
-def both(F, p):
-    """The distribution (N, 2) of an answer that is yes with P (N, 1)."""
+def both(F: Any, p: Any) -> Any:
+    """Return the distribution (N, 2) of a binary output of probability `p` (N, 1)."""
     return F.concat(1 - p, p, dim=1)
 
 
-class TeacherAnswers(HybridBlock):
-    """data (N, 3, S, S) -> a tuple of what a network can teach, (N, k) each: what `names` says."""
+class TeacherNetwork(HybridBlock):
+    """data (N, 3, S, S) -> the outputs of a network that can be distilled, (N, k) each, in the order of `names`."""
 
-    def __init__(self, network, features=False):
+    def __init__(self, network: HybridBlock, features: bool = False):
         super().__init__(prefix="")
         self.network = network
         self.names = [AGES] * has_distribution(network) + [FEATURES] * features
         self.names += [name for name in (AGE, P_MALE) if name in network.answers]
 
-    def hybrid_forward(self, F, data):
+    def hybrid_forward(self, F: Any, data: Any) -> List[Any]:
         network = self.network
         features = network.embed(F, data) if FEATURES in self.names else None
         outputs = network(data) if features is None else network.answer(F, features)
-        said = dict(zip(network.answers, network.decode(F, outputs)))
-        said[AGES] = network.distribution(F, outputs)
-        said[FEATURES] = None if features is None else F.flatten(features)
-        return [said[name] for name in self.names]
+        predicted = dict(zip(network.answers, network.decode(F, outputs)))
+        predicted[AGES] = network.distribution(F, outputs)
+        predicted[FEATURES] = None if features is None else F.flatten(features)
+        return [predicted[name] for name in self.names]
 
 
-def has_distribution(network) -> bool:
-    """Whether a network tells P(age = 0..100)."""
+def has_distribution(network: HybridBlock) -> bool:
+    """Return whether a network predicts P(age = 0..100)."""
     with mx.name.NameManager():
         return network.distribution(mx.sym, network(mx.sym.var("data"))) is not None
 
 
-def count_features(network) -> int:
-    """How many numbers a face `network.embed` gives."""
+def count_features(network: HybridBlock) -> int:
+    """Return the number of features a face that `network.embed` has."""
     with mx.name.NameManager():
         features = mx.sym.flatten(network.embed(mx.sym, mx.sym.var("data")))
     _, shapes, _ = features.infer_shape(data=(1, 3, network.size, network.size))

@@ -1,7 +1,7 @@
-"""What teachers say of every training face, asked once before the training begins and kept beside the run.
+"""The teachers' outputs for every training face: computed once before training, and cached in the run's folder.
 
-They are asked about the face as it is and about its mirror image. Turns, shifts and colours that a training makes of it
-are not asked about: what is said of the face as it is stands for them all.
+They are computed for the face and for its mirror image. The teachers do not see other transforms of training, such as
+rotations and colours: the outputs for the face without them are the target in any case.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -20,103 +20,122 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.safe_write import replacing
 from agedge.value_equality import compare_by_value
 
+if TYPE_CHECKING:
+    from agedge.training.distillation.teachers import Teacher
+
 log = logging.getLogger(__name__)
 
-BATCH = 64  # faces that are asked about together, each twice
-FORMAT = 1  # of the file of lessons
-# In the order of `distill_loss.ORDER`. At a temperature of 2, what float16 takes for 0 (3e-8) is softened to 2e-4: it
-# holds distributions well. Features are of variance 1. Ages in years and P(male), which can be near 1, are few.
+BATCH = 64  # faces of a batch, each of which is predicted twice
+FORMAT = 1  # of the cache file
+# In the order of `loss.TARGETS`. At a temperature of 2, what float16 rounds to 0 (3e-8) is softened to 2e-4, so
+# it suits distributions. Features are of variance 1. Ages in years and P(male), which can be near 1, take little room.
 STORED_AS = {"ages": np.float16, "age": np.float32, "p_male": np.float32, "features": np.float16}
 LARGEST = 6e4  # float16 ends at 65,504
+
+Arrays = Dict[str, np.ndarray]  # by target
 
 
 @compare_by_value
 @dataclass(frozen=True)
-class Lessons:
-    """What teachers said of `count` faces: {what: (count, 2, k)}, of a face and of its mirror image."""
+class TeacherOutputs:
+    """The teachers' outputs for `count` faces: {target: (count, 2, k)}, for the face and for its mirror image."""
 
-    parts: Dict[str, np.ndarray]
+    arrays: Arrays
 
     @property
     def widths(self) -> Dict[str, int]:
-        """{what is taught: numbers a face}, as `DistillLoss` takes it."""
-        return {name: part.shape[2] for name, part in self.parts.items()}
+        """{target: numbers a face}, as `DistillLoss` takes it."""
+        return {name: array.shape[2] for name, array in self.arrays.items()}
 
     def batch(self, index: np.ndarray, mirrored: np.ndarray) -> Tuple[np.ndarray, ...]:
-        """Lessons (n, k) float32 of the faces `index` (n,), of the mirror image where `mirrored` (n,), for
-        `DistillLoss.term`."""
+        """Return the targets of `DistillLoss.term`: (n, k) float32 each for the faces `index` (n,), those of the mirror
+        image where `mirrored` (n,)."""
         view = np.asarray(mirrored).astype(np.intp)
-        return tuple(part[index, view].astype(np.float32) for part in self.parts.values())
+        return tuple(array[index, view].astype(np.float32) for array in self.arrays.values())
 
 
-def teach(
-    teachers: list, images: Callable, count: int, cache: Path, digest: str, what: Sequence[str], progress: bool = True
-) -> Lessons:
-    """Ask teachers about every face and its mirror image, or read what they said before from the folder `cache`.
+def compute_outputs(
+    teachers: "List[Teacher]",
+    images: Callable[[int, int], np.ndarray],
+    count: int,
+    cache: Path,
+    digest: str,
+    targets: Sequence[str],
+    progress: bool = True,
+) -> TeacherOutputs:
+    """Run the teachers on every face and its mirror image, or read their outputs from the folder `cache`.
 
-    `images(start, stop)` -> (n, S, S, 3) BGR uint8, of faces 0 .. count - 1; `digest`: of these; `what`: as `wanted`
-    gives it. Of several teachers the mean is taught, and all of their features. Raises `AgedgeError` where they say
-    nothing of `what`.
+    `images(start, stop)` -> (n, S, S, 3) BGR uint8, of faces 0 .. count - 1; `digest`: a hash of these; `targets`: what
+    `choose_targets` returns. Of several teachers the outputs are averaged, the features concatenated. Raises
+    `AgedgeError` where the teachers have none of the targets.
     """
     size = images(0, 1).shape[1]
-    key = json.dumps([FORMAT, [teacher.digest for teacher in teachers], digest, count, size, list(what)])
+    key = json.dumps([FORMAT, [teacher.digest for teacher in teachers], digest, count, size, list(targets)])
     file = Path(cache) / f"lessons-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    parts = read_lessons(file, count)
-    if parts is None:
-        parts = ask_all(teachers, images, count, what, progress)
-        write_lessons(file, parts)
+    arrays = read_cache(file, count)
+    if arrays is None:
+        arrays = run_teachers(teachers, images, count, targets, progress)
+        write_cache(file, arrays)
     else:
-        log.info("%s: what the teachers said", file)
-    return Lessons(parts)
+        log.info("%s: outputs of the teachers", file)
+    return TeacherOutputs(arrays)
 
 
-def ask_all(teachers: list, images: Callable, count: int, what: Sequence[str], progress: bool) -> dict:
-    """{what: (count, 2, k)} of all teachers."""
+def run_teachers(
+    teachers: "List[Teacher]",
+    images: Callable[[int, int], np.ndarray],
+    count: int,
+    targets: Sequence[str],
+    progress: bool,
+) -> Arrays:
+    """Return {target: (count, 2, k)} of all teachers; the arguments are those of `compute_outputs`."""
     from agedge.training.distillation.loss import has_distribution
 
     for teacher in teachers:
-        if "features" in what and not teacher.network.embeds:
+        if "features" in targets and not teacher.network.embeds:
             name = teacher.network.arguments["name"]
             raise UsageError(f"distill.hints: '{name}' of the teacher {teacher.name} has no pooled features; give 0")
-    if "ages" in what:
-        silent = [teacher.name for teacher in teachers if not has_distribution(teacher.network)]
-        if 0 < len(silent) < len(teachers):
-            log.warning("%s: no distribution of ages: only those of the other teachers are taught", ", ".join(silent))
-    askers = [teacher.asker("features" in what) for teacher in teachers]
-    parts = {}
+    if "ages" in targets:
+        without = [teacher.name for teacher in teachers if not has_distribution(teacher.network)]
+        if 0 < len(without) < len(teachers):
+            log.warning("%s: no distribution of ages: only those of the other teachers are used", ", ".join(without))
+    predictors = [teacher.open_predictor("features" in targets) for teacher in teachers]
+    arrays: Arrays = {}
     names = ", ".join(teacher.name for teacher in teachers)
-    log.info("asking %s about %s faces and their mirror images", names, f"{count:,}")
+    log.info("running %s on %s faces and their mirror images", names, f"{count:,}")
     with tqdm(total=count, desc="teachers", unit="face", leave=False, disable=None if progress else True) as bar:
         for start in range(0, count, BATCH):
             stop = min(start + BATCH, count)
             faces = images(start, stop)
             both = np.concatenate([faces, faces[:, :, ::-1]])
-            said = join([ask(both) for ask in askers], what)
-            if not said:
-                raise AgedgeError(f"distill.teachers: {names} say nothing of {', '.join(what)}")
-            for name, value in said.items():
-                if name not in parts:
-                    parts[name] = np.empty((count, 2, value.shape[1]), STORED_AS[name])
-                parts[name][start:stop, 0], parts[name][start:stop, 1] = np.split(np.clip(value, -LARGEST, LARGEST), 2)
+            merged = merge_outputs([predict(both) for predict in predictors], targets)
+            if not merged:
+                raise AgedgeError(f"distill.teachers: {names} do not predict {', '.join(targets)}")
+            for name, values in merged.items():
+                if name not in arrays:
+                    arrays[name] = np.empty((count, 2, values.shape[1]), STORED_AS[name])
+                arrays[name][start:stop, 0], arrays[name][start:stop, 1] = np.split(
+                    np.clip(values, -LARGEST, LARGEST), 2
+                )
             bar.update(stop - start)
-    if "features" in parts:
-        standardise(parts["features"])
-    return parts
+    if "features" in arrays:
+        standardise(arrays["features"])
+    return arrays
 
 
-def join(answers: list, what: Sequence[str]) -> dict:
-    """One answer (n, k) of several teachers' {what: (n, k)}: their mean; all features side by side. Where any has a
-    distribution of ages, the ages of the others are left out."""
-    said = {}
-    for name in (name for name in STORED_AS if name in what):
-        values = [answer[name] for answer in answers if name in answer]
-        if values and not (name == "age" and "ages" in said):
-            said[name] = np.concatenate(values, axis=1) if name == "features" else np.mean(values, axis=0)
-    return said
+def merge_outputs(outputs: List[Arrays], targets: Sequence[str]) -> Arrays:
+    """Merge several teachers' {target: (n, k)}: the mean of each target, all features side by side. Where any teacher
+    has a distribution of ages, the ages of the others are left out."""
+    merged: Arrays = {}
+    for name in (name for name in STORED_AS if name in targets):
+        values = [output[name] for output in outputs if name in output]
+        if values and not (name == "age" and "ages" in merged):
+            merged[name] = np.concatenate(values, axis=1) if name == "features" else np.mean(values, axis=0)
+    return merged
 
 
 def standardise(features: np.ndarray) -> None:
-    """Make each of the features (N, 2, k), in place, of mean 0 and variance 1; one that never changes becomes 0."""
+    """Scale each of the features (N, 2, k) to mean 0 and variance 1, in place; a constant one becomes 0."""
     rows, step = features.reshape(-1, features.shape[2]), 65536
     chunks = [rows[start : start + step] for start in range(0, len(rows), step)]
     mean = sum(chunk.sum(axis=0, dtype=np.float64) for chunk in chunks) / len(rows)
@@ -126,25 +145,25 @@ def standardise(features: np.ndarray) -> None:
         chunk[:] = (chunk - mean) * scale
 
 
-def read_lessons(file: Path, count: int) -> Optional[dict]:
-    """What `write_lessons` wrote, or None where it has to be made, with a line where the file is damaged."""
+def read_cache(file: Path, count: int) -> Optional[Arrays]:
+    """Return what `write_cache` wrote; None where there is no such file, or, with a warning, where it is damaged."""
     if not file.is_file():
         return None
     try:
         with np.load(file, allow_pickle=False) as stored:
-            parts = {name: stored[name] for name in STORED_AS if name in stored.files}
-        if parts and all(part.ndim == 3 and part.shape[:2] == (count, 2) for part in parts.values()):
-            return parts
+            arrays = {name: stored[name] for name in STORED_AS if name in stored.files}
+        if arrays and all(array.ndim == 3 and array.shape[:2] == (count, 2) for array in arrays.values()):
+            return arrays
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
         pass
-    log.warning("%s: damaged: the teachers are asked again", file)
+    log.warning("%s: damaged: the teachers are run again", file)
     return None
 
 
-def write_lessons(file: Path, parts: dict) -> None:
-    """Write them, whole. Where that fails the run goes on without the file."""
+def write_cache(file: Path, arrays: Arrays) -> None:
+    """Write the outputs to a file. Where that fails the run goes on without it, with a warning."""
     try:
         with replacing(file) as stream:
-            np.savez(stream, **parts)
+            np.savez(stream, **arrays)
     except OSError as error:
-        log.warning("%s: cannot be written (%s): a resumed run will ask the teachers again", file, error.strerror)
+        log.warning("%s: cannot be written (%s): a resumed run will run the teachers again", file, error.strerror)

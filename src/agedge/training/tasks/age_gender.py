@@ -46,7 +46,9 @@ class Ages(Task):
         self.network, self.recipe, self.store, self.folder = network, recipe, store, folder
         self.size = network.size
         name = "train.rec" if store.is_chief else f"train-worker{store.rank}.rec"
-        self.data = open_data(recipe, folder / "cache" / name, network)
+        self.data = open_data(
+            recipe.data, network, recipe.train.batch_size, folder / "cache" / name, recipe.distill.teachers
+        )
         self.count = self.data.count
         self.contexts = contexts
         self.taught = None
@@ -58,26 +60,27 @@ class Ages(Task):
     def _ask_teachers(self, create, cache: Path, progress: bool):
         """What the teachers say of every face."""
         from agedge.training.distillation.loss import DistillLoss
-        from agedge.training.distillation.teacher_outputs import teach
-        from agedge.training.distillation.teachers import load_teachers, wanted
+        from agedge.training.distillation.teacher_outputs import compute_outputs
+        from agedge.training.distillation.teachers import choose_targets, load_teachers
 
         faces, distill = self.data.faces, self.recipe.distill
 
         def images(first: int, end: int) -> np.ndarray:
-            pool, rows = faces.pool(np.arange(first, end))
+            pool, rows = faces.load(np.arange(first, end))
             return pool[rows][..., :3]
 
-        what = wanted(self.network, distill)
+        targets = choose_targets(self.network, distill)
         teachers = load_teachers(create, distill.teachers, self.size, self.contexts, self.data.crop)
         digest = hashlib.sha256(faces.checksums.tobytes()).hexdigest()
-        taught = teach(teachers, images, self.count, cache, digest, what, progress)
-        self.lessons = DistillLoss(self.network, taught.widths, distill)
-        return taught
+        outputs = compute_outputs(teachers, images, self.count, cache, digest, targets, progress)
+        self.lessons = DistillLoss(self.network, outputs.widths, distill)
+        return outputs
 
     @contextlib.contextmanager
     def batches(self, epoch: int, first: int):
         part = (self.store.rank, self.store.workers)
-        with self.data.stream(self.recipe, self.size, epoch, first, part) as stream:
+        train = self.recipe.train
+        with self.data.load_epoch(self.recipe.augment, train.batch_size, train.seed, epoch, first, part) as stream:
             yield Batches(stream, self._complete(stream, epoch, first))
 
     def _complete(self, stream, epoch: int, first: int):
@@ -99,8 +102,8 @@ class Ages(Task):
         path = path.with_suffix(".rec")
         with RecordWriter(path) as writer:
             for face in np.concatenate(indices):
-                writer.write_labels(*self.data.faces.record(face))
-            writer.info = {"faces": [self.data.faces.where(face) for face in np.concatenate(indices)]}
+                writer.write_labels(*self.data.faces.read_record(face))
+            writer.info = {"faces": [self.data.faces.describe_record(face) for face in np.concatenate(indices)]}
         return path.name
 
     def figures(self, sums: np.ndarray) -> dict:

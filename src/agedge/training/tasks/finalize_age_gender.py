@@ -40,7 +40,7 @@ def finish(network, recipe, folder: Path) -> str:
     network.initialize_for_training(mx.cpu())
     network(mx.nd.zeros((1, 3, network.size, network.size)))
     state = load_checkpoint(folder / BEST, network)
-    train, val, test = (find_files(recipe, part) for part in ("train", "val", "test"))
+    train, val, test = (find_files(recipe.data, split) for split in ("train", "val", "test"))
     card = Card(
         name=recipe.network.name,
         network=as_plain(network.arguments),
@@ -95,10 +95,10 @@ def retest(network, recipe, folder: Path) -> str:
     network.initialize_for_training(mx.cpu())
     network(mx.nd.zeros((1, 3, network.size, network.size)))
     ask_of = questioner(load_written(network, card, folder), network, recipe, card)
-    test = find_files(recipe, "test")
+    test = find_files(recipe.data, "test")
     if test:
         return measure_test(ask_of, test, folder)
-    val = find_files(recipe, "val")
+    val = find_files(recipe.data, "val")
     answers = ask_of(val)
     return "\n".join([say("validation", val), format_table(measure(answers.labels, answers.ages, answers.p_male))])
 

@@ -1,14 +1,20 @@
-"""Which parameters of a network train, and how fast: by patterns of their structural names, such as `body.*`."""
+"""Parameter groups: frozen parameters, learning rates of their own, no weight decay.
+
+A group is a pattern of structural names, such as `body.*`.
+"""
 
 from fnmatch import fnmatchcase
-from typing import Dict, Iterable, Sequence, Set
+from typing import TYPE_CHECKING, Dict, Iterable, Sequence, Set
 
 from agedge.errors import UsageError
 
+if TYPE_CHECKING:
+    from mxnet.gluon import HybridBlock
+
 
 def match_names(patterns: Sequence[str], names: Iterable[str], key: str) -> Set[str]:
-    """The names that match any of the patterns. Raises `UsageError` for a pattern that matches none, by its recipe's
-    key."""
+    """Return the names that match any of the patterns. Raises `UsageError`, with the recipe's `key`, where a pattern
+    matches none."""
     names, found = list(names), set()
     for pattern in patterns:
         matched = {name for name in names if fnmatchcase(name, pattern)}
@@ -19,38 +25,40 @@ def match_names(patterns: Sequence[str], names: Iterable[str], key: str) -> Set[
     return found
 
 
-def freeze(network, patterns: Sequence[str]) -> int:
-    """Keep parameters as they are: no gradient, and a frozen BatchNorm goes by its running statistics and leaves them
-    alone. Returns how many parameters that are. Call before the network is hybridized."""
+def freeze(network: "HybridBlock", patterns: Sequence[str]) -> int:
+    """Freeze parameters: they get no gradient, and a frozen BatchNorm uses its running statistics and does not update
+    them. Returns the number of frozen parameters. Call before the network is hybridized."""
     from mxnet.gluon import nn
 
     parameters = network._collect_params_with_prefix()
     frozen = match_names(patterns, parameters, "optimizer.freeze")
     for name in frozen:
         parameters[name].grad_req = "null"
-    still = {id(parameters[name]) for name in frozen}
+    ids = {id(parameters[name]) for name in frozen}
 
-    def use_running_statistics(block):
-        if isinstance(block, nn.BatchNorm) and {id(block.gamma), id(block.beta)} & still:
+    def use_running_statistics(block: "HybridBlock") -> None:
+        if isinstance(block, nn.BatchNorm) and {id(block.gamma), id(block.beta)} & ids:
             block._kwargs["use_global_stats"] = True
 
     network.apply(use_running_statistics)
     return len(frozen)
 
 
-def set_rates(network, lr: float, lr_of: Dict[str, float]) -> None:
-    """Give parameters that match a pattern their own learning rate in place of `lr`; a later pattern wins. Schedules
-    scale it as they scale `lr`. Raises `UsageError` where `lr` is 0, of which nothing is a multiple."""
+def set_rates(network: "HybridBlock", lr: float, lr_of: Dict[str, float]) -> None:
+    """Set the learning rate of the parameters that match a pattern, in place of `lr`; a later pattern wins.
+
+    The schedule scales it as it scales `lr`. Raises `UsageError` where `lr` is 0: rates are set as multiples of it.
+    """
     if lr_of and not lr:
-        raise UsageError("optimizer.lr=0: a rate above 0 is wanted with optimizer.lr_of")
+        raise UsageError("optimizer.lr=0: must be above 0 where optimizer.lr_of is given")
     parameters = network._collect_params_with_prefix()
     for pattern, rate in lr_of.items():
         for name in match_names([pattern], parameters, "optimizer.lr_of"):
             parameters[name].lr_mult = rate / lr
 
 
-def decay_weights_alone(network) -> None:
-    """No weight decay of biases and of BatchNorms' scales and shifts, whatever the optimizer's is."""
+def decay_weights_alone(network: "HybridBlock") -> None:
+    """Turn off weight decay for biases and for the scales and shifts of BatchNorms."""
     for name, parameter in network._collect_params_with_prefix().items():
         if name.rpartition(".")[2] in ("bias", "gamma", "beta"):
             parameter.wd_mult = 0.0
