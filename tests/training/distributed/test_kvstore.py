@@ -35,7 +35,7 @@ def environment(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("DMLC_", "PS_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MXNET_KVSTORE_BIGARRAY_BOUND", "1000000")
-    for name in cluster.SECONDS:  # what is set meanwhile goes with the test
+    for name in roles.SECONDS:  # what is set meanwhile goes with the test
         monkeypatch.setenv(name, "7")
     for name, value in CLUSTER.items():
         monkeypatch.setenv(name, value)
