@@ -118,8 +118,9 @@ def run_operations(content: bytes) -> Any:
             stack.append([])
         elif name in ("APPEND", "APPENDS"):
             items = pop(stack, 1) if name == "APPEND" else pop_to_mark(stack)
-            require(type(stack[-1]) is list, name)
-            stack[-1].extend(items)
+            target: Any = stack[-1]
+            require(type(target) is list, name)
+            target.extend(items)
         elif name in ("SETITEM", "SETITEMS"):
             items = pop(stack, 2) if name == "SETITEM" else pop_to_mark(stack)
             require(type(stack[-1]) is dict and len(items) % 2 == 0, name)
