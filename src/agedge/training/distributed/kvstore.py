@@ -54,7 +54,7 @@ class KVStore:
         self.store: Any = store
         self.contexts = contexts
         self.spans: bool = store is not None and store.type.startswith("dist")
-        self.rank, self.workers = (store.rank, store.num_workers) if self.spans else (0, 1)
+        self.rank, self.workers = (self.store.rank, self.store.num_workers) if self.spans else (0, 1)
         self.numbers, self.keys = itertools.count(), set()
         self.packs: Tuple[list, List[GradientPack]] = ([], [])
         self.monitor = HeartbeatMonitor(store, name, "worker") if self.spans else None
