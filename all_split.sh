@@ -1,12 +1,12 @@
 #!/bin/sh
-# Train and test on every split of a data set's folds, a run each; then their errors, with mean and spread.
-# Run again, it goes on where it was stopped; a split whose test.json is there is done.
+# Train and test on every split of a dataset's folds, one run each; then print the errors, with mean and spread.
+# Run again, it continues where it was stopped; a split with a test.json is finished.
 #   DATA_DIR  folder of fold0.rec, fold1.rec, .. as python -m rec_tools pack writes them   (default: data)
-#   RECIPE    a recipe of recipes/, by its name                                            (default: mobilenet025)
+#   RECIPE    name of a recipe in recipes/                                                 (default: mobilenet025)
 #   RUNS      the runs go to $RUNS/RECIPE-SET-split0, ..; SET is the name of DATA_DIR      (default: runs)
 #   SPLITS    such as "0 1"                   (default: all; five of ten folds, else as many as there are folds)
 #   GPUS      such as 0,1; empty: the CPU
-# Words behind the command go to train.py: sh all_split.sh optimizer.lr=0.001
+# Further arguments are passed on to train.py: sh all_split.sh optimizer.lr=0.001
 set -eu
 cd "$(dirname "$0")"
 
@@ -18,7 +18,7 @@ recipe="recipes/$RECIPE.yaml"
 
 [ -x "$PYTHON" ] || { echo "all_split.sh: no $PYTHON: run make first" >&2; exit 1; }
 if [ ! -f "$recipe" ]; then
-    echo "all_split.sh: no $recipe; there are: $(cd recipes && echo *.yaml | sed 's/\.yaml//g')" >&2
+    echo "all_split.sh: no $recipe; choose one of: $(cd recipes && echo *.yaml | sed 's/\.yaml//g')" >&2
     exit 2
 fi
 

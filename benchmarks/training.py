@@ -29,13 +29,13 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.labels import exact
 from agedge.records import RecordWriter
 from agedge.training.distributed.threads import count_cores, use_all_cores
-from agedge.training.loop import EMA, Run, clip_gradients, run, split
+from agedge.training.loop import PendingSteps, check_progress, clip_gradients, save_if_due, train, train_step
+from agedge.training.open_training import Training, open_training
 from agedge.training.recipe import load_recipe
-from agedge.training.run.divergence import Watch
+from agedge.training.run.divergence import DivergenceCheck
 from agedge.training.run.initialize import seed_everything
-from agedge.training.run.interrupt import Asked
-from agedge.training.run.progress_bar import Progress
-from agedge.training.tasks.age_gender import Ages
+from agedge.training.run.progress_bar import ProgressBar
+from agedge.training.tasks.age_gender import AgeGenderTask
 from benchmarks.pages import replace_table
 
 RECIPES = [Path("recipes", f"{name}.yaml") for name in ("mobilenet025", "mobilenet025_fast", "ssrnet")]
@@ -155,15 +155,16 @@ def time_pair(recipe, cache: str, steps: int) -> Pair:
     network = create(recipe)
     import mxnet as mx
 
-    from agedge.training.distributed.kvstore import open_store
+    from agedge.training.distributed.kvstore import open_kvstore
 
     recipe.data.cache, folder, contexts = cache, Path(recipe.run.dir), [mx.cpu()]
     (folder / "cache").mkdir(parents=True)
-    store = open_store("device", contexts)
-    job = Run(Ages(network, recipe, folder, store, contexts), network, recipe, contexts, store, resume=False)
-    job.bar, job.asked, job.keeper.every = Progress(1, 1, 1, False), Asked(), float("inf")
+    kvstore = open_kvstore("device", contexts)
+    task = AgeGenderTask(network, recipe, folder, kvstore, contexts)
+    job = open_training(task, network, recipe, contexts, kvstore, resume=False)
+    job.files.saver.every = float("inf")
     feed, pair = Feed(job.task), Pair([], [], 0.0, 0.0)
-    same = [array.copy() for array in split(next(feed).inputs, contexts)[0]]
+    same = [array.copy() for array in next(feed).split(contexts)[0]]
     for burst in range(2 * BURSTS):
         if burst % 2:
             time_loop(job, feed, WARM)  # batches that lay ready when it was begun
@@ -173,7 +174,7 @@ def time_pair(recipe, cache: str, steps: int) -> Pair:
         else:
             time_compute(job, same, WARM)
             pair.compute.append(time_compute(job, same, steps))
-    job.history.close()
+    job.files.metrics_log.close()
     return pair._replace(waited=pair.waited / BURSTS, peak=read_status("VmHWM"))
 
 
@@ -196,42 +197,46 @@ class Feed:
         return next(self.batches)
 
 
-def time_loop(job, feed: Feed, steps: int) -> float:
+def time_loop(job: Training, feed: Feed, steps: int) -> float:
     """Faces a second of the training loop."""
     import mxnet as mx
 
     log_every = job.recipe.train.log_every
-    job.state.update(sums=None)
-    job.watch, job.started = Watch(job.task, job.store, job.folder, job.state), time.monotonic()
-    job.bar.begin(1, 0, steps, job.state["step"])
+    job.state.sums = None
+    check, pending = DivergenceCheck(job.task, job.kvstore, job.folder, job.state), PendingSteps()
+    bar = ProgressBar(1, 1, 1, shown=False)
+    bar.start_epoch(1, 0, steps, job.state.step)
     started = time.perf_counter()
     for step in range(1, steps + 1):
         if step % log_every == 1:
             seed_everything(0, step)
-        job.step(next(feed))
+        train_step(job, next(feed), check, pending)
+        bar.step()
         if step % log_every == 0:
-            job.look(more=True)
+            stopped = check_progress(job, check, stop=False)
+            bar.show(job.task.describe(job.task.metrics(check.sums)), job.state.step)
+            save_if_due(job, stopped)
     mx.nd.waitall()
     return steps * job.batch_size / (time.perf_counter() - started)
 
 
-def time_compute(job, batch: list, steps: int) -> float:
+def time_compute(job: Training, batch: list, steps: int) -> float:
     """Faces a second on a batch that never changes: what a step of the loop computes, and nothing that waits."""
     import mxnet as mx
     from mxnet import autograd
 
-    optimizer, ema = job.recipe.optimizer, job.means.get(EMA)
+    optimizer = job.recipe.optimizer
     started = time.perf_counter()
     for step in range(steps):
-        job.trainer.set_learning_rate(job.rate(step))
+        job.trainer.set_learning_rate(job.learning_rate(step))
         with autograd.record():
             loss, _ = job.task.objective(*batch)
         loss.backward()
         if optimizer.clip:
             clip_gradients(job.gradients, optimizer.clip * job.batch_size)
         job.trainer.update(job.batch_size)
-        if ema:
-            ema.step(job.recipe.train.ema)
+        if job.ema:
+            job.ema.step(job.recipe.train.ema)
     mx.nd.waitall()
     return steps * job.batch_size / (time.perf_counter() - started)
 
@@ -251,7 +256,7 @@ def hold_memory(recipe, cache: str) -> list:
     network, held = create(recipe), []
     import mxnet as mx
 
-    class Weighed(Ages):
+    class Weighed(AgeGenderTask):
         def validate(self):
             measured = super().validate()
             held.append(read_status("VmRSS"))
@@ -259,7 +264,7 @@ def hold_memory(recipe, cache: str) -> list:
 
     recipe.train.epochs, recipe.train.patience, recipe.train.max_steps = MEMORY_EPOCHS, 0, 0
     recipe.data.cache = cache
-    run(Weighed, network, recipe, [mx.cpu()], progress=False)
+    train(Weighed, network, recipe, [mx.cpu()], progress=False)
     return held
 
 

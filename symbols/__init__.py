@@ -4,7 +4,7 @@
 >>> network = symbols.create("mobilenet025", age_head="distribution")
 """
 
-# Importing them registers their networks.
+# Importing these modules registers their networks.
 from symbols import aec, agmixer, c3ae, efficientnetv2, essh, gluoncv_zoo, mobilenet, resnet, ssrnet  # noqa: F401
 from symbols.registry import create, detectors, names
 

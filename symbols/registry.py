@@ -1,51 +1,81 @@
 """Networks by name: each is registered under the name of the function that builds it."""
 
-_BUILDERS = {}
-_DETECTORS = {}
-_FAMILIES = {}
+import difflib
+import inspect
+from typing import Any, Callable, Dict, List
+
+Build = Callable[..., Any]  # returns a network
+
+_BUILDERS: Dict[str, Build] = {}
+_DETECTORS: Dict[str, Build] = {}
+_FAMILIES: Dict[str, Build] = {}
 
 
-def register(build):
-    """Decorator: make `build(**arguments)` known under its own name."""
-    _BUILDERS[build.__name__] = build
+def register(build: Build) -> Build:
+    """Register a function `build(**arguments)` that returns a network of ages and genders. Used as a decorator."""
+    return _add(_BUILDERS, build.__name__, build)
+
+
+def register_detector(build: Build) -> Build:
+    """Register a function `build(**arguments)` that returns a face detector. Used as a decorator."""
+    return _add(_DETECTORS, build.__name__, build)
+
+
+def register_family(family: str) -> Callable[[Build], Build]:
+    """Return a decorator that registers `build(member, **arguments)` for all names "family:member"."""
+    return lambda build: _add(_FAMILIES, family, build)
+
+
+def _add(registry: Dict[str, Build], name: str, build: Build) -> Build:
+    """Add a function to a registry. Raises `ValueError` where another one has the name."""
+    if name in _BUILDERS or name in _DETECTORS or name in _FAMILIES:
+        raise ValueError(f"network {name}: is registered already")
+    registry[name] = build
     return build
 
 
-def register_detector(build):
-    """As `register`, for a network that finds faces: it has other outputs, losses and data."""
-    _DETECTORS[build.__name__] = build
-    return build
-
-
-def register_family(family):
-    """Decorator: `build(member, **arguments)` answers for every name "family:member"."""
-
-    def remember(build):
-        _FAMILIES[family] = build
-        return build
-
-    return remember
-
-
-def names():
-    """The registered networks of ages and genders, in alphabetical order; those of families are not among them."""
+def names() -> List[str]:
+    """Return the names of the networks of ages and genders, sorted; without those of families."""
     return sorted(_BUILDERS)
 
 
-def detectors():
-    """The registered networks that find faces, in alphabetical order."""
+def detectors() -> List[str]:
+    """Return the names of the face detectors, sorted."""
     return sorted(_DETECTORS)
 
 
-def create(name, **arguments):
-    """A fresh, uninitialised network. Raises `ValueError` that lists the choices for a name that is not registered,
-    and `TypeError` for an argument that this network does not take."""
+def create(name: str, **arguments: Any) -> Any:
+    """Return a new, uninitialized network.
+
+    Raises `ValueError` that names the choices for an unknown name, for an unknown or missing argument, and that names
+    the argument for an invalid value.
+    """
     name = str(name)
     family, colon, member = name.partition(":")
-    if colon and family in _FAMILIES:
-        return _FAMILIES[family](member, **arguments)
-    build = _BUILDERS.get(name) or _DETECTORS.get(name)
+    build, positional = (_FAMILIES.get(family), (member,)) if colon else (None, ())
+    build = build or _BUILDERS.get(name) or _DETECTORS.get(name)
     if build is None:
         choices = [*names(), *(f"{family}:NAME" for family in sorted(_FAMILIES)), *detectors()]
         raise ValueError(f"network: unknown '{name}'; choose one of {', '.join(choices)}")
-    return build(**arguments)
+    try:
+        return build(*positional, **arguments)
+    except TypeError:
+        check_arguments(name, build, positional, arguments)
+        raise
+
+
+def check_arguments(name: str, build: Build, positional: tuple, arguments: Dict[str, Any]) -> None:
+    """Raise `ValueError` where `arguments` of a function that builds a network are unknown, or one is missing."""
+    parameters = list(inspect.signature(build).parameters.values())[len(positional) :]
+    named = {one.name: one for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD}
+    for key, parameter in named.items():
+        if parameter.default is inspect.Parameter.empty and key not in arguments:
+            raise ValueError(f"{name}: missing argument '{key}'")
+    known = set(named)
+    if len(named) < len(parameters):  # further arguments are passed on; a network records all that build it again
+        own = {key: value for key, value in arguments.items() if key in named}
+        known.update(set(build(*positional, **own).arguments) - {"name"})
+    for key in sorted(set(arguments) - known):
+        nearest = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+        raise ValueError(f"{name}: unknown argument '{key}'; {hint}arguments: {', '.join(sorted(known))}")

@@ -6,6 +6,7 @@ import math
 import pytest
 
 import symbols
+from symbols import registry
 from symbols.heads import AGE_HEADS, create_age_head
 from tests.network_forms import FORMS
 
@@ -67,5 +68,40 @@ def test_a_name_that_is_no_text_is_unknown(name):
 
 
 def test_the_least_size_is_no_option():
-    with pytest.raises(TypeError, match="smallest"):
+    with pytest.raises(ValueError, match="mobilenet025: unknown argument 'smallest'"):
         symbols.create("mobilenet025", smallest=2)
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (
+            {"name": "mobilenet025", "age_haed": "dex"},
+            "mobilenet025: unknown argument 'age_haed'; did you mean 'age_head'?",
+        ),
+        ({"name": "ssrnet", "colour": 3}, "ssrnet: unknown argument 'colour'; arguments: dropout, first_relu, "),
+        ({"name": "essh", "widht": 3}, "essh: unknown argument 'widht'; did you mean 'width'?"),
+    ],
+)
+def test_unknown_arguments_are_named_with_the_known_ones(arguments, reason):
+    with pytest.raises(ValueError) as caught:
+        symbols.create(**arguments)
+    assert str(caught.value).startswith(reason) and "\n" not in str(caught.value)
+
+
+def test_a_missing_argument_is_named(monkeypatch):
+    def sized(size):
+        return size
+
+    monkeypatch.setitem(registry._BUILDERS, "sized", sized)
+    with pytest.raises(ValueError, match="sized: missing argument 'size'"):
+        symbols.create("sized")
+
+
+def test_a_name_is_registered_once():
+    def mobilenet025():
+        return None
+
+    for register in (registry.register, registry.register_detector, registry.register_family("mobilenet025")):
+        with pytest.raises(ValueError, match="network mobilenet025: is registered already"):
+            register(mobilenet025)

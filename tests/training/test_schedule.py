@@ -32,5 +32,5 @@ def test_a_run_shorter_than_its_warm_up():
 
 def test_inverse_of_the_epoch():
     recipe = load_recipe(None, ["optimizer.schedule=inverse", "optimizer.decay=0.5", "optimizer.warmup=0"])
-    rate = learning_rate(recipe.optimizer, 40, steps_an_epoch=10)
+    rate = learning_rate(recipe.optimizer, 40, steps_per_epoch=10)
     assert [rate(step) / recipe.optimizer.lr for step in (0, 9, 10, 29, 39)] == pytest.approx([1, 1, 1 / 1.5, 0.5, 0.4])

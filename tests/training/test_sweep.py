@@ -1,4 +1,4 @@
-"""Runs with other values, one after the other: which, where they go, what the table says of them."""
+"""Sweeps: which trials run, in which folders, and the table."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import time
 import pytest
 
 from agedge.errors import UsageError
-from agedge.training.sweep import combine, parse_axis, run_sweep, split_values, to_name
+from agedge.training.sweep import parse_axis, run_sweep, sample_trials, split_values, to_name
 from tests.paths import ROOT
 
 # Learns in no time: the further its rate is from 0.01, the worse. It notes every start.
@@ -83,7 +83,7 @@ def test_averaged_weights_count(sweep, tmp_path):
     assert "average.json: cannot be read" in rows[1]["status"]
 
 
-def test_a_trial_that_fails_is_a_row_that_says_why(sweep):
+def test_a_failed_trial_is_a_row_with_the_reason(sweep):
     status, rows, text = sweep("optimizer.lr=0.5,-1,1e-2")
     assert status == 0 and [row["optimizer.lr"] for row in rows][0] == "1e-2"
     reasons = {row["optimizer.lr"]: row["status"] for row in rows}
@@ -93,7 +93,7 @@ def test_a_trial_that_fails_is_a_row_that_says_why(sweep):
     assert sweep("optimizer.lr=0.5,-1")[0] == 1
 
 
-def test_what_is_finished_is_not_run_again_and_the_rest_is(sweep, tmp_path):
+def test_finished_trials_are_not_repeated(sweep, tmp_path):
     base = tmp_path / "base"
     _, first, _ = sweep("optimizer.lr=1e-3,0.5")
     _, rows, _ = sweep("optimizer.lr=1e-3,1e-2,0.5")
@@ -127,14 +127,18 @@ def test_ctrl_c_ends_with_the_table_and_the_trial_is_resumed(tmp_path):
     assert (base / "sweep-seed=2" / "starts").read_text().splitlines() == ["--quiet"]
 
 
-def test_ranges_are_drawn_the_same_each_time(sweep):
+def values_of(axes, trials):
+    return [values for _, values in sample_trials(axes, trials)[1]]
+
+
+def test_ranges_are_sampled_the_same_each_time(sweep):
     axes = [
         parse_axis("optimizer.lr=1e-4..1e-2"),
         parse_axis("train.batch_size=16..64"),
         parse_axis("data.balance=0,1"),
     ]
-    trials = combine(axes, 200)
-    assert trials == combine(axes, 200) and trials[:5] == combine(axes, 5)
+    trials = values_of(axes, 200)
+    assert trials == values_of(axes, 200) and trials[:5] == values_of(axes, 5)
     rates = [float(trial["optimizer.lr"]) for trial in trials]
     assert all(1e-4 <= rate <= 1e-2 for rate in rates) and 0.4 < sum(rate < 1e-3 for rate in rates) / 200 < 0.6
     assert all(16 <= int(trial["train.batch_size"]) <= 64 for trial in trials)
@@ -161,15 +165,15 @@ def test_values_are_split_at_commas_outside_brackets_and_quotes():
         (["optimizer.lr"], 0, "write KEY=VALUE,VALUE"),
         (["optimizer.lr=1,,2"], 0, "an empty value"),
         (["optimizer.steps=[1,2"], 0, "not closed"),
-        (["optimizer.lr=1,1"], 0, "a value is there twice"),
+        (["optimizer.lr=1,1"], 0, "has a value twice"),
         (["optimizer.lr=1e-2..1e-3"], 2, "the range must rise"),
         (["optimizer.lr=1e-3..1e-2"], 0, "--trials N"),
         (["optimizer.lr=1,2"], 3, "--trials: only for a range"),
         (["optimizer.lr=1,2", "optimizer.lr=3"], 0, "optimizer.lr is given twice"),
-        (["run.dir=a,b"], 0, "a folder of its own"),
+        (["run.dir=a,b"], 0, "its own folder"),
     ],
 )
-def test_a_wrong_sweep_is_told_before_anything_starts(sweeps, trials, reason, tmp_path):
+def test_an_invalid_sweep_is_an_error_before_anything_starts(sweeps, trials, reason, tmp_path):
     given = [f"run.dir={tmp_path / 'base'}"]
     with pytest.raises(UsageError) as told:
         run_sweep(["no such program"], given, sweeps, trials, None, given)

@@ -1,4 +1,6 @@
-"""The network with its loss as one graph, so that a step is one call for MXNet to plan and run."""
+"""The network and its loss as one graph, so that MXNet plans and runs a step as one call."""
+
+from typing import Any, Sequence, Tuple
 
 from mxnet.gluon import HybridBlock
 
@@ -6,25 +8,26 @@ from agedge.labels import is_male
 
 
 class Objective(HybridBlock):
-    """(data (N, 3, S, S), labels (N, 3), ...) -> loss (N,) and tallies (6,).
+    """(data (N, 3, S, S), labels (N, 3), ...) -> loss (N,) and metric sums (6,).
 
-    Tallies are the number of faces and the sum of their losses; the number of known ages and the sum of the years by
-    which they are missed; the number of known genders and that of right ones. What the network does not answer counts
-    as not known.
+    The metric sums are: number of faces, sum of their losses; number of known ages, sum of the absolute errors in
+    years; number of known genders, number of correct ones. An age or gender that the network does not predict counts
+    as unknown.
 
-    With `mixup` (Zhang et al. 2018) the third input is the share (N, 1), at least a half, of every face in its picture;
-    the rest of it is the face at the same place counted from the other end. The loss is that of both labels by their
-    shares, which for a label distribution is that of the mixed distribution; tallies count the larger share's label.
+    With `mixup` (Zhang et al. 2018) the third input is the share (N, 1), at least a half, of each face in its mixed
+    image; the rest is the face at the same place counted from the end of the batch. The loss is that of both labels,
+    weighted by their shares, which for a label distribution is the loss of the mixed distribution; the metric sums use
+    the label of the larger share.
 
-    With `distillation`, a `DistillLoss`, the teachers' outputs come last, and its term is added to the loss.
+    With `distillation`, a `DistillLoss`, the teachers' outputs are the last inputs, and its term is added to the loss.
     """
 
-    def __init__(self, network, mixup=False, distillation=None):
+    def __init__(self, network: Any, mixup: bool = False, distillation: Any = None):
         super().__init__(prefix="")
         self.network, self.mixup = network, mixup
         self.distillation = distillation
 
-    def hybrid_forward(self, F, data, labels, *more):
+    def hybrid_forward(self, F: Any, data: Any, labels: Any, *more: Any) -> Tuple[Any, Any]:
         share, targets = (more[0], more[1:]) if self.mixup else (None, more)
         if self.mixup:
             data = mix(F, F.reshape(share, (-1, 1, 1, 1)), data)
@@ -39,52 +42,51 @@ class Objective(HybridBlock):
             if self.mixup:
                 targets = [mix(F, more[0], target) for target in targets]
             loss = loss + self.distillation.term(F, outputs, features, *targets)
-        return loss, F.BlockGrad(self.count(F, loss, outputs, labels))
+        return loss, F.BlockGrad(self.sum_metrics(F, loss, outputs, labels))
 
-    def count(self, F, loss, outputs, labels):
-        """The tallies."""
-        said = dict(zip(self.network.answers, self.network.decode(F, outputs)))
+    def sum_metrics(self, F: Any, loss: Any, outputs: Any, labels: Any) -> Any:
+        """Return the metric sums (6,)."""
+        predicted = dict(zip(self.network.answers, self.network.decode(F, outputs)))
         gender, low, high = (F.slice_axis(labels, axis=1, begin=i, end=i + 1) for i in range(3))
-        nothing = F.zeros_like(gender)
-        ages = genders = years_off = right = nothing
-        if "age" in said:
+        ages = genders = years_off = correct = F.zeros_like(gender)
+        if "age" in predicted:
             ages = low >= 0
-            years_off = ages * (F.relu(low - said["age"]) + F.relu(said["age"] - high))
-        if "p_male" in said:
+            years_off = ages * (F.relu(low - predicted["age"]) + F.relu(predicted["age"] - high))
+        if "p_male" in predicted:
             genders = gender >= 0
-            right = genders * (is_male(said["p_male"]) == gender)
-        tallies = [F.sum(value) for value in (F.ones_like(loss), loss, ages, years_off, genders, right)]
-        return F.concat(*tallies, dim=0)
+            correct = genders * (is_male(predicted["p_male"]) == gender)
+        sums = [F.sum(value) for value in (F.ones_like(loss), loss, ages, years_off, genders, correct)]
+        return F.concat(*sums, dim=0)
 
 
-def mix(F, share, values):
-    """`share` of every row and the rest of the row at the same place from the other end."""
+def mix(F: Any, share: Any, values: Any) -> Any:
+    """Return each row times its `share`, plus the rest of the row at the same place from the end."""
     return F.broadcast_mul(values, share) + F.broadcast_mul(F.reverse(values, axis=0), 1 - share)
 
 
 class Inference(HybridBlock):
-    """data (N, 3, S, S) -> a tuple of what the network's `answers` name, for validation between epochs."""
+    """data (N, 3, S, S) -> the network's predictions, a tuple in the order of its `answers`, for validation."""
 
-    def __init__(self, network):
+    def __init__(self, network: Any):
         super().__init__(prefix="")
         self.network = network
 
-    def hybrid_forward(self, F, data):
+    def hybrid_forward(self, F: Any, data: Any) -> Any:
         return self.network.decode(F, self.network(data))
 
 
 class DetectionObjective(HybridBlock):
-    """(images (N, 3, S, S), what each of the anchors is to say) -> loss (N,) and tallies (4,): N, and the three terms
-    of the loss summed over N.
+    """(images (N, 3, S, S), targets of the anchors) -> loss (N,) and metric sums (4,): N, and the sums over N of the
+    loss's three terms.
 
-    `weights`: of the terms, as the network's `loss` gives them.
+    `weights`: of the terms, in the order in which the network's `loss` returns them.
     """
 
-    def __init__(self, network, weights):
+    def __init__(self, network: Any, weights: Sequence[float]):
         super().__init__(prefix="")
         self.network, self.weights = network, weights
 
-    def hybrid_forward(self, F, data, faces, boxes, landmarks):
+    def hybrid_forward(self, F: Any, data: Any, faces: Any, boxes: Any, landmarks: Any) -> Tuple[Any, Any]:
         terms = self.network.loss(F, self.network(data), faces, boxes, landmarks)
         loss = sum(weight * term for weight, term in zip(self.weights, terms))
         sums = [F.sum(value) for value in (F.ones_like(loss), *terms)]

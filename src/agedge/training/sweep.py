@@ -1,11 +1,10 @@
-"""`train.py --sweep 'optimizer.lr=1e-3,3e-3'`: runs of one recipe with other values, one after the other, and a table.
+"""`train.py --sweep optimizer.lr=1e-3,3e-3`: runs of one recipe with other values, one after the other, and a table.
 
-Ranges are drawn at random, where both ends are above 0 log-uniformly (Bergstra and Bengio, "Random search for
-hyper-parameter optimization", 2012).
+An Optuna study samples the values: all combinations of lists; ranges at random, log-uniformly where they are above 0
+(Bergstra and Bengio, "Random search for hyper-parameter optimization", 2012).
 """
 
 import copy
-import csv
 import hashlib
 import itertools
 import json
@@ -16,65 +15,86 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
-
-import numpy as np
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.run_folder import AVERAGE, LOG, list_last, read_log
-from agedge.safe_write import replacing, write_json
-from agedge.training.distributed.launch import collected_signals, end, start, wait_for
+from agedge.run_folder import list_last
+from agedge.safe_write import write_json
+from agedge.training.distributed.launch import Process, collected_signals, end, start, wait_for
 from agedge.training.recipe import DEFAULTS, as_plain, lay_over, load_recipe, parse_override
+from agedge.training.sweep_table import Row, describe_row, format_table, to_row, write_table
 
 log = logging.getLogger(__name__)
 
-SEED = 0  # of what is drawn: the same command tries the same values
+SEED = 0  # of the sampler: the same command tries the same values
 RANGE = re.compile(r"([-+\d.eE]+)\.\.([-+\d.eE]+)$")
-FIGURES = ("val_age_mae", "val_gender_acc", "val_ap")
-SCORES = (("val_age_mae", 1), ("val_gender_acc", -1), ("val_ap", -1))  # the first that is known chooses the best epoch
 LONGEST = 100  # characters of a folder's name
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A key and its values as texts, or the ends of a range."""
+    """A key of the recipe with its values as texts, or the ends of its range."""
 
     key: str
-    values: tuple = ()
-    ends: Optional[tuple] = None
+    values: Tuple[str, ...] = ()
+    ends: Optional[Tuple[str, str]] = None
+
+    def suggest(self, trial: Any) -> str:
+        """Return the value of an Optuna trial: a whole number where both ends of the range are."""
+        if not self.ends:
+            return trial.suggest_categorical(self.key, self.values)
+        low, high = map(float, self.ends)
+        if all(re.fullmatch(r"[-+]?\d+", end) for end in self.ends):
+            return str(trial.suggest_int(self.key, int(low), int(high), log=low > 0))
+        return f"{trial.suggest_float(self.key, low, high, log=low > 0):.4g}"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """`values`: {key: text}. `settings`: the recipe as resolved, without its folder; None where it has an `error`."""
+class SweepTrial:
+    """A run of a sweep.
 
-    values: dict
+    Attributes:
+        values: {recipe key: value as text}.
+        settings: all settings of the recipe but its folder; None where they are invalid, for the reason `error`.
+    """
+
+    values: Dict[str, str]
     folder: Path
     settings: Optional[dict]
     error: str = ""
 
 
-def run_sweep(program: list, arguments: list, sweeps: list, trials: int, recipe: Optional[Path], given: list) -> int:
+def run_sweep(
+    program: List[str],
+    arguments: List[str],
+    sweeps: Sequence[str],
+    trials: int,
+    recipe: Optional[Path],
+    overrides: List[str],
+) -> int:
     """Run `program` with `arguments` and the values of every trial, and print and write the table.
 
     `sweeps`: texts like "train.mixup=0,0.2" or, with a number of `trials`, "optimizer.lr=1e-4..1e-2". `recipe`,
-    `given`: the recipe's file and the overrides that `arguments` stand for. The runs and sweep.csv go under the run.dir
-    that these give. A trial that was finished with the same settings is not run again; one that was begun is resumed.
-    Returns the exit status: 0, 1 where no trial came to its end, 128 + N after signal N. Raises `UsageError` before
-    anything starts.
+    `overrides`: the recipe that `arguments` give. The runs and sweep.csv go into its run.dir. A finished trial of the
+    same settings is not repeated; an unfinished one is resumed. Returns the exit status: 0; 1 where no trial finished;
+    128 + N after signal N. Raises `UsageError` before anything starts.
     """
-    base = Path(load_recipe(recipe, given).run.dir)
-    axes = [parse_axis(text) for text in sweeps]
-    plan = plan_trials(combine(axes, trials), base, recipe, given)
+    base = Path(load_recipe(recipe, overrides).run.dir)
+    study, sampled = sample_trials([parse_axis(text) for text in sweeps], trials)
+    plan = plan_trials([values for _, values in sampled], base, recipe, overrides)
     base.mkdir(parents=True, exist_ok=True)
-    rows, stopped = [], 0
-    for number, trial in enumerate(plan, 1):
+    rows: List[Row] = []
+    stopped = 0
+    for (asked, _), trial in zip(sampled, plan):
         row, stopped = run_trial(program, arguments, trial)
         rows.append(row)
-        log.info("%d of %d: %s: %s", number, len(plan), describe(trial.values), say(row))
+        if not stopped:
+            score = row["score"] if row["status"] == "done" else None
+            study.tell(asked, score, state=None if score is not None else find_failed_state())
+        log.info("%d of %d: %s: %s", len(rows), len(plan), ", ".join(to_overrides(trial.values)), describe_row(row))
         write_table(rows, base / "sweep.csv")
         if stopped:
-            log.warning("stopped: the same command goes on with the other trials")
+            log.warning("stopped: the same command continues with the other trials")
             break
     print(format_table(rows))
     if stopped:
@@ -82,32 +102,39 @@ def run_sweep(program: list, arguments: list, sweeps: list, trials: int, recipe:
     return 0 if any(row["status"] == "done" for row in rows) else 1
 
 
+def find_failed_state() -> Any:
+    """Return Optuna's state of a failed trial."""
+    from optuna.trial import TrialState
+
+    return TrialState.FAIL
+
+
 def parse_axis(text: str) -> Axis:
-    """Raises `UsageError` where the text is none, and where the recipe has no such key."""
+    """Return the key and the values that a text such as "optimizer.lr=1e-3,3e-3" names. Raises `UsageError`."""
     key, separator, values = text.partition("=")
     if not separator or not values.strip():
         raise UsageError(f"--sweep '{text}': write KEY=VALUE,VALUE or KEY=LOW..HIGH, such as optimizer.lr=1e-3,3e-3")
     if key in ("run.dir", "run"):
-        raise UsageError(f"--sweep '{text}': every trial has a folder of its own, under run.dir")
+        raise UsageError(f"--sweep '{text}': every trial has its own folder, under run.dir")
     if found := RANGE.match(values.strip()):
         try:
             low, high = (float(end) for end in found.groups())
         except ValueError:
-            raise UsageError(f"--sweep '{text}': two numbers are wanted around '..'") from None
-        if not low < high:
+            raise UsageError(f"--sweep '{text}': both ends of the range must be numbers") from None
+        if not (low < high and math.isfinite(high - low)):
             raise UsageError(f"--sweep '{text}': the range must rise")
-        axis = Axis(key, (), found.groups())
+        axis = Axis(key, (), (found[1], found[2]))
     else:
         axis = Axis(key, tuple(split_values(values)))
         if len(set(axis.values)) < len(axis.values):
-            raise UsageError(f"--sweep '{text}': a value is there twice")
-    for value in axis.values or axis.ends:
+            raise UsageError(f"--sweep '{text}': has a value twice")
+    for value in axis.values or axis.ends or ():
         lay_over(copy.deepcopy(DEFAULTS), parse_override(f"{key}={value}"), f"--sweep '{text}'")
     return axis
 
 
-def split_values(text: str) -> list:
-    """Values between commas; those in brackets and quotes belong to a value."""
+def split_values(text: str) -> List[str]:
+    """Return the values between commas outside of brackets and quotes. Raises `UsageError`."""
     values, depth, quote = [""], 0, ""
     for character in text:
         if quote:
@@ -127,39 +154,36 @@ def split_values(text: str) -> list:
     return [value.strip() for value in values]
 
 
-def combine(axes: list, trials: int) -> list:
-    """The values of every trial, {key: text}: all combinations; where there are ranges, `trials` draws from these, with
-    the combinations of the other values in turn. Raises `UsageError`."""
+def sample_trials(axes: List[Axis], trials: int) -> Tuple[Any, List[Tuple[Any, Dict[str, str]]]]:
+    """Return an Optuna study, and its trials with the values {key: text} of each.
+
+    Without ranges the trials are all combinations; with ranges, a number of `trials`, which go through the combinations
+    of the other values in turn. Raises `UsageError`.
+    """
+    import optuna
+
     keys = [axis.key for axis in axes]
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise UsageError(f"--sweep: {min(twice)} is given twice; write its values into one")
-    ranges = [axis for axis in axes if axis.ends]
-    if bool(ranges) != bool(trials) or trials < 0:
-        reason = "say how many values to draw of a range, by --trials N" if ranges else "--trials: only for a range"
+    has_ranges = any(axis.ends for axis in axes)
+    if has_ranges != bool(trials) or trials < 0:
+        reason = "a range needs the number of its runs, --trials N" if has_ranges else "--trials: only for a range"
         raise UsageError(f"--sweep: {reason}")
     lists = [axis for axis in axes if not axis.ends]
-    combinations = [
-        dict(zip([axis.key for axis in lists], values))
-        for values in itertools.product(*(axis.values for axis in lists))
-    ]
-    if not ranges:
-        return combinations
-    rng = np.random.default_rng(SEED)
-    drawn = [{axis.key: draw(axis.ends, rng) for axis in ranges} for _ in range(trials)]
-    return [{**combinations[at % len(combinations)], **values} for at, values in enumerate(drawn)]
+    combinations = list(itertools.product(*(axis.values for axis in lists)))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=SEED))
+    sampled = []
+    for number in range(trials or len(combinations)):
+        fixed = dict(zip((axis.key for axis in lists), combinations[number % len(combinations)]))
+        study.enqueue_trial(fixed)
+        trial = study.ask()
+        sampled.append((trial, {**fixed, **{axis.key: axis.suggest(trial) for axis in axes}}))
+    return study, sampled
 
 
-def draw(ends: tuple, rng) -> str:
-    """A number between two, whole where both are."""
-    low, high = map(float, ends)
-    share = rng.random()
-    value = math.exp(math.log(low) + share * math.log(high / low)) if low > 0 else low + share * (high - low)
-    whole = all(re.fullmatch(r"[-+]?\d+", end) for end in ends)
-    return str(round(value)) if whole else f"{value:.4g}"
-
-
-def plan_trials(combinations: list, base: Path, recipe: Optional[Path], given: list) -> list:
-    """Raises `UsageError` where a folder holds a trial of other settings."""
+def plan_trials(combinations: List[Dict[str, str]], base: Path, recipe: Optional[Path], overrides: List[str]) -> list:
+    """Return the trials with their folders. Raises `UsageError` where a folder holds a trial of other settings."""
     plan, names = [], set()
     for values in combinations:
         name = to_name(values)
@@ -168,11 +192,11 @@ def plan_trials(combinations: list, base: Path, recipe: Optional[Path], given: l
         names.add(name)
         error, settings = "", None
         try:
-            settings = as_plain(load_recipe(recipe, [*given, *to_overrides(values)]))
+            settings = as_plain(load_recipe(recipe, [*overrides, *to_overrides(values)]))
             settings["run"].pop("dir")
         except AgedgeError as problem:
             error = " ".join(str(problem).split())
-        trial = Trial(values, base / name, settings, error)
+        trial = SweepTrial(values, base / name, settings, error)
         earlier = read_trial(trial.folder)
         if settings and earlier and (other := difference(earlier["settings"], json.loads(json.dumps(settings)))):
             raise UsageError(f"{trial.folder}: holds a trial with another {other}: give another run.dir, or remove it")
@@ -180,12 +204,13 @@ def plan_trials(combinations: list, base: Path, recipe: Optional[Path], given: l
     return plan
 
 
-def to_overrides(values: dict) -> list:
+def to_overrides(values: Dict[str, str]) -> List[str]:
+    """Return values as overrides of a recipe."""
     return [f"{key}={value}" for key, value in values.items()]
 
 
-def to_name(values: dict) -> str:
-    """The folder of a trial: sweep-lr=0.001-mixup=0.2."""
+def to_name(values: Dict[str, str]) -> str:
+    """Return the name of a trial's folder, such as sweep-lr=0.001-mixup=0.2."""
     last = [key.rpartition(".")[2] for key in values]
     short = values if len(set(last)) < len(last) else last
     name = "-".join(["sweep", *(f"{key}={value}" for key, value in zip(short, values.values()))])
@@ -196,7 +221,7 @@ def to_name(values: dict) -> str:
 
 
 def difference(one: dict, other: dict, section: str = "") -> str:
-    """The first key in which two recipes differ; "" where none."""
+    """Return the first key in which two recipes differ; "" without any."""
     for key in {**one, **other}:
         name = f"{section}.{key}" if section else key
         mine, theirs = one.get(key), other.get(key)
@@ -208,21 +233,21 @@ def difference(one: dict, other: dict, section: str = "") -> str:
     return ""
 
 
-def run_trial(program: list, arguments: list, trial: Trial) -> tuple:
-    """(the trial's row of the table, the signal that stopped it or 0)."""
+def run_trial(program: List[str], arguments: List[str], trial: SweepTrial) -> Tuple[Row, int]:
+    """Run a trial, unless it is finished. Return its row of the table, and the signal that stopped it or 0."""
     if trial.error:
-        return to_row(trial, 0.0, f"failed: {trial.error}"), 0
+        return to_row(trial.folder, trial.values, 0.0, f"failed: {trial.error}"), 0
     earlier = read_trial(trial.folder) or {"seconds": 0.0, "status": ""}
     if earlier["status"] == "done":
-        return to_row(trial, earlier["seconds"], "done"), 0
+        return to_row(trial.folder, trial.values, earlier["seconds"], "done"), 0
     trial.folder.mkdir(parents=True, exist_ok=True)
     resume = ["--resume"] if list_last(trial.folder) else []
     folder = f"run.dir={json.dumps(str(trial.folder), ensure_ascii=False)}"
     command = [*program, "--quiet", *resume, *arguments, *to_overrides(trial.values), folder]
     write_trial(trial, earlier["seconds"], "unfinished")
     began = time.monotonic()
-    with open(trial.folder / "log.txt", "ab") as said, collected_signals() as signals:
-        child = start(trial.folder.name, command, dict(os.environ), said)
+    with open(trial.folder / "log.txt", "ab") as output, collected_signals() as signals:
+        child = start(trial.folder.name, command, dict(os.environ), output)
         try:
             wait(child, signals)
         finally:
@@ -230,11 +255,11 @@ def run_trial(program: list, arguments: list, trial: Trial) -> tuple:
     seconds = round(earlier["seconds"] + time.monotonic() - began, 1)
     status = "done" if child.status == 0 else "stopped" if signals else f"failed: {find_reason(trial.folder, child)}"
     write_trial(trial, seconds, status)
-    return to_row(trial, seconds, status), signals[0] if signals else 0
+    return to_row(trial.folder, trial.values, seconds, status), signals[0] if signals else 0
 
 
-def wait(child, signals: list) -> None:
-    """Until it ends; a first signal is passed on to it, with a second it is left."""
+def wait(child: Process, signals: List[int]) -> None:
+    """Wait until a process ends. A first signal is passed on to it; after a second one it is not waited for."""
     while child.status is None:
         wait_for([child], 0.2)
         if signals:
@@ -243,16 +268,17 @@ def wait(child, signals: list) -> None:
             return
 
 
-def find_reason(folder: Path, child) -> str:
+def find_reason(folder: Path, child: Process) -> str:
+    """Return the last error line of a trial's log.txt, or how the process ended."""
     lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
-    told = [line.partition("error: ")[2] for line in lines if line.startswith("error: ")]
-    if told and child.status > 0:
-        return told[-1]
+    errors = [line.partition("error: ")[2] for line in lines if line.startswith("error: ")]
+    if errors and (child.status or 0) > 0:
+        return errors[-1]
     return f"{child.describe_end()}, see {folder / 'log.txt'}"
 
 
 def read_trial(folder: Path) -> Optional[dict]:
-    """{settings, seconds, status} of a trial that was begun in an earlier sweep."""
+    """Return {settings, seconds, status} of a trial that an earlier sweep began; None without one."""
     try:
         return json.loads((folder / "trial.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -261,72 +287,6 @@ def read_trial(folder: Path) -> Optional[dict]:
         raise AgedgeError(f"{folder / 'trial.json'}: cannot be read: {error}") from None
 
 
-def write_trial(trial: Trial, seconds: float, status: str) -> None:
+def write_trial(trial: SweepTrial, seconds: float, status: str) -> None:
+    """Write a trial's settings, seconds and status to trial.json."""
     write_json(trial.folder / "trial.json", {"status": status, "seconds": seconds, "settings": trial.settings})
-
-
-def to_row(trial: Trial, seconds: float, status: str) -> dict:
-    """Values, best epoch and its figures, seconds, status; `score`: smaller is better, None where there is none."""
-    row = {"trial": trial.folder.name, **trial.values, "best_epoch": None, **dict.fromkeys(FIGURES), "score": None}
-    try:
-        epochs = read_log(trial.folder / LOG) + read_average(trial.folder)
-    except AgedgeError as error:
-        epochs, status = [], f"failed: {error}"
-    for key, sign in SCORES:
-        known = [epoch for epoch in epochs if epoch.get(key) is not None]
-        if known:
-            best = min(known, key=lambda epoch: sign * epoch[key])  # noqa: B023  used at once
-            row.update({figure: best.get(figure) for figure in FIGURES})
-            row.update(best_epoch=int(best["epoch"]), score=sign * best[key])
-            break
-    return {**row, "seconds": seconds, "status": status}
-
-
-def read_average(folder: Path) -> list:
-    """The figures of the averaged weights (train.swa), if there are any, as a row of the log."""
-    try:
-        return [json.loads((folder / AVERAGE).read_text(encoding="utf-8"))]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise AgedgeError(f"{folder / AVERAGE}: cannot be read: {error}") from None
-
-
-def describe(values: dict) -> str:
-    return ", ".join(to_overrides(values))
-
-
-def say(row: dict) -> str:
-    figures = [f"{key} {row[key]:.4g}" for key in FIGURES if row[key] is not None]
-    return ", ".join([row["status"], *figures, f"{row['seconds']:.0f} s"])
-
-
-def in_order(rows: list) -> list:
-    """The best first; those that failed or have no score last."""
-    return sorted(rows, key=lambda row: (row["status"].startswith("failed"), row["score"] is None, row["score"] or 0))
-
-
-def columns(rows: list) -> list:
-    """Figures that no trial has are left out."""
-    return [
-        key
-        for key in rows[0]
-        if key not in ("trial", "score") and (key not in FIGURES or any(row[key] is not None for row in rows))
-    ]
-
-
-def write_table(rows: list, path: Path) -> None:
-    with replacing(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, ["trial", *columns(rows)], extrasaction="ignore")
-        table.writeheader()
-        table.writerows(in_order(rows))
-
-
-def format_table(rows: list) -> str:
-    """The table as text, the best first."""
-    lines = [columns(rows)]
-    for row in in_order(rows):
-        cells = [row[key] for key in lines[0]]
-        lines.append(["-" if c is None else f"{c:.4g}" if isinstance(c, float) else str(c) for c in cells])
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)

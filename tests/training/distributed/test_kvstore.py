@@ -1,4 +1,4 @@
-"""What devices and workers tell each other: sums, means and what the first has."""
+"""Sums and means over devices and workers, and broadcasts."""
 
 import os
 import socket
@@ -8,8 +8,8 @@ import pytest
 
 import symbols
 from agedge.errors import AgedgeError, UsageError
-from agedge.training.distributed import cluster
-from agedge.training.distributed.kvstore import Store, open_store
+from agedge.training.distributed import cluster, roles
+from agedge.training.distributed.kvstore import KVStore, open_kvstore
 
 mx = pytest.importorskip("mxnet")
 
@@ -25,7 +25,7 @@ TWO = [mx.cpu(0), mx.cpu(1)]
 
 @pytest.fixture
 def two():
-    store = open_store("device", TWO)
+    store = open_kvstore("device", TWO)
     yield store
     store.close()
 
@@ -35,7 +35,7 @@ def environment(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("DMLC_", "PS_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MXNET_KVSTORE_BIGARRAY_BOUND", "1000000")
-    for name in cluster.SECONDS:  # what is set meanwhile goes with the test
+    for name in roles.SECONDS:  # what is set meanwhile goes with the test
         monkeypatch.setenv(name, "7")
     for name, value in CLUSTER.items():
         monkeypatch.setenv(name, value)
@@ -123,58 +123,58 @@ def test_a_networks_own_weights_and_gradients(two, fused):
             np.testing.assert_array_equal(after, [one + other] * 2)
 
 
-def test_one_device_has_nothing_to_say():
-    store = open_store("device", [mx.cpu()])
+def test_one_device_sends_nothing():
+    store = open_kvstore("device", [mx.cpu()])
     array = mx.nd.array([1.0, 2.0])
     store.broadcast([[array]]), store.sum_gradients([[array]]), store.mean([[array]]), store.barrier()
     assert array.asnumpy().tolist() == [1, 2] and store.sum_small(np.array([3.0])).tolist() == [3]
-    assert store.is_chief and (store.rank, store.workers) == (0, 1) and isinstance(store, Store)
+    assert store.is_chief and (store.rank, store.workers) == (0, 1) and isinstance(store, KVStore)
     store.close()
 
 
 def test_the_environment_of_a_cluster_is_checked(environment):
-    assert cluster.check_environment("dist_sync") == "worker"
+    assert roles.find_role("dist_sync") == "worker"
     environment.setenv("DMLC_ROLE", "scheduler")
-    assert cluster.check_environment("dist_device_sync") == "scheduler"
+    assert roles.find_role("dist_device_sync") == "scheduler"
     with pytest.raises(UsageError, match="DMLC_ROLE=scheduler: only with --kvstore dist_sync"):
-        cluster.check_environment("device")
+        roles.find_role("device")
     environment.setenv("DMLC_ROLE", "leader")
-    with pytest.raises(UsageError, match="DMLC_ROLE=leader: one of worker, server, scheduler"):
-        cluster.check_environment("dist_sync")
+    with pytest.raises(UsageError, match="DMLC_ROLE=leader: must be one of worker, server, scheduler"):
+        roles.find_role("dist_sync")
     environment.setenv("DMLC_ROLE", "worker")
     for name in ("DMLC_NUM_WORKER", "DMLC_PS_ROOT_PORT", "PS_HEARTBEAT_TIMEOUT"):
         former = os.environ[name]
         for wrong in ("two", "0", "-1", "1.5"):
             environment.setenv(name, wrong)
             with pytest.raises(UsageError, match=f"{name}={wrong}: "):
-                cluster.check_environment("dist_sync")
+                roles.find_role("dist_sync")
         environment.setenv(name, former)
     environment.delenv("DMLC_PS_ROOT_URI"), environment.delenv("DMLC_NUM_SERVER")
     with pytest.raises(UsageError, match="DMLC_PS_ROOT_URI, DMLC_NUM_SERVER not set"):
-        cluster.check_environment("dist_sync")
+        roles.find_role("dist_sync")
 
 
-def test_signs_of_life_are_sent_unless_the_environment_says_how_often(environment):
+def test_the_heartbeat_interval_has_a_default(environment):
     environment.delenv("PS_HEARTBEAT_INTERVAL")
-    cluster.check_environment("dist_sync")
+    roles.find_role("dist_sync")
     assert os.environ["PS_HEARTBEAT_INTERVAL"] == "2" and os.environ["PS_HEARTBEAT_TIMEOUT"] == "7"
 
 
 def test_a_scheduler_with_a_name_listens_everywhere(environment):
     environment.setenv("DMLC_USE_KUBERNETES", "")
-    for address, said in (("10.0.0.1", None), ("node1.cluster", "1")):
+    for address, expected in (("10.0.0.1", None), ("node1.cluster", "1")):
         os.environ.pop("DMLC_USE_KUBERNETES", None)
         environment.setenv("DMLC_PS_ROOT_URI", address)
-        cluster.check_environment("dist_sync")
-        assert os.environ.get("DMLC_USE_KUBERNETES") == said
+        roles.find_role("dist_sync")
+        assert os.environ.get("DMLC_USE_KUBERNETES") == expected
 
 
-def test_a_scheduler_that_is_not_there_is_told_by_its_address(environment):
+def test_an_absent_scheduler_is_named_by_its_address(environment):
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # nobody else can listen there
+        taken.bind(("127.0.0.1", 0))  # no other process can listen there
         port = taken.getsockname()[1]
         environment.setenv("DMLC_PS_ROOT_PORT", str(port))
-        with pytest.raises(AgedgeError, match=f"127.0.0.1:{port}: no scheduler there in 0.2 s"):
+        with pytest.raises(AgedgeError, match=f"127.0.0.1:{port}: no scheduler found in 0.2 s"):
             cluster.find_scheduler(0.2)
         taken.listen()
         cluster.find_scheduler(5)

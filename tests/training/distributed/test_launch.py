@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from agedge.errors import UsageError
-from agedge.training.distributed.launch import deal_out, free_ports, launch, without_flags
+from agedge.training.distributed.launch import free_ports, launch, share_gpus
 from tests.paths import ROOT
 from tests.training.toy_runs import SMALL, write_toys
 
@@ -182,41 +182,24 @@ def test_wrong_numbers_are_told():
     with pytest.raises(UsageError, match="--kvstore local is within one process"):
         launch([], [], 2, "local")
     with pytest.raises(UsageError, match="--gpus 0,1,2: 3 for 2 workers"):
-        deal_out("0,1,2", 2)
-    assert deal_out("0,1,2,3", 2) == ["0,1", "2,3"] and deal_out("", 2) == ["", ""]
+        share_gpus("0,1,2", 2)
+    assert share_gpus("0,1,2,3", 2) == ["0,1", "2,3"] and share_gpus("", 2) == ["", ""]
     assert len(set(free_ports(5))) == 5
-
-
-def test_flags_of_the_launcher_are_not_passed_on():
-    words = [
-        "--launch",
-        "2",
-        "--lr=1",
-        "--kvstore=dist_sync",
-        "train.kvstore=local",
-        "a=b",
-        "--gpus",
-        "0,1",
-        "--resume",
-    ]
-    names = ("--launch", "--kvstore", "--gpus", "train.kvstore")
-    assert without_flags(words, names) == ["--lr=1", "a=b", "--resume"]
 
 
 # Two workers with MXNet. Each has a half of the faces; no BatchNorm, so that all is the same as in one process.
 WORKER = """
 import sys
 import numpy as np
-from agedge.training.distributed.cluster import check_environment, serve
-from agedge.training.distributed.kvstore import ending_with_others, open_store
+from agedge.training.distributed.kvstore import ending_with_others, open_kvstore
+from agedge.training.distributed.roles import serve_unless_worker
 
 def main():
-    if check_environment("dist_sync") != "worker":
-        serve()
+    serve_unless_worker("dist_sync")
     import mxnet as mx
     sys.path.insert(0, sys.argv[-2])
     from learn import learn
-    store = open_store("dist_sync", [mx.cpu()], "a run")
+    store = open_kvstore("dist_sync", [mx.cpu()], "a run")
     weights = learn(store)
     numbers = store.sum_small(np.array([1e9 + store.rank, 0.1 * store.rank, np.inf]))
     mean = mx.nd.array([1.0 + 2 * store.rank])
@@ -261,7 +244,7 @@ def learn(store, steps=5):
 def test_two_workers_learn_what_one_does(tmp_path, monkeypatch):
     import mxnet as mx
 
-    from agedge.training.distributed.kvstore import open_store
+    from agedge.training.distributed.kvstore import open_kvstore
 
     (tmp_path / "learn.py").write_text(LEARN)
     (tmp_path / "worker.py").write_text(WORKER)
@@ -270,7 +253,7 @@ def test_two_workers_learn_what_one_does(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     from learn import learn
 
-    alone = learn(open_store("device", [mx.cpu()]))
+    alone = learn(open_kvstore("device", [mx.cpu()]))
     two = [np.load(tmp_path / f"{rank}.npz") for rank in (0, 1)]
     for number, weights in enumerate(alone):
         first, second = (one[f"arr_{number}"] for one in two)

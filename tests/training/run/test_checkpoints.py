@@ -14,7 +14,7 @@ import pytest
 from mxnet import autograd, gluon, nd
 
 from agedge.errors import AgedgeError
-from agedge.training import loop
+from agedge.training import loop, open_training
 from agedge.training.run.checkpoint import PARAMS, PICKLED_TRAINER, STATE, TRAINER, load_checkpoint, read_state
 from agedge.training.run.initialize import optimizer_options
 from agedge.training.run.pickled_state import read_pickled_state, run_pickle
@@ -226,16 +226,16 @@ class KilledError(Exception):
 def test_a_run_of_version_2_is_resumed_to_the_same_bits(tmp_path, toys, monkeypatch):
     lively = ["train.epochs=2", "train.ema=0.9", "run.save_every=0", "train.log_every=1", "network.dropout=0.3"]
     whole, _ = run(tmp_path / "whole", toys, *lively)
-    step = loop.Run.step
+    step = loop.train_step
 
-    def step_or_die(self, batch):
-        if self.state["step"] == 4:
+    def step_or_die(training, *rest):
+        if training.state.step == 4:
             raise KilledError
-        step(self, batch)
+        step(training, *rest)
 
     with monkeypatch.context() as patched, pytest.raises(KilledError):
-        patched.setattr(loop, "pack_checkpoint", pack_version_2)
-        patched.setattr(loop.Run, "step", step_or_die)
+        patched.setattr(open_training, "pack_checkpoint", pack_version_2)
+        patched.setattr(loop, "train_step", step_or_die)
         run(tmp_path / "parts", toys, *lively)
     assert read_state(tmp_path / "parts" / "last.ckpt")["version"] == 2
     run(tmp_path / "parts", toys, *lively, resume=True)

@@ -13,12 +13,12 @@ from agedge.errors import AgedgeError
 from agedge.records import read_raw
 from agedge.runtime.half_precision import round_to_half
 from agedge.runtime.outputs import Prediction
-from agedge.training import loop
+from agedge.training import validate
 from agedge.training.run.divergence import DivergedError
 from agedge.training.tasks import finalize_age_gender
 from agedge.training.tasks.age_gender import predictor
 from agedge.training.tasks.check_model import compare_faces, compare_maps, draw_faces
-from agedge.training.tasks.detection import Watcher
+from agedge.training.tasks.detection import TrainedDetector
 from agedge.training.tasks.finalize_age_gender import without_folders
 from agedge.training.weights.averaging import WeightMean
 from tests.training.toy_runs import run, write_toys
@@ -96,14 +96,14 @@ def test_a_model_that_is_written_otherwise_is_an_error(trained, monkeypatch):
 
 
 def test_a_mean_that_is_no_number_is_not_used(tmp_path, toys, monkeypatch, caplog):
-    def spoil(task, *_):
-        for parameter in task.network.collect_params().values():
+    def spoil(training):
+        for parameter in training.network.collect_params().values():
             parameter.set_data(parameter.list_data()[0] * float("nan"))
 
-    monkeypatch.setattr(loop, "take_statistics", spoil)
+    monkeypatch.setattr(validate, "update_statistics", spoil)
     folder, recipe = run(tmp_path / "run", toys, "train.epochs=1", "train.swa=1.0")
     assert "the mean of 1 epochs' weights is not used" in caplog.text and str(folder) in caplog.text
-    assert not (folder / loop.AVERAGE).exists()
+    assert not (folder / validate.AVERAGE).exists()
     assert "model: " in finalize_age_gender.finish(symbols.create(**recipe.network), recipe, folder)
 
 
@@ -136,13 +136,13 @@ def test_a_detector_that_answers_no_numbers_is_an_error():
     network = symbols.create("essh")
     network.initialize_for_training(mx.cpu())
     network(nd.zeros((1, 3, 64, 64)))
-    watcher = Watcher(network, mx.cpu(), "runs/x")
-    watcher.detect(draw_faces(1, 64)[0])
+    detector = TrainedDetector(network, mx.cpu(), "runs/x")
+    detector.detect(draw_faces(1, 64)[0])
     for parameter in network.collect_params().values():
         if parameter.name.endswith("weight"):
             parameter.set_data(parameter.list_data()[0] * float("nan"))
     with pytest.raises(DivergedError, match="^runs/x: diverged"):
-        watcher.detect(draw_faces(1, 64)[0])
+        detector.detect(draw_faces(1, 64)[0])
 
 
 def test_answers_are_compared_as_far_as_there_are_any():

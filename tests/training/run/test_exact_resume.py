@@ -17,7 +17,7 @@ import pytest
 from agedge import safe_write
 from agedge.errors import AgedgeError, StoppedError
 from agedge.run_folder import read_log
-from agedge.training import loop
+from agedge.training import loop, open_training
 from agedge.training.run import checkpoint, checkpoint_saver
 from agedge.training.run.checkpoint import STATE, load_part, read_state
 from tests.paths import ROOT
@@ -76,30 +76,30 @@ class KilledError(Exception):
 
 def kill_before(at, monkeypatch):
     """The run ends, without a word, where it is to do the step after step number `at`."""
-    step = loop.Run.step
+    step = loop.train_step
 
-    def step_or_die(self, batch):
-        if self.state["step"] == at:
+    def step_or_die(training, *rest):
+        if training.state.step == at:
             raise KilledError
-        step(self, batch)
+        step(training, *rest)
 
-    monkeypatch.setattr(loop.Run, "step", step_or_die)
+    monkeypatch.setattr(loop, "train_step", step_or_die)
 
 
 def test_killed_at_random_steps_a_run_ends_with_the_same_bits(tmp_path, toys, monkeypatch):
     whole, _ = run(tmp_path / "whole", toys, *LIVELY)
-    chance, step, died = np.random.default_rng(), loop.Run.step, []
+    chance, step, died = np.random.default_rng(), loop.train_step, []
     left = 0
 
-    def step_or_die(self, batch):
+    def step_or_die(training, *rest):
         nonlocal left
         left -= 1
         if left < 0:
-            died.append(self.state["step"])
+            died.append(training.state.step)
             raise KilledError
-        step(self, batch)
+        step(training, *rest)
 
-    monkeypatch.setattr(loop.Run, "step", step_or_die)
+    monkeypatch.setattr(loop, "train_step", step_or_die)
     folder, begun = tmp_path / "parts", False
     for _ in range(30):
         left = int(chance.integers(2, 9))
@@ -175,25 +175,25 @@ def test_a_signal_saves_and_says_how_to_go_on(number, tmp_path, toys):
     job.send_signal(number)
     said = job.communicate(timeout=60)[1]
     assert job.returncode == 128 + number
-    assert "once more ends it at once" in said and "with --resume goes on" in said and "Traceback" not in said
+    assert "a second signal ends it at once" in said and "with --resume goes on" in said and "Traceback" not in said
     state = read_state(tmp_path / "r" / "last.ckpt")
     assert state["step"] > 0 and (state["sums"] is None or state["step"] % 8 % 3 == 0)
 
 
 def test_stopped_and_resumed_is_the_same_run_too(tmp_path, toys, monkeypatch):
     whole, _ = run(tmp_path / "whole", toys, *LIVELY)
-    step = loop.Run.step
+    step = loop.train_step
 
-    def step_and_ask(self, batch):
-        step(self, batch)
-        if self.state["step"] in (4, 17):
+    def step_and_stop(training, *rest):
+        step(training, *rest)
+        if training.state.step in (4, 17):
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(loop.Run, "step", step_and_ask)
+    monkeypatch.setattr(loop, "train_step", step_and_stop)
     for resume in (False, True):
         with pytest.raises(StoppedError, match="saved at step"):
             run(tmp_path / "parts", toys, *LIVELY, "run.save_every=300", resume=resume)
-    monkeypatch.setattr(loop.Run, "step", step)
+    monkeypatch.setattr(loop, "train_step", step)
     parts, _ = run(tmp_path / "parts", toys, *LIVELY, resume=True)
     assert_same(whole, parts)
 
@@ -284,20 +284,20 @@ def test_what_killed_processes_left_is_removed(tmp_path, toys, monkeypatch):
 
 def test_a_run_is_of_one_process_at_a_time(tmp_path, toys, monkeypatch):
     folder, _ = run(tmp_path / "run", toys, "train.epochs=1")
-    validate = loop.Run.measure_epoch
+    validate = loop.validate_epoch
 
-    def another(self):
+    def another(*arguments):
         with pytest.raises(AgedgeError, match="another process trains into it"):
             run(folder, toys, resume=True)
-        validate(self)
+        return validate(*arguments)
 
-    monkeypatch.setattr(loop.Run, "measure_epoch", another)
+    monkeypatch.setattr(loop, "validate_epoch", another)
     run(folder, toys, "train.epochs=2", resume=True)
 
 
 def test_checkpoints_of_other_releases(tmp_path, toys, caplog, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "pack_checkpoint", pack_version_2)
+        patched.setattr(open_training, "pack_checkpoint", pack_version_2)
         folder, _ = run(tmp_path / "run", toys, "train.epochs=2", "optimizer.schedule=steps")
     caplog.set_level(logging.INFO)
     state = read_state(folder / "last.ckpt")

@@ -16,7 +16,7 @@ from agedge.faces.annotations import Photo, read_annotations, write_annotations
 from agedge.training.recipe import load_recipe, refuse_keys
 from agedge.training.run.checkpoint import load_checkpoint
 from agedge.training.run.pretrained import load_pretrained_detector
-from agedge.training.tasks.detection import Watcher, train_detector, validate
+from agedge.training.tasks.detection import TrainedDetector, train_detector, validate
 from agedge.training.tasks.finalize_detection import finish_detector
 from rec_tools.detection.compose import compose
 from tests.paths import ROOT
@@ -265,7 +265,7 @@ def test_an_image_of_data_val_that_goes_meanwhile_is_told(data, caplog):
 def test_a_large_photograph_is_measured_shrunk():
     import mxnet as mx
 
-    found = Watcher(shaped(width=8), mx.cpu())
+    found = TrainedDetector(shaped(width=8), mx.cpu())
     seen = []
     forward, found.network = found.network, lambda data: seen.append(data.shape) or forward(data)
     found.network.decode = forward.decode

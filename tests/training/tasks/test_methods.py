@@ -13,7 +13,7 @@ from agedge.run_folder import list_last, read_log
 from agedge.training.loop import clip_gradients
 from agedge.training.objective import Objective
 from agedge.training.run.checkpoint import load_checkpoint, load_part, read_state
-from agedge.training.tasks.age_gender import Ages
+from agedge.training.tasks.age_gender import AgeGenderTask
 from agedge.training.tasks.finalize_age_gender import finish
 from agedge.training.weights.averaging import WeightMean
 from agedge.training.weights.param_groups import decay_weights_alone
@@ -46,7 +46,7 @@ def test_mixup_is_the_loss_of_two_labels_by_their_shares():
     data = mx.nd.random.uniform(0, 255, (4, 3, SIZE, SIZE))
     labels = mx.nd.array([[0, 20, 20], [1, 30, 39], [-1, 50, 50], [1, -1, -1]])
     share = mx.nd.array([[0.5], [0.75], [0.6], [1.0]])
-    loss, tallies = Objective(network, mixup=True)(data, labels, share)
+    loss, sums = Objective(network, mixup=True)(data, labels, share)
 
     weight = share.reshape((-1, 1, 1, 1))
     mixed = weight * data + (1 - weight) * data[::-1]
@@ -54,7 +54,7 @@ def test_mixup_is_the_loss_of_two_labels_by_their_shares():
     other, _ = Objective(network)(mixed, labels[::-1])
     expected = share[:, 0] * one + (1 - share[:, 0]) * other
     np.testing.assert_allclose(loss.asnumpy(), expected.asnumpy(), rtol=1e-5)
-    assert tallies.asnumpy()[0] == 4 and tallies.asnumpy()[2] == 3 and tallies.asnumpy()[4] == 3
+    assert sums.asnumpy()[0] == 4 and sums.asnumpy()[2] == 3 and sums.asnumpy()[4] == 3
     np.testing.assert_allclose(
         Objective(network, mixup=True)(data, labels, mx.nd.ones((4, 1)))[0].asnumpy(),
         Objective(network)(data, labels)[0].asnumpy(),
@@ -63,14 +63,14 @@ def test_mixup_is_the_loss_of_two_labels_by_their_shares():
 
 
 def test_shares_of_mixed_faces_are_at_least_a_half(tmp_path, toys, monkeypatch):
-    seen, complete = [], Ages._complete
+    seen, complete = [], AgeGenderTask._complete
 
     def look(self, stream, epoch, first):
         for batch in complete(self, stream, epoch, first):
             seen.append(batch.inputs[2])
             yield batch
 
-    monkeypatch.setattr(Ages, "_complete", look)
+    monkeypatch.setattr(AgeGenderTask, "_complete", look)
     run(tmp_path / "run", toys, "train.mixup=0.4", "train.epochs=2")
     shares = np.concatenate(seen)
     assert shares.shape[1] == 1 and shares.min() >= 0.5 and shares.max() <= 1
@@ -203,14 +203,14 @@ def test_no_weight_decay_of_norms_and_biases(tmp_path, toys):
 
 
 def test_balanced_ages_come_more_evenly(tmp_path, toys, monkeypatch):
-    seen, complete = [], Ages._complete
+    seen, complete = [], AgeGenderTask._complete
 
     def look(self, stream, epoch, first):
         for batch in complete(self, stream, epoch, first):
             seen.extend(batch.index.tolist())
             yield batch
 
-    monkeypatch.setattr(Ages, "_complete", look)
+    monkeypatch.setattr(AgeGenderTask, "_complete", look)
     old = write_toys(tmp_path / "mostly.rec", 90, 4)
     run(tmp_path / "run", [f"data.train={old}", toys[1]], "data.balance=1", "train.epochs=20")
     labels = np.stack([record.label for record in read_records(old)])
@@ -224,7 +224,7 @@ def test_balanced_ages_come_more_evenly(tmp_path, toys, monkeypatch):
 @pytest.mark.parametrize("head", ["distribution", "regression"])
 def test_no_number_ends_the_run_with_its_faces(head, tmp_path, toys, monkeypatch):
     """Where a ReLU makes 0 of it the loss stays a number, but no weight does."""
-    complete = Ages._complete
+    complete = AgeGenderTask._complete
 
     def poison(self, stream, epoch, first):
         for number, batch in enumerate(complete(self, stream, epoch, first), first):
@@ -232,7 +232,7 @@ def test_no_number_ends_the_run_with_its_faces(head, tmp_path, toys, monkeypatch
                 batch.inputs[0][3] = np.nan
             yield batch
 
-    monkeypatch.setattr(Ages, "_complete", poison)
+    monkeypatch.setattr(AgeGenderTask, "_complete", poison)
     same = [f"network.age_head={head}", "train.log_every=3"]
     with pytest.raises(AgedgeError, match="no number any more|the loss is nan") as ended:
         run(tmp_path / "run", toys, *same, "run.save_every=0")

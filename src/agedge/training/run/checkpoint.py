@@ -1,7 +1,7 @@
-"""Checkpoints: one file with the parameters, the trainer's state and where the run stands; whole, or not there.
+"""Checkpoints: one file with the parameters, the trainer's state and the run's progress, written whole or not at all.
 
-A run's folder has `last.ckpt`, before it `last-1.ckpt` and so on, as many as `run.keep`, and `best.ckpt`. A checkpoint
-is data, whoever wrote it: a zip file of MXNet's arrays and of numbers in JSON.
+A run's folder has `last.ckpt`, the older `last-1.ckpt` and so on, `run.keep` files in all, and `best.ckpt`. Each is
+a zip file of MXNet's arrays and of numbers in JSON: reading it runs no code, whoever wrote it.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Callable, Dict, Optional
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, NoReturn, Optional, Union
 
 from agedge import safe_write
 from agedge.errors import AgedgeError
@@ -29,22 +29,22 @@ from agedge.training.weights.load_weights import load_arrays, load_weights
 log = logging.getLogger(__name__)
 
 PARAMS, TRAINER, STATE = "network.params", "trainer.params", "state.json"
-PICKLED_TRAINER = "trainer.states"  # of version 1 and 2
-NUMBERS = "trainer"  # of the trainer, in STATE
-# 1 had no number, and was saved between epochs only; 1 and 2 hold the trainer's state as a pickle. Both are still read.
+PICKLED_TRAINER = "trainer.states"  # in versions 1 and 2
+NUMBERS = "trainer"  # key in STATE of the trainer's counters
+# Version 1 has no number and is saved between epochs only; 1 and 2 hold the trainer's state as a pickle. Both are read.
 VERSION = 3
-LARGEST_STATE = 4_000_000  # bytes of STATE; a real one has some thousand
-IN_MEMORY = Path("/dev/shm")  # where MXNet, which writes to files alone, is to write: the disk may be full
+LARGEST_STATE = 4_000_000  # bytes of STATE; a real one has a few thousand
+IN_MEMORY = Path("/dev/shm")  # MXNet writes arrays to files only; in memory, since the disk may be full
 
 
-def pack_checkpoint(network, trainer, state: dict, more: Optional[Dict[str, dict]] = None) -> bytes:
-    """Return a checkpoint's content. `more`: {name of a part: {name: NDArray}}, whatever else a run goes on from."""
+def pack_checkpoint(network: Any, trainer: Any, state: dict, more: Optional[Dict[str, dict]] = None) -> bytes:
+    """Return a checkpoint's content. `more`: {member's name: {name: NDArray}}, other arrays that resuming needs."""
     import mxnet as mx
 
     numbers, arrays = collect_state(trainer)
     parts = {PARAMS: to_bytes(network.save_parameters)}
     for name, values in {TRAINER: arrays, **(more or {})}.items():
-        if values:  # MXNet cannot read a file of none, and SGD without momentum keeps none
+        if values:  # MXNet cannot read a file without arrays, and SGD without momentum has none
             parts[name] = to_bytes(lambda path, values=values: mx.nd.save(path, values))
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as file:
@@ -55,10 +55,11 @@ def pack_checkpoint(network, trainer, state: dict, more: Optional[Dict[str, dict
 
 
 def to_bytes(save: Callable[[str], None]) -> bytes:
-    """Return what `save(path)` writes."""
+    """Return the bytes that `save(path)` writes to a file."""
     from mxnet.base import MXNetError
 
-    for place in ([IN_MEMORY] if IN_MEMORY.is_dir() else []) + [None]:  # which may be small in a container
+    reason: object = None
+    for place in ([IN_MEMORY] if IN_MEMORY.is_dir() else []) + [None]:  # shared memory may be small in a container
         try:
             with safe_write.temporary_folder(place) as folder:
                 path = folder / "part"
@@ -72,8 +73,10 @@ def to_bytes(save: Callable[[str], None]) -> bytes:
 
 
 def rotate(folder: Path, keep: int) -> None:
-    """Let `last.ckpt` have the name `last-1.ckpt` too, and so on back, so that `keep` files are left when `last.ckpt`
-    is replaced. At no moment is there none of that name."""
+    """Rotate checkpoints: last -> last-1 -> last-2 .., so that `keep` files remain once `last.ckpt` is replaced.
+
+    `last.ckpt` exists at every moment: it is linked, not moved.
+    """
     names = [folder / last_name(number) for number in range(max(keep, 1))]
     for older, newer in zip(names[:0:-1], names[-2::-1]):
         if newer.is_file():
@@ -93,9 +96,10 @@ def rotate(folder: Path, keep: int) -> None:
 def find_last(folder: Path) -> Path:
     """Return the newest intact checkpoint of a run, which is then called `last.ckpt`.
 
-    A broken one is named in a warning and put aside as NAME.broken. Raises `AgedgeError` where there is none.
+    A damaged one is named in a warning and renamed to NAME.broken. Raises `AgedgeError` where none is intact.
     """
-    errors, newest = [], folder / LAST
+    errors: List[AgedgeError] = []
+    newest = folder / LAST
     for path in list_last(folder):
         try:
             read_state(path)
@@ -112,10 +116,10 @@ def find_last(folder: Path) -> Path:
     raise errors[0] if errors else AgedgeError(f"{newest}: missing: there is no run to resume")
 
 
-def load_checkpoint(path, network, trainer=None, ctx=None) -> dict:
-    """Put a checkpoint's values into the network (and the trainer), and return its state.
+def load_checkpoint(path: Union[str, Path], network: Any, trainer: Any = None, ctx: Any = None) -> dict:
+    """Load a checkpoint into the network (and the trainer), and return its state.json.
 
-    Raises `AgedgeError` where the file is missing, damaged, or of another network.
+    Raises `AgedgeError` where the file is missing or damaged, or holds another network.
     """
     path = Path(path)
     state = read_state(path)
@@ -135,8 +139,8 @@ def load_checkpoint(path, network, trainer=None, ctx=None) -> dict:
     return state
 
 
-def load_part(path, name: str) -> Optional[dict]:
-    """Return {name: NDArray} of one of the `more` parts of a checkpoint; None where it has no such part."""
+def load_part(path: Union[str, Path], name: str) -> Optional[dict]:
+    """Return {name: NDArray} of member `name` of a checkpoint; None where it has no such member."""
     with zipfile.ZipFile(path) as file:
         if name not in file.namelist():
             return None
@@ -148,27 +152,27 @@ def load_part(path, name: str) -> Optional[dict]:
 
 
 @contextlib.contextmanager
-def extract_part(path, name: str):
-    """Give a part of a checkpoint as a file, while it is needed."""
+def extract_part(path: Union[str, Path], name: str) -> Iterator[Path]:
+    """Extract a member of a checkpoint to a temporary file, and delete it afterwards."""
     with safe_write.temporary_folder() as folder, zipfile.ZipFile(path) as file:
         yield Path(file.extract(name, folder))
 
 
-def extract_params(path):
-    """Give the parameter file of a checkpoint, while it is needed."""
+def extract_params(path: Union[str, Path]) -> ContextManager[Path]:
+    """Extract a checkpoint's network parameters to a temporary file, and delete it afterwards."""
     return extract_part(path, PARAMS)
 
 
-# What Python raises on a zip file with flipped bits, and on JSON that is nested too deeply.
+# Errors that Python raises on a zip file with flipped bits, and on JSON that is nested too deeply.
 DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, TypeError, RuntimeError)
 
 
 class NewerVersionError(AgedgeError):
-    """A checkpoint that a later release wrote."""
+    """The checkpoint was written by a later release."""
 
 
-def read_state(path) -> dict:
-    """Return where a checkpoint's run stood. Raises `AgedgeError` where the file is not a whole checkpoint."""
+def read_state(path: Union[str, Path]) -> dict:
+    """Return a checkpoint's state.json. Raises `AgedgeError` where the file is not an intact checkpoint."""
     try:
         size = os.stat(path).st_size
         with zipfile.ZipFile(path) as file:
@@ -202,7 +206,7 @@ def check_members(file: zipfile.ZipFile, size: int) -> None:
     members = file.infolist()
     names = [member.filename for member in members]
     if len(set(names)) < len(names):
-        raise ValueError("a part is there twice")
+        raise ValueError("it has a part twice")
     if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
         raise ValueError("its parts must be stored without compression")
     if sum(member.file_size for member in members) > size:
@@ -212,7 +216,7 @@ def check_members(file: zipfile.ZipFile, size: int) -> None:
 
 
 def check_state(state: dict) -> None:
-    """Raise `ValueError` where a value of STATE is not of its kind."""
+    """Raise `ValueError` where a value of STATE has the wrong type."""
     for key in ("epoch", "step", "best_epoch"):
         if not is_count(state[key] if key != "best_epoch" else state.get(key, 0)):
             raise ValueError(f"{STATE}: {key} must be a whole number")
@@ -227,11 +231,11 @@ def check_state(state: dict) -> None:
             raise ValueError(f"{STATE}: {key} must be a mapping")
 
 
-def is_number(value) -> bool:
+def is_number(value: Any) -> bool:
     """Return whether a value from JSON is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def refuse_constant(name: str):
+def refuse_constant(name: str) -> NoReturn:
     """Raise `ValueError` on NaN and Infinity, which JSON does not have."""
     raise ValueError(f"{STATE}: {name} is not a number")

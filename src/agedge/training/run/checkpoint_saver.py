@@ -1,10 +1,10 @@
-"""Saving a run: when, under which names, and what happens where the disk is full."""
+"""Saving a run's files: when, under which names, and what happens where the disk is full."""
 
 import functools
 import logging
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Dict
 
 from agedge.errors import AgedgeError
 from agedge.run_folder import BEST, LAST
@@ -13,23 +13,26 @@ from agedge.training.run.checkpoint import rotate
 
 log = logging.getLogger(__name__)
 
-RETRY = 30  # seconds until what could not be written is tried again
+RETRY = 30  # seconds until a failed write is tried again
 LAST_TRIES = 5  # at the end of a run, RETRY seconds apart
 
 
-class Keeper:
-    """Writes a run's files. What the disk does not take stays in memory, the run goes on, and it is tried again.
+class CheckpointSaver:
+    """Write a run's files. A file that cannot be written stays in memory, and is tried again while the run continues.
 
-    `keep`: how many of the last checkpoints; `every`: seconds between two of them.
+    Attributes:
+        keep: how many last checkpoints stay on disk.
+        every: seconds between two checkpoints within an epoch.
+        waiting: {file name: function that writes it} of the files that could not be written yet, oldest first.
     """
 
     def __init__(self, folder: Path, keep: int, every: float):
         self.folder, self.keep, self.every = folder, keep, every
-        self.waiting = {}  # name -> what writes it
+        self.waiting: Dict[str, Callable[[], None]] = {}
         self.saved = self.tried = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Return whether it is time for a checkpoint."""
         return time.monotonic() - self.saved >= self.every
 
     def save(self, name: str, content: bytes) -> None:
@@ -39,24 +42,24 @@ class Keeper:
         self.saved = time.monotonic()
 
     def write(self, name: str, write: Callable[[], None]) -> None:
-        """Do `write()`, now or as soon as the disk takes it; a later one of the same name takes its place."""
+        """Call `write()`, now or as soon as the disk has room; a later call for the same name replaces it."""
         self.waiting.pop(name, None)
         self.waiting[name] = write
         self.flush()
 
     def retry(self) -> None:
-        """Try again what could not be written, if it is time."""
+        """Try again to write the waiting files, if it is time."""
         if self.waiting and time.monotonic() - self.tried >= RETRY:
             self.flush()
 
     def flush(self) -> bool:
-        """Write all that waits; False, and a line, where that could not be done."""
+        """Write all waiting files. Return False, and log a warning, where that failed."""
         self.tried, full = time.monotonic(), False
         for name in list(self.waiting):
             if full and name.endswith(".ckpt"):
-                continue  # in their order: what is the best is known to the last
+                continue  # keep their order: last.ckpt is written before best.ckpt
             if name == BEST and LAST in self.waiting and not (self.folder / LAST).exists():
-                continue  # a run is resumed from its last alone
+                continue  # a run can resume from last.ckpt alone, not from best.ckpt
             try:
                 self.waiting[name]()
             except OSError as error:
@@ -72,7 +75,7 @@ class Keeper:
         return not self.waiting
 
     def close(self) -> None:
-        """Write what still waits. Raises `AgedgeError` where after several tries it could not be done."""
+        """Write the waiting files. Raises `AgedgeError` where that still fails after several tries."""
         for _ in range(LAST_TRIES):
             if not self.waiting:
                 return

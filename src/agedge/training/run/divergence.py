@@ -1,105 +1,117 @@
-"""Watching the loss: its sums over an epoch, and the end of a run whose loss is no number any more."""
+"""Divergence: the check of the training loss and of the weights that ends a run whose numbers make no sense."""
 
 import logging
 from pathlib import Path
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
 from agedge.errors import AgedgeError
+from agedge.training.distributed.kvstore import KVStore
 from agedge.training.run.checkpoint import find_last
+from agedge.training.run.train_state import TrainState
+from agedge.training.task import Task
 from agedge.training.weights.averaging import TOGETHER
 
 log = logging.getLogger(__name__)
 
 ADVICE = "a lower optimizer.lr, or optimizer.clip=1, may help"
-DIVERGED = 20  # times the loss of the first steps: no run that learns comes to that
-HELD_OUT = 10  # times more is allowed for images that are not trained on
+DIVERGED = 20  # times the loss of the first steps: no run that learns reaches it
+HELD_OUT = 10  # times more is allowed for validation images
 
 
 class DivergedError(AgedgeError):
-    """A run whose network answers nonsense."""
+    """The network of a run outputs NaN, infinity or absurd values."""
 
 
-def check_loss(loss: float, first: float, run) -> None:
-    """Raise `DivergedError`, which names the run, where the loss of its best network on images to validate on is no
-    number, or far more than the `first` of the run. The last step of a run is seen by no other loss."""
+def check_loss(loss: float, first: float, run: Path) -> None:
+    """Raise `DivergedError`, which names the run, where the best network's loss on validation images is NaN or far
+    above `first`, the loss of the run's first steps. No training loss covers the weights after the last step."""
     if not loss <= HELD_OUT * DIVERGED * max(first, 0.1):
         reason = f"the best network's loss on data.val is {loss:.4g}, that of the first steps was {first:.4g}"
         raise DivergedError(f"{run}: diverged: {reason}; {ADVICE}")
 
 
-class Tallies:
-    """Sums of an objective's tallies, by device. Adding does not wait for the device; taking does."""
+class RunningSums:
+    """Running sums of an objective's metrics, by device. `add` does not wait for the device; `take` does."""
 
-    def __init__(self):
-        self.sums = {}
+    def __init__(self) -> None:
+        self.sums: Dict[Any, Any] = {}
 
-    def add(self, tallies) -> None:
-        at = tallies.context
-        self.sums[at] = self.sums[at] + tallies if at in self.sums else tallies
+    def add(self, sums: Any) -> None:
+        """Add the sums (k,) of a device's share of a batch."""
+        device = sums.context
+        self.sums[device] = self.sums[device] + sums if device in self.sums else sums
 
     def take(self) -> np.ndarray:
-        """What was added since the last time, (k,) float64."""
+        """Return the sums over all devices since the last call, (k,) float64."""
         total = sum(sums.asnumpy().astype(np.float64) for sums in self.sums.values())
         self.sums = {}
-        return total
+        return np.asarray(total)
 
 
-class Watch:
-    """The tallies of an epoch over all workers, `sums` (k,), kept in the run's `state` from look to look.
+class DivergenceCheck:
+    """The training metrics of an epoch, summed over all workers and checked every few steps.
 
-    Between two looks the losses and the images of each step are kept, so that a bad one can be named.
+    Attributes:
+        sums: running sums (k,) of the epoch's metrics; `state.sums` holds the same for checkpoints.
+        recent: (step, image index, losses) of every step since the last check, to name a bad one.
     """
 
-    def __init__(self, task, store, folder: Path, state: dict):
-        self.task, self.store, self.folder, self.state = task, store, folder, state
-        self.sums = np.array(state.get("sums") or 0.0)
-        self.tallies, self.recent = Tallies(), []
+    def __init__(self, task: Task, kvstore: KVStore, folder: Path, state: TrainState):
+        self.task, self.kvstore, self.folder, self.state = task, kvstore, folder, state
+        self.sums = np.array(state.sums or 0.0)
+        self.running = RunningSums()
+        self.recent: List[Tuple[int, Any, list]] = []
 
-    def add(self, tallies) -> None:
-        """The tallies of a device's share of a step."""
-        self.tallies.add(tallies)
+    def add(self, sums: Any) -> None:
+        """Add the metric sums of a device's share of a step."""
+        self.running.add(sums)
 
-    def remember(self, step: int, index, losses: list) -> None:
-        """What step `step` trained on, and the losses that it had."""
+    def remember(self, step: int, index: Any, losses: list) -> None:
+        """Keep which images step number `step` trained on, and its losses."""
         self.recent.append((step, index, losses))
 
-    def look(self, asked: bool, parameters: list) -> bool:
-        """Wait for the device and take the sums of all workers; whether one of them was asked to stop.
+    def check(self, stop: bool, parameters: list) -> bool:
+        """Wait for the devices, add up the metrics of all workers, and return whether any of them passed `stop`.
 
-        Raises `AgedgeError`, and saves the images, where the loss or one of the parameters is no number, and where the
-        loss is far larger than in the beginning.
+        Raises `DivergedError`, and saves the images, where the loss or one of the `parameters` is NaN or infinite, and
+        where the loss is far larger than at the beginning of the run.
         """
         from mxnet import nd
 
-        nd.waitall()  # BatchNorm's statistics are written in the backward pass, of which the engine does not know
+        nd.waitall()  # the backward pass writes BatchNorm's statistics without the engine's knowledge
         begun = np.concatenate([loss.asnumpy() for loss in self.recent[0][2]]).astype(np.float64)  # the first step
-        sums = self.store.sum_small(np.array([*self.tallies.take(), float(asked), begun.sum(), len(begun)]))
-        *window, stop, begun, count = sums
-        loss = self.task.figures(np.array(window))["loss"]
+        sums = self.kvstore.sum_small(np.array([*self.running.take(), float(stop), begun.sum(), len(begun)]))
+        *window, stops, begun, count = sums
+        loss = self.task.metrics(np.array(window))["loss"]
         if not np.isfinite(loss):
             self.give_up(f"the loss is {loss}")
-        # Of a run that diverges at once, the mean of the first steps is no measure.
-        first = self.state.setdefault("first_loss", min(loss, begun / count))
+        first = self.state.first_loss
+        if first is None:
+            # Where a run diverges at once, the mean of the first steps is already too large.
+            first = self.state.first_loss = min(loss, begun / count)
         if loss > DIVERGED * max(first, 0.1):
             self.give_up(f"the loss is {loss:.4g}, {DIVERGED} times that of the first steps, {first:.4g}, and more,")
-        if not are_finite(parameters):  # ReLU makes 0 of what is no number, and the loss may stay one
-            self.give_up("a weight is no number any more")
+        if not are_finite(parameters):  # ReLU turns NaN into 0, so that the loss may stay finite
+            self.give_up("a weight is NaN or infinite")
         self.sums = self.sums + np.array(window)
-        self.state["sums"] = self.sums.tolist()
+        self.state.sums = self.sums.tolist()
         self.recent = []
-        return stop > 0
+        return stops > 0
 
     def give_up(self, reason: str) -> None:
-        """Raises `AgedgeError` with the first step whose loss is no number, or else all since the last look, and saves
-        what they saw."""
+        """Save the images of the first step whose loss is NaN or infinite, or else of all steps since the last check.
+
+        Raises `DivergedError` that names the step, these images and the last good checkpoint.
+        """
         bad = [entry for entry in self.recent if not all(np.isfinite(loss.asnumpy()).all() for loss in entry[2])]
-        seen = bad[:1] or self.recent
-        step = seen[0][0]
+        suspects = bad[:1] or self.recent
+        step = suspects[0][0]
         within = "" if bad else f" or one of the {len(self.recent) - 1} after it"
-        worker = f"-worker{self.store.rank}" if self.store.workers > 1 else ""
+        worker = f"-worker{self.kvstore.rank}" if self.kvstore.workers > 1 else ""
         try:
-            saved = self.task.save_batches([index for _, index, _ in seen], self.folder / f"bad-step{step}{worker}")
+            saved = self.task.save_batches([index for _, index, _ in suspects], self.folder / f"bad-step{step}{worker}")
         except (OSError, AgedgeError) as error:
             saved = f"not saved ({getattr(error, 'strerror', None) or error})"
         try:
@@ -112,7 +124,7 @@ class Watch:
 
 
 def are_finite(parameters: list) -> bool:
-    """Whether all numbers of NDArrays on one device are."""
+    """Return whether all values of NDArrays, which must be on one device, are finite."""
     from mxnet import nd
 
     groups = (parameters[first : first + TOGETHER] for first in range(0, len(parameters), TOGETHER))

@@ -1,18 +1,18 @@
-"""How a run starts: its folder, its weights and what of them learns, and where an earlier run of it stopped."""
+"""How a run starts: its folder, its weights and its optimizer."""
 
 import contextlib
 import logging
 import random
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Any, Callable, Dict, Iterator
 
 import numpy as np
 
-from agedge.errors import AgedgeError, UsageError, choices
+from agedge.errors import AgedgeError, choices
 from agedge.locks import open_alone
-from agedge.run_folder import BEST, CACHE, MODEL, RECIPE, list_last
+from agedge.run_folder import BEST, CACHE, LAST, MODEL, RECIPE, list_last
 from agedge.safe_write import remove_leftovers
-from agedge.training.run.checkpoint import find_last, load_checkpoint, read_state
+from agedge.training.recipe import OptimizerSection, Recipe
 from agedge.training.weights.param_groups import decay_weights_alone, freeze, match_names, set_rates
 
 log = logging.getLogger(__name__)
@@ -20,22 +20,21 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
-    """Make the run's folder, this process's alone meanwhile.
+    """Create the run's folder, or open it to resume, and lock it against other processes.
 
-    What processes that were killed have left there is removed. Raises `AgedgeError` where a run, or what it gave, lies
-    there already and was not asked to go on, where there is none to go on with, and where another process trains into
-    it.
+    Temporary files of killed processes are removed. Raises `AgedgeError` where the folder holds a run and `resume` is
+    False, where there is no run to resume, and where another process trains into the folder.
     """
-    begun = list_last(folder)
-    if begun and not resume:
+    checkpoints = list_last(folder)
+    if checkpoints and not resume:
         raise AgedgeError(f"{folder}: holds a run already: go on with it by --resume, or give another run.dir")
     results = [name for name in (BEST, MODEL) if (folder / name).exists()]
-    if results and not begun:
+    if results and not checkpoints:
         raise AgedgeError(
             f"{folder}: holds {' and '.join(results)} of a run whose last.ckpt is gone: give another run.dir"
         )
-    if resume and not begun and not was_begun(folder):
-        raise AgedgeError(f"{folder / 'last.ckpt'}: missing: there is no run to resume")
+    if resume and not checkpoints and not was_started(folder):
+        raise AgedgeError(f"{folder / LAST}: missing: there is no run to resume")
     (folder / CACHE).mkdir(parents=True, exist_ok=True)
     for place in (folder, folder / CACHE):
         remove_leftovers(place)
@@ -47,23 +46,23 @@ def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
         yield folder
 
 
-def was_begun(folder: Path) -> bool:
-    """Return whether a run began in a folder and was ended before it had saved a checkpoint."""
+def was_started(folder: Path) -> bool:
+    """Return whether the folder holds a run that ended before its first checkpoint."""
     return (folder / RECIPE).is_file() and not any(folder.glob("*.broken"))
 
 
-def start_weights(network, recipe, contexts: list, size: int, load: Callable, resume: bool) -> None:
-    """Give `network` its weights on MXNet contexts, and the recipe's rates of learning.
+def initialize_weights(network: Any, recipe: Recipe, contexts: list, size: int, load: Callable, resume: bool) -> None:
+    """Initialize the network's weights on MXNet contexts, and set which parameters learn and at which rate.
 
-    They are fresh or, unless the run resumes, what `load` takes from `recipe.pretrained`: `load_pretrained` or
-    `load_pretrained_detector`. `size`: pixels of an image's side. Raises `AgedgeError` where weights do not fit.
+    Weights are random or, unless the run resumes, loaded from `recipe.pretrained` by `load`: `load_pretrained` or
+    `load_pretrained_detector`. `size`: side of an image in pixels. Raises `AgedgeError` where weights do not fit.
     """
     import mxnet as mx
 
     mx.random.seed(recipe.train.seed)
     network.initialize_for_training(contexts)
-    network(mx.nd.zeros((1, 3, size, size), ctx=contexts[0]))  # MXNet learns the shapes
-    match_names(recipe.fresh, network._collect_params_with_prefix(), "fresh")  # a misspelt one is told in any case
+    network(mx.nd.zeros((1, 3, size, size), ctx=contexts[0]))  # MXNet infers the shapes
+    match_names(recipe.fresh, network._collect_params_with_prefix(), "fresh")  # a misspelt name is always an error
     if recipe.pretrained and not resume:
         log.info("starting from %s", load(network, recipe.pretrained, contexts, recipe.fresh).describe())
     if recipe.optimizer.freeze:
@@ -74,40 +73,18 @@ def start_weights(network, recipe, contexts: list, size: int, load: Callable, re
     network.fuse(recipe.train.fuse and all(context.device_type == "cpu" for context in contexts))
 
 
-def start_state(network, recipe, trainer, contexts: list, folder: Path, resume: bool, same: dict) -> tuple:
-    """(where the run stands, the checkpoint that it goes on from or None): at its beginning, or where its last intact
-    checkpoint was saved, whose weights and optimizer state are then loaded.
+def optimizer_options(optimizer: OptimizerSection) -> Dict[str, float]:
+    """Return the arguments of the MXNet optimizer that a recipe's section `optimizer` names.
 
-    `same`: what a resumed run must have as it had it, {key of the recipe: value}. Raises `AgedgeError`, `UsageError`
-    where that has changed.
+    Raises `UsageError` on an unknown name.
     """
-    if not resume:
-        return {"epoch": 0, "step": 0, "best": None, "best_epoch": 0, "same": same}, None
-    file = find_last(folder)
-    state = read_state(file)
-    begun = {f"optimizer.{key}": value for key, value in state.get("optimizer", {}).items()}  # version 1
-    begun.update(state.get("same", {}))
-    for key, value in same.items():
-        if begun.get(key, value) != value:
-            raise UsageError(f"{file}: was begun with {key}={begun[key]}, not {value}")
-    state = load_checkpoint(file, network, trainer, contexts)
-    state.pop("optimizer", None)
-    if state["version"] == 1:
-        log.info("%s: of an earlier release, which saved between epochs: it goes on from there", file)
-    return {**state, "same": same}, file
-
-
-def optimizer_options(optimizer) -> dict:
-    """What MXNet's optimizer of that name takes from the recipe. Raises `UsageError` on an unknown name."""
     from mxnet.optimizer import Optimizer
 
-    known = sorted(set(Optimizer.opt_registry) - {"groupadagrad"})  # whose states Gluon does not know to shape
+    known = sorted(set(Optimizer.opt_registry) - {"groupadagrad"})  # Gluon does not create groupadagrad's states
     if optimizer.name not in known:
         raise choices("optimizer.name", optimizer.name, known)
     if optimizer.name == "nag":
-        log.warning(
-            "optimizer.name=nag: MXNet's does not give the same bits twice; a resumed run is near, not the same"
-        )
+        log.warning("optimizer.name=nag: not deterministic in MXNet; a resumed run is close to the same, not bit-equal")
     options = {"learning_rate": optimizer.lr, "wd": optimizer.wd}
     return {**options, "momentum": optimizer.momentum} if optimizer.name in ("sgd", "nag") else options
 

@@ -1,14 +1,15 @@
-"""Ctrl-C and SIGTERM while a run trains: the first asks it to save and end, the second ends it at once."""
+"""Ctrl-C and SIGTERM while a run trains: the first stops it after saving, the second ends it at once."""
 
 import contextlib
 import signal
 import threading
+from typing import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Asked:
-    """`number`: of the signal that asked the run to end; 0: none."""
+class StopRequest:
+    """Whether a signal asked the run to stop. `number`: of that signal; 0: none."""
 
     number = 0
 
@@ -17,28 +18,28 @@ class Asked:
 
 
 @contextlib.contextmanager
-def stop_when_asked(say):
-    """An `Asked` that tells whether a signal came; `say(text)` answers the user at once.
+def stop_on_signal(notify: Callable[[str], None]) -> Iterator[StopRequest]:
+    """Give a `StopRequest` that the first signal sets; `notify(text)` then informs the user.
 
-    A signal that this process ignores, as one in the background of a script does Ctrl-C, stays ignored.
+    A signal that this process ignores, as a script's background process ignores Ctrl-C, stays ignored.
     """
-    asked = Asked()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield request
         return
 
-    def answer(number, frame):
-        if asked:
+    def handle(number, frame):
+        if request:
             raise KeyboardInterrupt
-        asked.number = number
-        say("stopping: the run is saved after the steps at hand; once more ends it at once")
+        request.number = number
+        notify("stopping: the run is saved after the current steps; a second signal ends it at once")
 
     former = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in former.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, answer)
+            signal.signal(number, handle)
     try:
-        yield asked
+        yield request
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -1,13 +1,13 @@
-"""The trainer's state in checkpoints of version 1 and 2, which is a pickle, read as data.
+"""Read the pickled trainer state of checkpoints of versions 1 and 2 as data.
 
-A pickle is a program for a machine with a stack; Python's own machine imports and calls what the file names. This one
-knows the operations that these checkpoints consist of, and nothing that could be imported or called: an array stays
-the bytes that it was stored as, an optimizer becomes a dictionary of its attributes.
+A pickle is a program for a stack machine; Python's own machine imports and calls whatever the file names. This one
+supports only the operations that these checkpoints consist of, and imports and calls nothing: an array stays the bytes
+that it was stored as, an optimizer becomes a dictionary of its attributes.
 """
 
 import pickletools
 import struct
-from typing import Dict, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from agedge.training.run.trainer_state import COUNTS, MOVING, flatten_state
 
 NDARRAY, BYTEARRAY = ("mxnet.ndarray.ndarray", "NDArray"), ("builtins", "bytearray")
 OPTIMIZERS = "mxnet.optimizer.optimizer"
-MOST_ARRAYS = 8  # of a parameter; MXNet's optimizers keep 3 at most
-# How MXNet's NDArray::Save writes an array: what it begins with, and its types of numbers.
+MOST_ARRAYS = 8  # arrays of a parameter; MXNet's optimizers keep at most 3
+# The format of MXNet's NDArray::Save: magic number, storage type, and dtypes by number.
 MAGIC, DENSE = 0xF993FAC9, 0
 DTYPES = {0: np.float32, 1: np.float64, 2: np.float16, 3: np.uint8, 4: np.int32, 5: np.int8, 6: np.int64}
 MOST_DIMENSIONS = 8
@@ -28,18 +28,18 @@ TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class Name(NamedTuple):
-    """A name that the pickle wants imported; it never is."""
+    """A name that the pickle would import; it is never imported."""
 
     module: str
     name: str
 
 
 class Mark:
-    """Where the items of a tuple, list or dictionary begin on the stack."""
+    """The marker on the stack below the items of a tuple, list or dictionary."""
 
 
 class Stored(dict):
-    """An object's attributes, as the pickle gives them; `name`: of its class."""
+    """The attributes of a pickled object. `name`: of its class."""
 
     def __init__(self, name: Name):
         super().__init__()
@@ -65,32 +65,32 @@ def read_pickled_state(content: bytes) -> Tuple[dict, Dict[str, np.ndarray]]:
     if type(counts) is not dict or not all(type(one) is dict for one in counts.values()):
         raise ValueError("the optimizer has no counts")
     if not all(isinstance(count, int) for one in counts.values() for count in one.values()):
-        raise ValueError("the optimizer's counts are no numbers")
+        raise ValueError("the optimizer's counts must be whole numbers")
     counts = max(counts.values(), key=lambda of: max(of.values(), default=0), default={})
     numbers = {name: optimizer[name] for name in MOVING if optimizer.get(name) is not None}
     return {**numbers, COUNTS: {str(index): count for index, count in counts.items()}}, arrays
 
 
-def is_small(state) -> bool:
-    """Return whether a parameter's state has few parts, and those that are tuples likewise: a small pickle can hold one
-    huge tuple very many times."""
+def is_small(state: Any) -> bool:
+    """Return whether a parameter's state and its tuples have few parts: a small pickle can repeat one huge tuple."""
     parts = state if isinstance(state, (tuple, list)) else [state]
     return len(parts) <= MOST_ARRAYS and all(
         len(part) <= MOST_ARRAYS for part in parts if isinstance(part, (tuple, list))
     )
 
 
-def run_pickle(content: bytes):
+def run_pickle(content: bytes) -> Any:
     """Return the value of a pickle that consists of the known operations. Raises `ValueError`."""
     try:
         return run_operations(content)
     except IndexError:
-        raise ValueError("the pickle takes a value that is not there") from None
+        raise ValueError("the pickle takes a value that does not exist") from None
 
 
-def run_operations(content: bytes):
-    """`run_pickle`, but also raises `IndexError`."""
-    stack, memo = [], []
+def run_operations(content: bytes) -> Any:
+    """Return the value of a pickle, as `run_pickle` does. Raises `ValueError` or `IndexError`."""
+    stack: List[Any] = []
+    memo: List[Any] = []
     for operation, value, _ in pickletools.genops(content):
         name = operation.name
         if name == "STOP":
@@ -104,7 +104,8 @@ def run_operations(content: bytes):
         elif name == "MEMOIZE":
             memo.append(stack[-1])
         elif name in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[value])
+            require(isinstance(value, int), name)
+            stack.append(memo[int(value or 0)])
         elif name == "MARK":
             stack.append(Mark)
         elif name == "TUPLE":
@@ -117,8 +118,9 @@ def run_operations(content: bytes):
             stack.append([])
         elif name in ("APPEND", "APPENDS"):
             items = pop(stack, 1) if name == "APPEND" else pop_to_mark(stack)
-            require(type(stack[-1]) is list, name)
-            stack[-1].extend(items)
+            target: Any = stack[-1]
+            require(type(target) is list, name)
+            target.extend(items)
         elif name in ("SETITEM", "SETITEMS"):
             items = pop(stack, 2) if name == "SETITEM" else pop_to_mark(stack)
             require(type(stack[-1]) is dict and len(items) % 2 == 0, name)
@@ -139,26 +141,26 @@ def run_operations(content: bytes):
     return stack[0]
 
 
-def known_name(module, name) -> Name:
-    """Return the name of a class that a trainer's state has objects of. Raises `ValueError`."""
+def known_name(module: Any, name: Any) -> Name:
+    """Return the name of a class whose objects a trainer's state may hold. Raises `ValueError` on another one."""
     require(isinstance(module, str) and isinstance(name, str), "STACK_GLOBAL")
     if (module, name) not in (NDARRAY, BYTEARRAY) and not (module == OPTIMIZERS and name.isalnum()):
         raise ValueError(f"the name {module[:40]}.{name[:40]} is not allowed")
     return Name(module, name)
 
 
-def make(operation: str, name, arguments):
-    """Return what a class and its arguments stand for: bytes, or an object without attributes yet."""
+def make(operation: str, name: Any, arguments: Any) -> Any:
+    """Return the value of a class and its arguments: bytes, or an object without attributes yet."""
     require(isinstance(name, Name), operation)
     if name == BYTEARRAY and operation == "REDUCE":
         require(type(arguments) is tuple and len(arguments) == 1 and isinstance(arguments[0], bytes), operation)
-        return arguments[0]  # not a copy: a small pickle could ask for very many
+        return arguments[0]  # no copy: a small pickle could request very many
     allowed = (None,) if name == NDARRAY and operation == "REDUCE" else () if operation == "NEWOBJ" else None
     require(arguments == allowed and name != BYTEARRAY, operation)
     return Stored(name)
 
 
-def pop(stack: list, count: int) -> list:
+def pop(stack: List[Any], count: int) -> List[Any]:
     """Take `count` values off the stack."""
     start = len(stack) - count
     require(start >= 0 and Mark not in stack[start:], "fewer values than it takes")
@@ -167,17 +169,18 @@ def pop(stack: list, count: int) -> list:
     return items
 
 
-def pop_to_mark(stack: list) -> list:
+def pop_to_mark(stack: List[Any]) -> List[Any]:
     """Take the values after the last mark off the stack, and the mark."""
     for at in range(len(stack) - 1, -1, -1):
         if stack[at] is Mark:
             items = stack[at + 1 :]
             del stack[at:]
             return items
-    raise ValueError("the pickle has no mark where one must be")
+    raise ValueError("the pickle lacks a mark")
 
 
 def require(condition: bool, operation: str) -> None:
+    """Raise `ValueError`, which names the operation, where the condition is False."""
     if not condition:
         raise ValueError(f"the pickle is damaged or not allowed: {operation}")
 
@@ -185,7 +188,8 @@ def require(condition: bool, operation: str) -> None:
 def read_array(stored: Stored) -> np.ndarray:
     """Return an NDArray that MXNet wrote as bytes. Raises `ValueError`."""
     content = stored.get("handle")
-    require(stored.name == NDARRAY and isinstance(content, (bytes, bytearray)), "an array without bytes")
+    if stored.name != NDARRAY or not isinstance(content, (bytes, bytearray)):
+        raise ValueError("the pickle is damaged or not allowed: an array without bytes")
     try:
         magic, kind, dimensions = struct.unpack_from("<Iii", content)
         require(magic == MAGIC and kind == DENSE and 0 < dimensions <= MOST_DIMENSIONS, "an array of another form")

@@ -1,8 +1,8 @@
-"""Where a run starts from: the weights of another run, of a model, or of a parameter file."""
+"""Load the weights that a run starts from: those of another run, of a model, or of a parameter file."""
 
 import contextlib
 from pathlib import Path
-from typing import Iterator, NamedTuple, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Sequence, Tuple
 
 from agedge.errors import AgedgeError
 from agedge.faces.essh.card import DetectorCard, is_detector
@@ -13,39 +13,40 @@ from agedge.training.weights.load_weights import fits, load_weights, read_params
 from agedge.training.weights.param_groups import match_names
 
 
-class Started(NamedTuple):
-    """Where a network's weights came from, and the parameters that stay as they were initialised."""
+class LoadedWeights(NamedTuple):
+    """The file that a network's weights were loaded from, and the parameters that stay as initialized."""
 
     file: Path
-    fresh: list
+    fresh: List[str]
 
     def describe(self) -> str:
+        """Return the file and the parameters that start anew, as a line."""
         if not self.fresh:
             return str(self.file)
         blocks = ", ".join(dict.fromkeys(name.split(".")[0] for name in self.fresh))
         return f"{self.file}; {len(self.fresh)} parameters start afresh, of {blocks}"
 
 
-def load_pretrained(network, source: str, ctx, fresh: Sequence[str] = ()) -> Started:
-    """Start from other weights: "PREFIX,EPOCH", a FILE.params, a run (its best checkpoint) or a model folder.
+def load_pretrained(network: Any, source: str, ctx: Any, fresh: Sequence[str] = ()) -> LoadedWeights:
+    """Load weights from "PREFIX,EPOCH", a FILE.params, a run (its best checkpoint) or a model folder.
 
-    `fresh`: patterns of structural names, such as `age.*`, of parameters that are not taken from there.
+    `fresh`: patterns of structural names, such as `age.*`, of parameters that are not loaded.
     """
     with open_params(source) as (file, params):
-        return Started(file, load_weights(network, params, ctx, file, fresh))
+        return LoadedWeights(file, load_weights(network, params, ctx, file, fresh))
 
 
-def load_pretrained_detector(network, source: str, ctx, fresh: Sequence[str] = ()) -> Started:
-    """As `load_pretrained`, for a network of `body`, `fusion` and heads. Of a file that has none of its heads only the
-    body is taken, be it of a network of ages: models/mobilenet025 has the body of the detector.
+def load_pretrained_detector(network: Any, source: str, ctx: Any, fresh: Sequence[str] = ()) -> LoadedWeights:
+    """Load weights as `load_pretrained` does, into a detector of `body`, `fusion` and heads.
 
-    Raises `AgedgeError` where that is another body.
+    Where the file has none of the heads, only the body is loaded. The file may be of a network of ages and genders:
+    models/mobilenet025 has the body of the detector. Raises `AgedgeError` where the body is another one.
     """
     with open_params(source) as (file, params):
         given, structure = read_params(params, file), network._collect_params_with_prefix()
         body = {name: parameter for name, parameter in structure.items() if name.startswith("body.")}
         if any(name in given or p.name in given for name, p in structure.items() if name not in body):
-            return Started(file, load_weights(network, params, ctx, file, fresh))
+            return LoadedWeights(file, load_weights(network, params, ctx, file, fresh))
         given = {_name_in_body(name): value for name, value in given.items()}
         left = match_names(fresh, structure, "fresh")
         for name, parameter in body.items():
@@ -55,17 +56,17 @@ def load_pretrained_detector(network, source: str, ctx, fresh: Sequence[str] = (
                 raise AgedgeError(f"{file}: not the body of this network: {name} {differs}")
             if name not in left:
                 parameter._load_init(value, ctx)
-    return Started(file, [name for name in structure if name not in body or name in left])
+    return LoadedWeights(file, [name for name in structure if name not in body or name in left])
 
 
 def _name_in_body(name: str) -> str:
-    """What a parameter is called within its body, in a file of structural names or in one of a Module."""
+    """Return a parameter's name within its body, of a structural name or of a Module's name."""
     return name.split("_body_", 1)[-1].replace("body.layers.", "body.", 1)
 
 
 @contextlib.contextmanager
 def open_params(source: str) -> Iterator[Tuple[Path, Path]]:
-    """The file that `load_pretrained` takes for a source, and the parameter file that it is or holds, while needed."""
+    """Give the file that a source names, and its parameter file, which may be temporary."""
     prefix, comma, epoch = source.rpartition(",")
     if comma and epoch.strip().isdigit():
         file = Path(f"{prefix}-{int(epoch):04d}.params")

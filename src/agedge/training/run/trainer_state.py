@@ -1,22 +1,22 @@
-"""What a Gluon trainer has to go on from: its optimizer's arrays by parameter, and how far it has counted.
+"""The state of a Gluon trainer: the optimizer's arrays by parameter, and its counters.
 
-MXNet's own `Trainer.save_states` is a pickle, whose reading can run code. Here the arrays have names ("3.0": the first
-array of parameter 3) and the counts are numbers; what belongs where is the optimizer's to say, not the file's.
+MXNet's own `Trainer.save_states` writes a pickle, and reading a pickle can run code. Here the arrays have names ("3.0":
+the first array of parameter 3) and the counters are numbers; the optimizer, not the file, defines which arrays exist.
 """
 
-from typing import Dict, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 
 from agedge.errors import AgedgeError
 
 COUNTS = "counts"
-# What MXNet's optimizers change as they go besides their arrays: all; Nadam; LARS. (LBSGD's sums of gradients are of
-# one step each, unless `batch_scale` is given, which no recipe can.)
+# Attributes that MXNet's optimizers change besides their arrays: all optimizers; Nadam; LARS. (LBSGD's gradient sums
+# are of one step each without `batch_scale`, which no recipe can set.)
 MOVING = ("num_update", "begin_num_update", "m_schedule", "last_lr", "cur_lr")
 
 
-def collect_state(trainer) -> Tuple[dict, dict]:
+def collect_state(trainer: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     """Return a trainer's state as ({name: number}, {name: NDArray})."""
     optimizer, states = trainer._optimizer, trainer._updaters[0].states
     arrays = {
@@ -24,18 +24,18 @@ def collect_state(trainer) -> Tuple[dict, dict]:
         for index, state in states.items()
         for number, array in enumerate(flatten_state(state))
     }
-    # Counted by device, and the devices count alike.
+    # Counters are kept by device, and all devices have the same.
     counts = max(optimizer._all_index_update_counts.values(), key=lambda of: max(of.values(), default=0))
     numbers = {name: getattr(optimizer, name) for name in MOVING if hasattr(optimizer, name)}
     numbers = {name: value for name, value in numbers.items() if value is not None}
     return {**numbers, COUNTS: {str(index): count for index, count in counts.items()}}, arrays
 
 
-def restore_state(trainer, numbers: dict, arrays: Dict[str, object], shown_as) -> None:
-    """Give a trainer the state that `collect_state` returned; `arrays` may be NumPy's.
+def restore_state(trainer: Any, numbers: Any, arrays: Mapping[str, Any], shown_as: Any) -> None:
+    """Restore the state that `collect_state` returned; `arrays` may be NumPy's. Errors name the file `shown_as`.
 
-    All devices get the same arrays and counts: those of the process that saved may have had other numbers. Raises
-    `AgedgeError` where an array is missing, or is not of the parameter's shape and type.
+    All devices get the same arrays and counters, since the process that saved may have had other devices. Raises
+    `AgedgeError` where an array is missing, or has not the parameter's shape and type.
     """
     optimizer = trainer._optimizer
     check_numbers(numbers, optimizer, shown_as)
@@ -62,14 +62,14 @@ def restore_state(trainer, numbers: dict, arrays: Dict[str, object], shown_as) -
             setattr(optimizer, name, numbers[name])
 
 
-def flatten_state(state) -> list:
-    """Return the arrays of one parameter's state: None, an array, or a tuple of these, once nested at most."""
+def flatten_state(state: Any) -> List[Any]:
+    """Return the arrays of one parameter's state: None, an array, or a tuple of these, nested at most once."""
     parts = state if isinstance(state, (tuple, list)) else [state]
     parts = [one for part in parts for one in (part if isinstance(part, (tuple, list)) else [part])]
     return [part for part in parts if part is not None]
 
 
-def copy_into(array, value, what: str) -> None:
+def copy_into(array: Any, value: Any, what: str) -> None:
     """Write `value`, NumPy's or MXNet's, into an NDArray of the same shape and type. Raises `AgedgeError`."""
     if value is None:
         raise AgedgeError(f"{what}: missing")
@@ -78,8 +78,8 @@ def copy_into(array, value, what: str) -> None:
     array[:] = value if isinstance(value, np.ndarray) else value.as_in_context(array.context)
 
 
-def check_numbers(numbers: dict, optimizer, shown_as) -> None:
-    """Raise `AgedgeError` where the numbers of a trainer's state are none."""
+def check_numbers(numbers: Any, optimizer: Any, shown_as: Any) -> None:
+    """Raise `AgedgeError` where the numbers of a trainer's state are not valid."""
     if not isinstance(numbers, dict) or not isinstance(numbers.get(COUNTS), dict):
         raise AgedgeError(f"{shown_as}: the trainer's state must be a mapping with '{COUNTS}'")
     counts = numbers[COUNTS]
@@ -93,6 +93,6 @@ def check_numbers(numbers: dict, optimizer, shown_as) -> None:
         raise AgedgeError(f"{shown_as}: the trainer's number of updates must be a whole number")
 
 
-def is_count(value) -> bool:
+def is_count(value: Any) -> bool:
     """Return whether a value from JSON is a whole number that can be a count."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53

@@ -1,9 +1,10 @@
-"""Training a network of ages and genders on .rec files of faces."""
+"""Train a network of ages and genders on .rec files of faces."""
 
 import contextlib
 import hashlib
 import warnings
 from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 
@@ -12,58 +13,82 @@ from agedge.evaluation.evaluate import ask
 from agedge.evaluation.metrics import measure
 from agedge.evaluation.plots import plot_curves
 from agedge.records import RecordWriter
+from agedge.run_folder import CACHE
+from agedge.runtime.outputs import Prediction
+from agedge.training import loop
 from agedge.training.data.open_data import open_data
-from agedge.training.loop import run
+from agedge.training.distributed.kvstore import KVStore
+from agedge.training.recipe import Recipe
 from agedge.training.run.divergence import ADVICE, DivergedError
 from agedge.training.run.pretrained import load_pretrained
-from agedge.training.task import Batches, Inputs, Measured, Task
+from agedge.training.task import BatchIterator, Task, TrainingBatch, Validation
 
-ABSURD = 1000  # years: no network that has learnt anything answers such an age
-MIXING = 3  # which chance a seed is for, beside those of `order.py`
+ABSURD = 1000  # years: no network that has learnt anything predicts such an age
+MIXING = 3  # first number of mixup's seeds; `data/sampling.py` has those of other random choices
 
 
-def train(network, recipe, contexts: list, resume: bool = False, progress: bool = True, create=None) -> Path:
-    """Train `network` as the recipe says, on a list of MXNet contexts, into `recipe.run.dir`. Returns that folder.
+def train(
+    network: Any,
+    recipe: Recipe,
+    contexts: list,
+    resume: bool = False,
+    progress: bool = True,
+    create: Optional[Callable[..., Any]] = None,
+) -> Path:
+    """Train a network of ages and genders on a list of MXNet contexts. Return the run's folder.
 
-    See `loop.run`; the best checkpoint has the lowest age MAE on `data.val`. `create(**arguments)` builds the networks
-    of teachers, where the recipe has any: `symbols.create`.
+    See `loop.train`; the best checkpoint has the lowest age MAE on `data.val`. `create(**arguments)` builds the
+    teachers' networks, where the recipe has teachers: `symbols.create`.
     """
 
-    def open_task(*arguments) -> Ages:
-        return Ages(*arguments, create, progress)
+    def open_task(*arguments: Any) -> AgeGenderTask:
+        return AgeGenderTask(*arguments, create=create, progress=progress)
 
-    return run(open_task, network, recipe, contexts, resume, progress)
+    return loop.train(open_task, network, recipe, contexts, resume, progress)
 
 
-class Ages(Task):
-    """Faces with an age and a gender each, and what teachers say of them."""
+class AgeGenderTask(Task):
+    """Faces labelled with age and gender and, with distillation, the teachers' outputs for them.
+
+    Attributes:
+        data: the open data of the run.
+        targets: the teachers' outputs for all faces; None without teachers.
+    """
 
     load, plot = staticmethod(load_pretrained), staticmethod(plot_curves)
 
-    def __init__(self, network, recipe, folder: Path, store, contexts: list, create=None, progress=False):
+    def __init__(
+        self,
+        network: Any,
+        recipe: Recipe,
+        folder: Path,
+        kvstore: KVStore,
+        contexts: list,
+        create: Optional[Callable[..., Any]] = None,
+        progress: bool = False,
+    ):
         from agedge.training.objective import Objective
 
-        self.network, self.recipe, self.store, self.folder = network, recipe, store, folder
-        self.size = network.size
-        name = "train.rec" if store.is_chief else f"train-worker{store.rank}.rec"
-        self.data = open_data(
-            recipe.data, network, recipe.train.batch_size, folder / "cache" / name, recipe.distill.teachers
-        )
+        self.network, self.recipe, self.kvstore, self.folder = network, recipe, kvstore, folder
+        self.size, self.contexts = network.size, contexts
+        name = "train.rec" if kvstore.is_chief else f"train-worker{kvstore.rank}.rec"
+        file = folder / CACHE / name
+        self.data = open_data(recipe.data, network, recipe.train.batch_size, file, recipe.distill.teachers)
         self.count = self.data.count
-        self.contexts = contexts
-        self.taught = None
+        self.targets = None
         if recipe.distill.teachers:
-            self.taught = self._ask_teachers(create, folder / "cache", progress and store.is_chief)
-        self.objective = Objective(network, recipe.train.mixup > 0, self.lessons)
-        self.predict = None
+            self.targets = self._compute_targets(create, folder / CACHE, progress and kvstore.is_chief)
+        self.objective = Objective(network, recipe.train.mixup > 0, self.distill_loss)
+        self.predict: Optional[Callable[[np.ndarray], Prediction]] = None
 
-    def _ask_teachers(self, create, cache: Path, progress: bool):
-        """What the teachers say of every face."""
+    def _compute_targets(self, create: Any, cache: Path, progress: bool) -> Any:
+        """Return the teachers' outputs for every face, and create the loss that learns from them."""
         from agedge.training.distillation.loss import DistillLoss
         from agedge.training.distillation.teacher_outputs import compute_outputs
         from agedge.training.distillation.teachers import choose_targets, load_teachers
 
         faces, distill = self.data.faces, self.recipe.distill
+        assert faces is not None, "open_data refuses teachers with data.cache=native"
 
         def images(first: int, end: int) -> np.ndarray:
             pool, rows = faces.load(np.arange(first, end))
@@ -73,30 +98,33 @@ class Ages(Task):
         teachers = load_teachers(create, distill.teachers, self.size, self.contexts, self.data.crop)
         digest = hashlib.sha256(faces.checksums.tobytes()).hexdigest()
         outputs = compute_outputs(teachers, images, self.count, cache, digest, targets, progress)
-        self.lessons = DistillLoss(self.network, outputs.widths, distill)
+        self.distill_loss = DistillLoss(self.network, outputs.widths, distill)
         return outputs
 
     @contextlib.contextmanager
-    def batches(self, epoch: int, first: int):
-        part = (self.store.rank, self.store.workers)
-        train = self.recipe.train
-        with self.data.load_epoch(self.recipe.augment, train.batch_size, train.seed, epoch, first, part) as stream:
-            yield Batches(stream, self._complete(stream, epoch, first))
+    def batches(self, epoch: int, first: int) -> Iterator[BatchIterator]:
+        """See `Task.batches`."""
+        share = (self.kvstore.rank, self.kvstore.workers)
+        settings = self.recipe.train
+        loader = self.data.load_epoch(self.recipe.augment, settings.batch_size, settings.seed, epoch, first, share)
+        with loader:
+            yield BatchIterator(loader, self._complete(loader, epoch, first))
 
-    def _complete(self, stream, epoch: int, first: int):
-        """Batches with all that the objective takes: shares of mixed faces, and what teachers say."""
+    def _complete(self, loader: Any, epoch: int, first: int) -> Iterator[TrainingBatch]:
+        """Yield batches with all inputs of the objective: with mixup the shares, with teachers their outputs."""
         alpha = self.recipe.train.mixup
-        for step, batch in enumerate(stream, first):
+        for step, batch in enumerate(loader, first):
             inputs = [batch.data, batch.labels]
             if alpha:
-                chance = np.random.default_rng([MIXING, self.recipe.train.seed, epoch, step, self.store.rank])
-                shares = chance.beta(alpha, alpha, (len(batch.labels), 1))
+                rng = np.random.default_rng([MIXING, self.recipe.train.seed, epoch, step, self.kvstore.rank])
+                shares = rng.beta(alpha, alpha, (len(batch.labels), 1))
                 inputs.append(np.maximum(shares, 1 - shares).astype(np.float32))
-            if self.taught:
-                inputs += self.taught.batch(batch.index, batch.mirrored)
-            yield Inputs(tuple(inputs), batch.index)
+            if self.targets:
+                inputs += self.targets.batch(batch.index, batch.mirrored)
+            yield TrainingBatch(tuple(inputs), batch.index)
 
     def save_batches(self, indices: list, path: Path) -> str:
+        """See `Task.save_batches`; the images and labels as a .rec file."""
         if self.data.faces is None:
             return f"{self.data.file.name} (data.cache=native does not say which)"
         path = path.with_suffix(".rec")
@@ -106,52 +134,55 @@ class Ages(Task):
             writer.info = {"faces": [self.data.faces.describe_record(face) for face in np.concatenate(indices)]}
         return path.name
 
-    def figures(self, sums: np.ndarray) -> dict:
-        faces, loss, ages, years_off, genders, right = map(float, sums)
+    def metrics(self, sums: np.ndarray) -> Dict[str, Optional[float]]:
+        """See `Task.metrics`."""
+        faces, loss, ages, years_off, genders, correct = map(float, sums)
         return {
             "loss": loss / faces,
             "train_age_mae": years_off / ages if ages else None,
-            "train_gender_acc": right / genders if genders else None,
+            "train_gender_acc": correct / genders if genders else None,
         }
 
-    def say(self, figures: dict) -> str:
-        return say(figures, "train_")
+    def describe(self, metrics: Dict[str, Any]) -> str:
+        """See `Task.describe`."""
+        return format_metrics(metrics, "train_")
 
-    def validate(self) -> Measured:
-        # Not before the network has its shapes: hybridized blocks cannot learn them.
+    def validate(self) -> Validation:
+        """See `Task.validate`."""
+        # Not earlier: hybridized blocks cannot infer shapes, which the network has by now.
         self.predict = self.predict or predictor(self.network, self.contexts[0], self.folder)
         files = self.data.val
         answers = ask(self.predict, files, self.size, labels=self.data.val_layout, crop=self.data.crop)
         measured = measure(answers.labels, answers.ages, answers.p_male)
         row = {f"val_{key}": measured[key] for key in ("age_mae", "gender_acc")}
         row.update({f"val_adults_{key}": measured["adults"][key] for key in ("age_mae", "gender_acc")})
-        text = f"on {', '.join(path.name for path in files)} {say(measured)}"
-        return Measured(to_score(measured, files), row, text)
+        text = f"on {', '.join(path.name for path in files)} {format_metrics(measured)}"
+        return Validation(to_score(measured, files), row, text)
 
 
-def to_score(measured: dict, files: list) -> float:
-    """What the best epoch has least of: the age MAE, or where no age is known or given, wrong genders."""
+def to_score(measured: Dict[str, Any], files: List[Path]) -> float:
+    """Return the score, lower is better: the age MAE or, without known or predicted ages, minus the gender accuracy."""
     if measured["age_mae"] is not None:
         return measured["age_mae"]
     if measured["gender_acc"] is not None:
         return -measured["gender_acc"]
-    raise AgedgeError(f"{files[0]}: it knows nothing of what this network answers")
+    raise AgedgeError(f"{files[0]}: has no known label of what this network predicts")
 
 
-def say(figures: dict, prefix: str = "") -> str:
-    """Loss, age MAE and gender accuracy as a line, as far as they are known."""
+def format_metrics(metrics: Dict[str, Any], prefix: str = "") -> str:
+    """Return loss, age MAE and gender accuracy as a line, as far as they are known."""
     forms = (
         ("loss", "loss {:.3f}"),
         (f"{prefix}age_mae", "age MAE {:.2f}"),
         (f"{prefix}gender_acc", "gender {:.1%}"),
     )
-    return ", ".join(form.format(figures[key]) for key, form in forms if figures.get(key) is not None)
+    return ", ".join(form.format(metrics[key]) for key, form in forms if metrics.get(key) is not None)
 
 
-def predictor(network, context, run="the network"):
-    """Return a network as a model to be asked: (n, size, size, 3) BGR uint8 -> `Prediction`.
+def predictor(network: Any, context: Any, run: Any = "the network") -> Callable[[np.ndarray], Prediction]:
+    """Return the function that predicts with a network: (n, size, size, 3) BGR uint8 -> `Prediction`.
 
-    That raises `AgedgeError`, which names the `run`, where the network answers anything but numbers, or absurd ages.
+    It raises `DivergedError`, which names the `run`, where the network outputs NaN, infinity or absurd ages.
     """
     from mxnet import nd
 
@@ -163,22 +194,22 @@ def predictor(network, context, run="the network"):
     inference.hybridize(static_alloc=True)
     most = 0
 
-    def predict(images: np.ndarray):
+    def predict(images: np.ndarray) -> Prediction:
         nonlocal most
         n, most = len(images), max(len(images), most)
-        # A last, smaller batch is filled up: each time the shape changes MXNet plans anew, and takes more memory.
+        # A smaller last batch is padded: for every new shape MXNet plans the graph again, and takes more memory.
         data = np.zeros((most, 3, *images.shape[1:3]), np.float32)
         data[:n] = to_network_input(images)
-        with warnings.catch_warnings():  # MXNet's, of parameters that only the loss needs
+        with warnings.catch_warnings():  # MXNet's warning about parameters that only the loss uses
             warnings.filterwarnings("ignore", "Parameter .* not used by any computation")
-            said = inference(nd.array(data, ctx=context))
-        raw = {name: value.asnumpy()[:n] for name, value in zip(network.answers, said)}
+            outputs = inference(nd.array(data, ctx=context))
+        raw = {name: value.asnumpy()[:n] for name, value in zip(network.answers, outputs)}
         for name, values in raw.items():
             if not np.isfinite(values).all():
-                raise DivergedError(f"{run}: diverged: the trained network answers {name} NaN or infinity; {ADVICE}")
+                raise DivergedError(f"{run}: diverged: the trained network outputs NaN or infinity as {name}; {ADVICE}")
         prediction = decode(raw, network.answers)
         if (oldest := np.abs(prediction.age).max(initial=0)) > ABSURD:
-            raise DivergedError(f"{run}: diverged: the trained network answers an age of {oldest:.3g} years; {ADVICE}")
+            raise DivergedError(f"{run}: diverged: the trained network outputs an age of {oldest:.3g} years; {ADVICE}")
         return prediction
 
     return predict

@@ -11,7 +11,7 @@ from agedge.training.recipe import as_plain
 from agedge.training.run.checkpoint import load_checkpoint
 from agedge.training.run.divergence import DivergedError
 from agedge.training.tasks.check_model import compare_maps, draw_faces, refuse_model
-from agedge.training.tasks.detection import Watcher, as_list, read_faces, validate
+from agedge.training.tasks.detection import TrainedDetector, as_list, read_faces, validate
 from agedge.training.tasks.finalize_age_gender import without_folders
 from agedge.training.weights.load_weights import load_weights
 
@@ -26,12 +26,12 @@ def finish_detector(network, recipe, folder: Path) -> str:
     state = load_checkpoint(folder / BEST, network)
     card = DetectorCard(network=as_plain(network.arguments), training=describe_training(recipe, state))
     probe = to_network_input(draw_faces(1, recipe.scenes.size))
-    trained = Watcher(network, mx.cpu(), folder).answer(probe)
+    trained = TrainedDetector(network, mx.cpu(), folder).predict(probe)
     save_detector(network.slim(), card, folder / MODEL)
     # What was saved is what is measured: its weights are rounded.
     load_weights(network, card.path("mxnet", "params"), mx.cpu())
     try:
-        difference = compare_maps(trained, Watcher(network, mx.cpu(), folder).answer(probe))
+        difference = compare_maps(trained, TrainedDetector(network, mx.cpu(), folder).predict(probe))
     except DivergedError as error:
         difference = str(error)
     if difference:

@@ -1,0 +1,76 @@
+"""Where a run stands: the counters and metrics that a checkpoint's state.json holds."""
+
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from agedge.errors import UsageError
+from agedge.training.run.checkpoint import find_last, load_checkpoint, read_state
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainState:
+    """The progress of a run.
+
+    Attributes:
+        epoch: number of finished epochs.
+        step: number of optimizer steps.
+        best: lowest validation score so far; None before the first validation.
+        best_epoch: the epoch of `best`; 0 before the first validation.
+        same: settings that must not change when the run resumes, {recipe key: value}.
+        first_loss: loss of the first steps, the scale on which divergence is judged; None before it is known.
+        sums: running sums of the current epoch's training metrics; None between epochs.
+        seconds: training time of the current epoch so far.
+        waited: seconds of it in which the loop waited for batches.
+        averaged: in a best checkpoint of averaged weights (train.swa), the number of epochs averaged; else None.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: Optional[float] = None
+    best_epoch: int = 0
+    same: Dict[str, Any] = field(default_factory=dict)
+    first_loss: Optional[float] = None
+    sums: Optional[List[float]] = None
+    seconds: float = 0.0
+    waited: float = 0.0
+    averaged: Optional[int] = None
+
+    def to_json(self) -> dict:
+        """Return the state as state.json holds it."""
+        state = dict(vars(self))
+        for key in ("first_loss", "averaged"):  # absent rather than null, as in all versions
+            if state[key] is None:
+                del state[key]
+        return state
+
+    @classmethod
+    def from_json(cls, state: dict) -> "TrainState":
+        """Return the state that a checkpoint of any version holds, as `read_state` returns it."""
+        known = {key: value for key, value in state.items() if key in cls.__dataclass_fields__}
+        optimizer = {f"optimizer.{key}": value for key, value in state.get("optimizer", {}).items()}  # version 1
+        return cls(**{**known, "same": {**optimizer, **state.get("same", {})}})
+
+
+def restore_state(
+    network: Any, trainer: Any, contexts: list, folder: Path, resume: bool, same: Dict[str, Any]
+) -> Tuple[TrainState, Optional[Path]]:
+    """Return the state of a new run and None or, to resume, that of the run's last intact checkpoint and its file.
+
+    The checkpoint's weights and optimizer state are loaded into `network` and `trainer`. `same`: settings that must not
+    change, {recipe key: value}. Raises `UsageError` where one has changed, `AgedgeError` without an intact checkpoint.
+    """
+    if not resume:
+        return TrainState(same=same), None
+    file = find_last(folder)
+    before = TrainState.from_json(read_state(file)).same
+    for key, value in same.items():
+        if before.get(key, value) != value:
+            raise UsageError(f"{file}: was begun with {key}={before[key]}, not {value}")
+    content = load_checkpoint(file, network, trainer, contexts)
+    if content["version"] == 1:
+        log.info("%s: of an earlier release, which saved between epochs: the run resumes from there", file)
+    return replace(TrainState.from_json(content), same=same), file

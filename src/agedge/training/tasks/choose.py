@@ -1,0 +1,72 @@
+"""Choose the task of a network: ages and genders, or face detection."""
+
+import functools
+from pathlib import Path
+from typing import Any, Callable, NamedTuple, NoReturn
+
+from agedge.errors import UsageError
+from agedge.training.distributed.cluster import KINDS
+from agedge.training.recipe import Recipe, refuse_keys
+
+
+class TaskFunctions(NamedTuple):
+    """What train.py calls for a network.
+
+    Attributes:
+        train: function (network, recipe, contexts, resume, progress) that trains, and returns the run's folder.
+        finish: function (network, recipe, folder) that writes the finished model, and returns its metrics as text.
+        retest: function (network, recipe, folder) that measures the finished model again (--test), likewise.
+        freeze_backbone: function (network, recipe) that changes the recipe for fine-tuning (--fin).
+    """
+
+    train: Callable[..., Path]
+    finish: Callable[..., str]
+    retest: Callable[..., str]
+    freeze_backbone: Callable[[Any, Recipe], None]
+
+
+def create_network(create: Callable[..., Any], recipe: Recipe) -> Any:
+    """Return the network of a recipe. `create(**arguments)`: `symbols.create`. Raises `UsageError`."""
+    try:
+        return create(**recipe.network)
+    except ValueError as error:
+        text = str(error)
+        raise UsageError(text if text.startswith("network: ") else f"network: {text}") from error
+
+
+def choose_task(is_detector: bool, recipe: Recipe, create: Callable[..., Any]) -> TaskFunctions:
+    """Return the functions that train and finish a network. `create(**arguments)`: `symbols.create`.
+
+    Raises `UsageError` on settings of the recipe that do not apply to the network.
+    """
+    if is_detector:
+        from agedge.training.tasks.detection import train_detector
+        from agedge.training.tasks.finalize_detection import finish_detector
+
+        if recipe.train.kvstore in KINDS:
+            raise UsageError(f"--kvstore {recipe.train.kvstore}: a detector trains in one process")
+        return TaskFunctions(
+            train_detector, finish_detector, functools.partial(_refuse, "--test"), functools.partial(_refuse, "--fin")
+        )
+
+    from agedge.training.tasks.age_gender import train
+    from agedge.training.tasks.finalize_age_gender import finish, retest
+
+    refuse_keys(recipe, ["scenes"], "ages and genders")
+    return TaskFunctions(functools.partial(train, create=create), finish, retest, freeze_backbone)
+
+
+def freeze_backbone(network: Any, recipe: Recipe) -> None:
+    """Change a recipe so that the backbone stays frozen and the layers of the classes start anew (--fin).
+
+    Raises `UsageError` without `recipe.pretrained`.
+    """
+    if not recipe.pretrained:
+        raise UsageError("--fin: what to fine-tune is missing: --pretrained PREFIX,EPOCH, or a run or model folder")
+    recipe.optimizer.freeze = [*recipe.optimizer.freeze, *network.backbone]
+    recipe.fresh = [*recipe.fresh, *network.classes]
+
+
+def _refuse(option: str, *_: Any) -> NoReturn:
+    """Raise `UsageError` on an option that does not apply to a detector."""
+    raise UsageError(f"{option}: for networks of ages and genders, not for a detector")
