@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass, field
 
 from agedge.errors import AgedgeError
-from agedge.runtime.mxnet_lock import MXNET_LOCK, note_use, was_used_before_fork
+from agedge.runtime.mxnet_executors import MXNET_LOCK, note_use, was_used_before_fork
 
 
 @dataclass

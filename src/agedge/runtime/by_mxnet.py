@@ -26,7 +26,7 @@ from agedge.runtime.model_files import (
     read_checkpoint,
     shapes_of,
 )
-from agedge.runtime.mxnet_lock import MXNET_LOCK, note_use
+from agedge.runtime.mxnet_executors import MXNET_LOCK, note_use
 
 LADDERS = {"cpu": (8, 1), "gpu": (64, 8, 1)}
 log = logging.getLogger(__name__)

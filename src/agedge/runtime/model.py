@@ -10,7 +10,7 @@ from agedge.errors import AgedgeError, UsageError, choices
 from agedge.runtime.by_mxnet import set_threads
 from agedge.runtime.card import Card
 from agedge.runtime.model_files import find_model
-from agedge.runtime.mxnet_lock import MXNET_LOCK
+from agedge.runtime.mxnet_executors import MXNET_LOCK
 from agedge.runtime.outputs import Prediction, decode, require_known
 from agedge.shipped import find_shipped
 

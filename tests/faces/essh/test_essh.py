@@ -14,7 +14,7 @@ import pytest
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.detection import create_detector
-from agedge.faces.essh import looks, network
+from agedge.faces.essh import network, views
 from agedge.faces.essh.anchors import find_candidates
 from agedge.faces.essh.detector import choose_faces, keep_largest
 from tests.faces.essh.essh_checkpoints import (
@@ -60,10 +60,10 @@ def test_padding_moves_nothing(detector, shape):
 
 def test_sides_are_padded_a_little_to_a_few_lengths():
     sides = np.arange(1, 1281)
-    padded = np.array([looks.pad_side(int(side)) for side in sides])
+    padded = np.array([views.pad_side(int(side)) for side in sides])
     assert (padded >= sides).all() and (padded % 32 == 0).all() and len(set(padded)) == 25
     assert (padded - sides <= np.maximum(63, sides / 8)).all()
-    assert [looks.pad_side(side) for side in (443, 640, 886, 1280, 1281)] == [448, 640, 896, 1280, 1408]
+    assert [views.pad_side(side) for side in (443, 640, 886, 1280, 1281)] == [448, 640, 896, 1280, 1408]
 
 
 def test_a_large_image_is_shrunk_and_its_boxes_are_not(detector):
@@ -153,7 +153,7 @@ def test_images_of_one_shape_share_a_network_run(detector, monkeypatch):
     monkeypatch.setattr(network.Net, "run", lambda self, shape: shapes.append(shape) or _no_faces(shape))
     detector.detect_batch([np.zeros((100, 100, 3), np.uint8)] * 7 + [np.zeros((1200, 900, 3), np.uint8)] * 2)
     assert shapes[:2] == [(1, 3, 1280, 960)] * 2 and [shape[0] for shape in shapes[2:]] == [4, 2, 1]
-    assert all(np.prod(shape) / 3 <= max(looks.TOGETHER, 1280 * 960) for shape in shapes)
+    assert all(np.prod(shape) / 3 <= max(views.TOGETHER, 1280 * 960) for shape in shapes)
 
 
 def _no_faces(shape):

@@ -16,8 +16,8 @@ from agedge.faces.boxes import nms
 from agedge.faces.detector import Faces, check_image, check_max_faces, check_min_score
 from agedge.faces.essh.anchors import find_candidates
 from agedge.faces.essh.card import find_checkpoint, read_card
-from agedge.faces.essh.looks import ENOUGH, LARGE, LOWEST, PLAIN, SEEN, TALL, TALLER, Look, lay_tiles, share_batches
-from agedge.faces.essh.second_look import DOUBTFUL, FAINT, SURE, look_again
+from agedge.faces.essh.second_pass import DOUBTFUL, FAINT, SURE, look_again
+from agedge.faces.essh.views import ENOUGH, LARGE, LOWEST, PLAIN, SEEN, TALL, TALLER, Look, lay_tiles, share_batches
 from agedge.faces.per_process import OwnNetworks
 from agedge.shipped import find_shipped
 
@@ -37,7 +37,7 @@ class ESSH(OwnNetworks):
     looked at in overlapping tiles too, as large as the shrunk image.
     `pyramid`: scales at which the image, so shrunk, is looked at, and nothing else. Without it: once as it is; where a
     face could be over 220 pixels tall, once more at a sixth of the size, but 160 pixels at least, which finds such
-    faces; and small and doubtful faces are cut out and looked at again, large (`agedge.faces.essh.second_look`).
+    faces; and small and doubtful faces are cut out and looked at again, large (`agedge.faces.essh.second_pass`).
     `min_score`: faces with lower scores are left out in the end.
 
     The network is loaded at the first `detect`, and anew in a forked process, which with several CPU threads refuses;

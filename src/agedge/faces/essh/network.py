@@ -14,7 +14,7 @@ from agedge.errors import AgedgeError
 from agedge.faces.essh.anchors import CHANNELS, STRIDES
 from agedge.faces.essh.card import DetectorCard, find_checkpoint
 from agedge.runtime.model_files import INPUT, Checkpoint, find_misfit, find_unsafe, read_checkpoint, shapes_of
-from agedge.runtime.mxnet_lock import MXNET_LOCK
+from agedge.runtime.mxnet_executors import MXNET_LOCK
 
 SIDE = 640  # pixels of the square for which shapes are checked
 # A network bound to a shape takes 72 bytes of memory a pixel on an x86 CPU, and in the pool of a larger one 21 to 28.

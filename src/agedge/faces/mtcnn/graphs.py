@@ -21,7 +21,7 @@ from typing import Sequence
 import numpy as np
 
 from agedge.faces.mtcnn.weights import HEADS, LAYERS, load_weights, name_weights
-from agedge.runtime.mxnet_lock import MXNET_LOCK
+from agedge.runtime.mxnet_executors import MXNET_LOCK
 
 UNIT = 16  # channels come in multiples of it, the rest are zeros: oneDNN then keeps its fast layout from layer to layer
 

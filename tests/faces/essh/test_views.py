@@ -9,7 +9,7 @@ import pytest
 
 from agedge.faces.detection import create_detector
 from agedge.faces.essh import network
-from agedge.faces.essh.looks import Look, lay_spans, lay_tiles
+from agedge.faces.essh.views import Look, lay_spans, lay_tiles
 from tests.paths import ROOT
 
 FOLDER = ROOT / "ssh_model"

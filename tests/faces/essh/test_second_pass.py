@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from agedge.faces.detector import Faces
-from agedge.faces.essh import second_look
-from agedge.faces.essh.second_look import CANVAS, MOST, look_again
+from agedge.faces.essh import second_pass
+from agedge.faces.essh.second_pass import CANVAS, MOST, look_again
 from agedge.landmarks import mirror
 
 BOX = [100.0, 60, 156, 116]  # seen twice as large, the square about it beginning at (88, 48)
@@ -38,7 +38,7 @@ def answer(monkeypatch):
     def set_answers(*answers):
         waiting = list(answers)
         monkeypatch.setattr(
-            second_look, "find_candidates", lambda maps, least: [waiting.pop(0) if waiting else NOTHING]
+            second_pass, "find_candidates", lambda maps, least: [waiting.pop(0) if waiting else NOTHING]
         )
 
     return set_answers
