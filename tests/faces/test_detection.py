@@ -37,7 +37,7 @@ def test_faces_are_arrays_even_where_there_is_none():
 
 @pytest.mark.parametrize("kind", [0, "0", "mtcnn"])
 def test_kind_0_is_mtcnn(kind):
-    assert type(create_detector(kind, min_face=30)).__name__ == "MTCNN"
+    assert type(create_detector(kind, min_face=30)).__name__ == "MTCNNDetector"
 
 
 @pytest.mark.parametrize("kind", [1, "1", "essh"])
@@ -109,7 +109,7 @@ def test_other_kinds_of_images_become_the_usual_one():
     + [(np.ones((4, 4, 3), np.int32), "int32")],
 )
 def test_what_is_no_image_is_answered_with_what_is_wanted(image, found):
-    with pytest.raises(UsageError, match=rf"uint8 or uint16, \(h, w, 3\) BGR.* is wanted; this is .*{found}"):
+    with pytest.raises(UsageError, match=rf"must be an array of uint8 or uint16, \(h, w, 3\) BGR.*; it is .*{found}"):
         check_image(image)
 
 

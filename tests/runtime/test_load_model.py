@@ -11,7 +11,7 @@ from mxnet.gluon import HybridBlock, nn
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.runtime import load_model, save_model
-from agedge.runtime.by_mxnet import climb
+from agedge.runtime.by_mxnet import cut_batch
 from agedge.runtime.model_files import Checkpoint, save_checkpoint
 from tests.small_networks import convolved, describe, every_operation, faces, save_small, two_answers, with_weights
 
@@ -136,7 +136,7 @@ def test_any_number_of_faces_gets_the_same_answers(folder):
 @pytest.mark.parametrize("total", [1, 2, 7, 8, 9, 15, 64, 100, 200])
 @pytest.mark.parametrize("ladder", [(8, 1), (64, 8, 1)])
 def test_pieces_cover_every_face_once_in_few_shapes(total, ladder):
-    pieces = list(climb(total, ladder))
+    pieces = list(cut_batch(total, ladder))
     covered = [face for start, count, _ in pieces for face in range(start, start + count)]
     assert covered == list(range(total))
     assert {step for _, _, step in pieces} <= set(ladder)

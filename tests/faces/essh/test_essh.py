@@ -17,6 +17,7 @@ from agedge.faces.detection import create_detector
 from agedge.faces.essh import network, views
 from agedge.faces.essh.anchors import find_candidates
 from agedge.faces.essh.detector import choose_faces, keep_largest
+from agedge.runtime.mxnet_executors import count_pixels
 from tests.faces.essh.essh_checkpoints import (
     WORD,
     block_symbol,
@@ -150,10 +151,10 @@ def test_a_batch_says_what_single_images_do(detector):
 
 def test_images_of_one_shape_share_a_network_run(detector, monkeypatch):
     shapes = []
-    monkeypatch.setattr(network.Net, "run", lambda self, shape: shapes.append(shape) or _no_faces(shape))
+    monkeypatch.setattr(network.ESSHNetwork, "run", lambda self, shape: shapes.append(shape) or _no_faces(shape))
     detector.detect_batch([np.zeros((100, 100, 3), np.uint8)] * 7 + [np.zeros((1200, 900, 3), np.uint8)] * 2)
     assert shapes[:2] == [(1, 3, 1280, 960)] * 2 and [shape[0] for shape in shapes[2:]] == [4, 2, 1]
-    assert all(np.prod(shape) / 3 <= max(views.TOGETHER, 1280 * 960) for shape in shapes)
+    assert all(np.prod(shape) / 3 <= max(views.BATCH_PIXELS, 1280 * 960) for shape in shapes)
 
 
 def _no_faces(shape):
@@ -308,7 +309,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     "options, reason",
     [
         ({"dropped": 1}, "8 outputs"),
-        ({"channels": (4, 8, 10)}, r"output kps_p32_output is (1, 10, 20, 20) where (1, 20, 20, 20) is wanted"),
+        ({"channels": (4, 8, 10)}, r"output kps_p32_output is (1, 10, 20, 20) and must be (1, 20, 20, 20)"),
         ({"channels": (2, 8, 20)}, "output cls_p32_output is (1, 2, 20, 20)"),
     ],
 )
@@ -328,7 +329,7 @@ def test_an_input_beside_the_image_is_named(tmp_path):
     "option, value",
     [("threshold", 0), ("threshold", 1.5), ("min_face", -1), ("min_face", float("nan")), ("max_faces", 0)]
     + [("max_side", 10), ("pyramid", ()), ("pyramid", (1, 0)), ("pyramid", ("half",)), ("pyramid", 2)]
-    + [("threshold", "high"), ("min_face", "small"), ("max_faces", 1.5), ("max_side", None)],
+    + [("threshold", "high"), ("min_face", "small"), ("max_faces", 1.5), ("max_side", "wide")],
 )
 def test_impossible_options_are_named(blocks, option, value):
     with pytest.raises(UsageError, match=option):
@@ -342,9 +343,9 @@ def test_few_shapes_are_kept_whatever_the_images(detector):
     for _ in range(25):
         height, width = np.random.randint(30, 900, 2)
         detector.detect(np.zeros((height, width, 3), np.uint8))
-        net = detector.load()
-        others = [shape for shape in net.executors if shape != net.owner]
-        assert sum(map(network.count_pixels, others)) <= network.KEPT
+        pool = detector.load().runner
+        others = [shape for shape in pool.executors if shape != pool.owner]
+        assert sum(map(count_pixels, others)) <= network.KEPT_PIXELS
 
 
 def test_a_large_shape_is_bound_once_whatever_was_seen_before(detector):
@@ -353,7 +354,7 @@ def test_a_large_shape_is_bound_once_whatever_was_seen_before(detector):
     for _ in range(3):
         for shape in ((886, 1280, 3), (160, 224, 3)):
             detector.detect(np.zeros(shape, np.uint8))
-        bound.append([*detector.load().executors.values()])
+        bound.append([*detector.load().runner.executors.values()])
     assert bound[0] == bound[1] == bound[2] and len(bound[0]) == 2
 
 
@@ -410,7 +411,8 @@ def work(image):
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
-with detector.own().lock, multiprocessing.get_context("fork").Pool(1) as pool:  # as if a thread were at work
+own = detector.in_this_process()
+with own.lock, multiprocessing.get_context("fork").Pool(1) as pool:  # as if a thread were at work
     print(pool.apply_async(work, (image,)).get(timeout=30))
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 from agedge.faces.detection import create_detector
 from agedge.faces.essh import network
-from agedge.faces.essh.views import Look, lay_spans, lay_tiles
+from agedge.faces.essh.views import View, lay_spans, lay_tiles
 from tests.paths import ROOT
 
 FOLDER = ROOT / "ssh_model"
@@ -43,8 +43,8 @@ def test_faces_that_the_shrunk_picture_cannot_show_are_found_in_tiles(crowd):
 
 
 def test_tiles_cost_nothing_where_the_picture_shows_the_smallest_face(monkeypatch):
-    shapes, run = [], network.Net.run
-    monkeypatch.setattr(network.Net, "run", lambda self, shape: shapes.append(shape) or run(self, shape))
+    shapes, run = [], network.ESSHNetwork.run
+    monkeypatch.setattr(network.ESSHNetwork, "run", lambda self, shape: shapes.append(shape) or run(self, shape))
     picture = np.full((600, 800, 3), 90, np.uint8)
     for options in ({}, {"min_face": 40}, {"min_face": 20, "max_side": 800}, {"min_face": 5, "pyramid": (1,)}):
         shapes.clear()
@@ -63,7 +63,7 @@ def test_a_shrunk_picture_is_said_once(caplog):
         for _ in range(3):
             detector.detect(picture)
     (record,) = caplog.records
-    assert "200x300 pixels are looked at as 100x150: faces of under 32 are hardly found" in record.getMessage()
+    assert "200x300 pixels is shrunk to 100x150: faces of under 32 pixels are hardly found" in record.getMessage()
     caplog.clear()
     create_detector("essh", folder=FOLDER, max_side=150, min_face=40).detect(picture)
     assert not caplog.records
@@ -79,7 +79,7 @@ def test_spans_cover_everything_and_overlap(full, side, overlap):
 
 
 def test_every_point_is_of_one_tile():
-    whole = Look.at_scale(0, (3000, 4000), 0.32)
+    whole = View.at_scale(0, (3000, 4000), 0.32)
     tiles = lay_tiles(whole, 1.0)
     assert {tile.padded for tile in tiles} == {whole.padded}
     for x, y in np.random.default_rng(0).uniform((0, 0), (4000, 3000), (200, 2)):

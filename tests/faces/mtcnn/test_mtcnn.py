@@ -114,7 +114,7 @@ def test_few_executors_whatever_the_photographs(detector, photograph):
     for _ in range(25):
         width, height = np.random.randint(60, 700, 2).tolist()
         detector.detect(cv2.resize(photograph, (width, height)))
-    assert sum(len(net.executors) for net in detector.load().values()) == 7
+    assert sum(len(network.runner.executors) for network in detector.load().values()) == 7
 
 
 @pytest.mark.slow
@@ -158,6 +158,7 @@ def test_weights_that_are_not_the_known_ones_are_never_opened(tmp_path):
         ({"thresholds": 0.6}, "thresholds 0.6"),
         ({"max_faces": 0}, "max_faces 0"),
         ({"max_faces": 1.5}, "max_faces 1.5"),
+        ({"runtime": "onnx"}, "runtime onnx: MTCNN runs on mxnet only"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(options, words):
