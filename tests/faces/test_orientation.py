@@ -10,7 +10,7 @@ from agedge.errors import UsageError
 from agedge.faces.detection import create_detector
 from agedge.faces.detector import Faces
 from agedge.faces.face_shape import find_faults
-from agedge.faces.orientation import find_tilt, look_around, turn_back
+from agedge.faces.orientation import find_tilt, orient_faces, turn_back
 from agedge.predict import Predictor
 from agedge.runtime import load_model
 from rec_tools.packing.landmarks import find_landmarks
@@ -143,14 +143,14 @@ def faces_of(predictor, photograph, score=0.95) -> Faces:
 def test_the_direction_with_most_good_faces_counts(predictor, photograph):
     good, none = faces_of(predictor, photograph), Faces.empty()
     bad = Faces(good.boxes, [0.99], np.full((1, 5, 2), np.nan))
-    looked = look_around(Directions(bad, good, none), photograph, bad)
-    assert looked.turns == 2 and looked.faults == [""]
-    looked = look_around(Directions(none, none, faces_of(predictor, photograph, 0.6)), photograph, bad)
-    assert looked.turns == 0 and looked.faults == ["its landmarks are not finite"]
-    assert look_around(Directions(), photograph, good).turns == 0
+    oriented = orient_faces(Directions(bad, good, none), photograph, bad)
+    assert oriented.turns == 2 and oriented.faults == [""]
+    oriented = orient_faces(Directions(none, none, faces_of(predictor, photograph, 0.6)), photograph, bad)
+    assert oriented.turns == 0 and oriented.faults == ["its landmarks are not finite"]
+    assert orient_faces(Directions(), photograph, good).turns == 0
     weak = faces_of(predictor, photograph, 0.5)
-    assert look_around(Directions(none, none, good), photograph, weak).turns == 3
-    assert look_around(Directions(none, none, none), photograph, weak).faults == [""]
+    assert orient_faces(Directions(none, none, good), photograph, weak).turns == 3
+    assert orient_faces(Directions(none, none, none), photograph, weak).faults == [""]
 
 
 @pytest.mark.parametrize("detector", ["mtcnn", "essh"])

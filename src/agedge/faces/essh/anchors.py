@@ -83,7 +83,8 @@ def find_candidates(outputs: Sequence[np.ndarray], threshold: float) -> List[Can
     check_maps(outputs)
     images, found = len(outputs[0]), []
     for i, stride in enumerate(STRIDES):
-        image, *candidates = decode_maps(stride, *outputs[3 * i : 3 * i + 3], threshold)
+        score, box, landmarks = outputs[3 * i : 3 * i + 3]
+        image, *candidates = decode_maps(stride, score, box, landmarks, threshold)
         starts = np.searchsorted(image, np.arange(images + 1))
         found.append([[each[start:end] for each in candidates] for start, end in zip(starts, starts[1:])])
     return [Candidates(*map(np.concatenate, zip(*strides))) for strides in zip(*found)]

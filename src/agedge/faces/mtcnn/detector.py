@@ -100,7 +100,7 @@ class MTCNNDetector(PerProcessNetworks):
         half = np.array([1, 1.4]) * side / 2  # a box about features alone, and one about the head
         middle = views.shape[1] / 2
         boxes = np.stack([middle - half, middle - half, middle + half, middle + half], axis=1)
-        return self._find_at(views, [boxes] * len(views))
+        return self._find_at(list(views), [boxes] * len(views))
 
     def _find_at(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> List[Faces]:
         with self.in_this_process().lock:
@@ -236,7 +236,7 @@ def _check_max_side(max_side: Any) -> Optional[float]:
     is_number = isinstance(max_side, (int, float, np.number)) and max_side >= CELL
     if max_side is not None and not is_number:
         raise UsageError(f"max_side {max_side}: must be a number of pixels from {CELL} on, or None")
-    return max_side
+    return None if max_side is None else float(max_side)
 
 
 def _check_min_face(min_face: Any) -> float:
