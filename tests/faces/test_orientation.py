@@ -41,7 +41,7 @@ def turn(image, turns):
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_turned_picture_gets_the_answer_of_the_upright_one(predictor, photograph, turns):
+def test_a_turned_image_gets_the_prediction_of_the_upright_one(predictor, photograph, turns):
     (expected,), (found,) = predictor.predict(photograph), predictor.predict(turn(photograph, turns))
     assert expected.status == found.status == "ok"
     assert (found.age, found.p_male, found.score) == (expected.age, expected.p_male, expected.score)
@@ -63,7 +63,7 @@ def test_points_go_back_to_where_their_pixels_were():
         assert faces.boxes.tolist() == [[7, 5, 17, 9]] and faces.landmarks[0, 0].tolist() == [7, 5]
 
 
-def test_an_upright_picture_is_searched_once(predictor, photograph, monkeypatch):
+def test_an_upright_image_is_searched_once(predictor, photograph, monkeypatch):
     calls, detect = [], predictor.detector.detect
     monkeypatch.setattr(predictor.detector, "detect", lambda image: calls.append(1) or detect(image))
     assert [person.status for person in predictor.predict(photograph)] == ["ok"]
@@ -92,7 +92,7 @@ def test_a_turned_face_beside_upright_ones_is_unreliable_or_not_found(predictor,
             assert person.gender is None and person.to_json()["age"] is None
 
 
-def test_a_face_upside_down_is_seen_to_be_turned(predictor, photograph):
+def test_a_face_upside_down_is_recognised_as_turned(predictor, photograph):
     view, detector = turn(photograph, 2), predictor.detector
     x1, y1, x2, y2 = detector.detect(photograph).boxes[0]
     height, width = photograph.shape[:2]
@@ -100,7 +100,7 @@ def test_a_face_upside_down_is_seen_to_be_turned(predictor, photograph):
     assert find_tilt(detector, photograph, np.array([x1, y1, x2, y2]), 0.9) == 0
 
 
-def test_upright_looks_in_no_other_direction(model, photograph, predictor):
+def test_upright_detects_in_no_other_direction(model, photograph, predictor):
     alone = Predictor(model, predictor.detector, orientation="upright")
     assert alone.predict(turn(photograph, 1)) == [] or "essh" in type(predictor.detector).__name__.lower()
     assert alone.predict(photograph) == predictor.predict(photograph)
@@ -113,7 +113,7 @@ def test_nothing_is_found_where_there_is_none(predictor):
         assert predictor.predict(np.full(shape, 90, np.uint8)) == []
 
 
-def test_several_pictures_in_one_call_get_their_own_answers(predictor, photograph):
+def test_several_images_in_one_call_get_their_own_predictions(predictor, photograph):
     pictures = [photograph, np.full((50, 60, 3), 90, np.uint8), turn(photograph, 2), photograph[:, ::-1]]
     together = predictor.predict_batch(pictures)
     assert [len(people) for people in together] == [1, 0, 1, 1]

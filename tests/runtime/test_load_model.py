@@ -43,7 +43,7 @@ def folder(tmp_path):
     return tmp_path / "small"
 
 
-def test_a_full_disk_is_told(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_with_the_folder(tmp_path, monkeypatch):
     save_model(RedAndBlue(prefix=""), describe(), tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
 
@@ -57,7 +57,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == before, "the model of before is still there"
 
 
-def test_networks_see_rgb_and_are_asked_with_bgr(tmp_path):
+def test_images_are_bgr_and_networks_get_rgb(tmp_path):
     save_model(RedAndBlue(prefix=""), describe(), tmp_path)
     images = np.zeros((2, 32, 32, 3), np.uint8)
     images[0] = (51, 7, 20)  # blue, green, red
@@ -68,7 +68,7 @@ def test_networks_see_rgb_and_are_asked_with_bgr(tmp_path):
     assert said.age.dtype == said.p_male.dtype == np.float32 and said.age.shape == said.p_male.shape == (2,)
 
 
-def test_saved_gluon_network_says_what_the_network_says(tmp_path):
+def test_a_saved_gluon_network_gives_the_outputs_of_the_network(tmp_path):
     network = Dense()
     network.initialize(mx.init.Normal(1))
     images = faces(5)
@@ -171,7 +171,7 @@ def test_unknown_names_are_answered_with_the_choices(folder):
         load_model(folder, runtime="onnx")
 
 
-def test_a_gpu_that_is_not_there(folder):
+def test_a_gpu_that_does_not_exist(folder):
     with pytest.raises(AgedgeError, match="device gpu:7: MXNet sees"):
         load_model(folder, device="gpu:7")
 
@@ -279,7 +279,7 @@ def with_weights_of(symbol, answer):
     return {**drawn, "answer": mx.nd.array(answer)}
 
 
-def test_outputs_that_nobody_knows_are_named(tmp_path):
+def test_unknown_outputs_are_named(tmp_path):
     features = mx.sym.mean(convolved(), axis=(2, 3))
     _, model = save_bare(tmp_path, mx.sym.FullyConnected(features, num_hidden=7, name="groups"))
     with pytest.raises(AgedgeError, match=r"bare,7: outputs groups \(unknown, 7 a face\): known are age"):

@@ -88,14 +88,14 @@ def test_faces_too_large_for_the_anchors_come_from_an_overview(tmp_path):
     np.testing.assert_allclose(np.sort(boxes[None], axis=0), np.sort([small, large], axis=0), atol=1e-3)
 
 
-def test_what_looks_too_large_is_left_to_the_overview(tmp_path):
+def test_a_box_too_large_for_the_view_is_left_to_the_overview(tmp_path):
     folder = write(tmp_path, block_symbol(growth=np.log(4)), block_weights())
     image = draw_blocks(480, 640, (200, 168))  # a box of 256 pixels about it; in the overview the block is too small
     assert len(create_detector("essh", folder=folder, pyramid=(1,)).detect(image)) == 1
     assert len(create_detector("essh", folder=folder).detect(image)) == 0
 
 
-def test_a_pyramid_is_looked_at_at_its_scales(blocks):
+def test_a_pyramid_runs_at_its_scales_only(blocks):
     image = draw_blocks(500, 600, (56, 104))
     image[240:368, 368:496] = 255  # 128 pixels: at half the size a block of 64
     boxes = {
@@ -137,7 +137,7 @@ def test_what_lies_outside_or_is_no_number_is_no_face():
     assert faces.boxes.tolist() == [list(inside)]
 
 
-def test_a_batch_says_what_single_images_do(detector):
+def test_a_batch_gives_the_faces_of_single_images(detector):
     images = [draw_blocks(200, 200, (24, 24)), draw_blocks(200, 210, (104, 88)), draw_blocks(443, 640, (360, 296))]
     images += [np.zeros((1, 1, 3), np.uint8), draw_blocks(210, 220, (88, 104))] + images[:2] * 3
     together = detector.detect_batch(images)
@@ -348,7 +348,7 @@ def test_few_shapes_are_kept_whatever_the_images(detector):
         assert sum(map(count_pixels, others)) <= network.KEPT_PIXELS
 
 
-def test_a_large_shape_is_bound_once_whatever_was_seen_before(detector):
+def test_a_large_shape_is_bound_once_whatever_ran_before(detector):
     detector.detect(np.zeros((960, 1280, 3), np.uint8))
     bound = []
     for _ in range(3):
@@ -418,7 +418,7 @@ with own.lock, multiprocessing.get_context("fork").Pool(1) as pool:  # as if a t
 
 
 @pytest.mark.parametrize("threads, answer", [(1, "[[24.0, 24.0, 88.0, 88.0]]"), (2, "AgedgeError")])
-def test_a_forked_process_loads_its_own_network_or_says_why_not(blocks, threads, answer):
+def test_a_forked_process_loads_its_own_network_or_refuses(blocks, threads, answer):
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     ran = subprocess.run([sys.executable, "-c", FORK, str(blocks)], env=environment, capture_output=True, timeout=60)
     assert ran.stdout.decode().startswith(answer), ran.stderr.decode()

@@ -1,4 +1,4 @@
-"""The second look of ESSH: what it is shown, and what becomes of scores and landmarks."""
+"""The second pass of ESSH: its input, and the scores and landmarks that result."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ NOTHING = (np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2)))
 
 
 class Net:
-    """A network that notes what it is shown."""
+    """A network that records its inputs."""
 
     mean = np.array([1, 2, 3], np.float32)
 
@@ -33,7 +33,7 @@ class Net:
 
 @pytest.fixture
 def answer(monkeypatch):
-    """Set the candidates of one look after the other; nothing is seen after them."""
+    """Set the candidates of one run after the other; the runs after them find nothing."""
 
     def set_answers(*answers):
         waiting = list(answers)
@@ -45,7 +45,7 @@ def answer(monkeypatch):
 
 
 def seen(score: float, mirrored: bool = False, away: float = 0) -> tuple:
-    """Candidates of a second look at BOX: its face with POINTS, `away` pixels to the right."""
+    """Candidates of a second pass on BOX: its face with POINTS, `away` pixels to the right."""
     box = ((np.array(BOX).reshape(2, 2) - CORNER) * ZOOM + (away, 0)).reshape(1, 4)
     points = ((POINTS - CORNER + 0.5) * ZOOM - 0.5)[None]
     if mirrored:
@@ -60,7 +60,7 @@ def faces_of(*scores, box=BOX) -> Faces:
 IMAGE = np.random.default_rng(0).integers(0, 255, (200, 240, 3), dtype=np.uint8)
 
 
-def test_a_face_that_is_seen_again_keeps_its_score_and_gets_its_landmarks(answer):
+def test_a_face_that_is_found_again_keeps_its_score_and_gets_its_landmarks(answer):
     answer(seen(0.9), seen(0.8, mirrored=True))
     faces = refine_faces(Net(), IMAGE, faces_of(0.4), 1)
     np.testing.assert_allclose(faces.scores, [0.7], rtol=1e-6)
@@ -81,7 +81,7 @@ def test_another_face_beside_it_is_not_the_same(answer):
 
 
 @pytest.mark.parametrize("score, scale, times", [(0.99, 1, 0), (0.99, 0.5, 1), (0.9, 1, 2), (0.9, 0.5, 2)])
-def test_doubtful_and_small_faces_are_looked_at(answer, score, scale, times):
+def test_doubtful_and_small_faces_get_a_second_pass(answer, score, scale, times):
     answer(seen(0.9), seen(0.9, mirrored=True))
     net = Net()
     faces = refine_faces(net, IMAGE, faces_of(score), scale)
@@ -89,7 +89,7 @@ def test_doubtful_and_small_faces_are_looked_at(answer, score, scale, times):
     assert (faces.scores[0] == np.float32(score)) and faces.landmarks.any() == (times > 0)
 
 
-def test_landmarks_stay_where_a_small_face_is_not_seen_again(answer):
+def test_landmarks_stay_where_a_small_face_is_not_found_again(answer):
     answer()
     faces = refine_faces(Net(), IMAGE, faces_of(0.99), 0.5)
     assert faces.scores[0] == np.float32(0.99) and not faces.landmarks.any()
@@ -106,7 +106,7 @@ def test_what_is_shown_is_the_square_about_the_face_and_its_mirror_image(answer)
     np.testing.assert_array_equal(mirrored, first[..., ::-1])
 
 
-def test_the_best_score_comes_first_and_only_so_many_are_asked(answer):
+def test_the_best_score_comes_first_and_only_so_many_get_a_second_pass(answer):
     answer(NOTHING, seen(0.9), seen(0.9, mirrored=True))
     faces = refine_faces(Net(), IMAGE, faces_of(0.9, 0.6), 1)
     np.testing.assert_allclose(faces.scores, [0.8, 0.3], rtol=1e-6)
