@@ -1,4 +1,4 @@
-"""What Cython gains over NumPy on boxes: python -m benchmarks.boxes [--repeats 30]
+"""Compare Cython with NumPy on boxes: python -m benchmarks.boxes [--repeats 30]
 
 Each function of `agedge.faces.boxes`, and the decoding of ESSH's maps, with 100, 1,000 and 5,000 boxes, on one thread;
 medians. Boxes lie scattered, so that nearly all are kept, or in crowds about twenty faces, as a detector proposes them.
@@ -22,10 +22,10 @@ FACES = 20  # that boxes crowd about; images of the training scenes have fewer
 SIDE = 1024  # of the image about whose faces they crowd
 
 
-def main(repeats: int = typer.Option(30, min=1, help="Of each function; the median counts.")):
+def main(repeats: int = typer.Option(30, min=1, help="Of each function; the median counts.")) -> None:
     """Print a table: microseconds in NumPy and in Cython."""
     if boxes._boxes is None:
-        raise AgedgeError("boxes: the compiled twins are not built here: `make` builds them")
+        raise AgedgeError("boxes: the compiled functions are not built here: `make` builds them")
     np.random.seed(1)
     print(f"{'':28}{'boxes':>7}{'kept':>7}{'NumPy, us':>12}{'Cython, us':>12}{'gain':>8}")
     for name, count, kept, plain, mine in list_jobs():
@@ -34,7 +34,7 @@ def main(repeats: int = typer.Option(30, min=1, help="Of each function; the medi
 
 
 def list_jobs() -> Iterator[tuple]:
-    """(name, boxes, boxes kept, NumPy's job, Cython's job)."""
+    """Yield (name, boxes, boxes kept, NumPy's job, Cython's job)."""
     for kind, make in (("scattered", scatter), ("crowded", crowd)):
         for method, threshold in (("union", 0.3), ("union", 0.7), ("min", 0.7)):
             for count in COUNTS:

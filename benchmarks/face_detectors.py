@@ -149,18 +149,18 @@ class Worker:
 
     def detect(self, file: Path, repeats: int = 1) -> tuple:
         """`Faces` of an image, BGR uint8 in a .npy, and the milliseconds (repeats,) that it took."""
-        answer = self._ask(image=str(file), repeats=repeats)
+        answer = self._request(image=str(file), repeats=repeats)
         return Faces(*answer["faces"]), answer["ms"]
 
     def memory(self) -> float:
         """Megabytes that the process holds."""
-        return self._ask()["memory"]
+        return self._request()["memory"]
 
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
 
-    def _ask(self, **request) -> dict:
+    def _request(self, **request) -> dict:
         try:
             print(json.dumps(request), file=self.process.stdin, flush=True)
         except OSError:
@@ -176,7 +176,7 @@ class Worker:
 
 
 def serve(kind: str, option: str) -> None:
-    """Make a detector, say so, and answer requests until there are no more."""
+    """Create a detector, report that it is ready, and answer requests until there are no more."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries print as they like
 
     def answer(**values) -> None:

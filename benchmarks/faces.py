@@ -1,7 +1,7 @@
-"""Face detectors, ours and peers, on one thread: python -m benchmarks.faces --photo FILE --annotations FILE
+"""Compare face detectors, ours and others, on one thread: python -m benchmarks.faces --photo FILE --annotations FILE
 
 Prints the table of docs/detection.md; run it with nothing else running. With --det it measures one of ours and names
-what it missed and what it took for a face: python -m benchmarks.faces --annotations FILE --det 1 [--save DIR]
+the faces that it missed and its false detections: python -m benchmarks.faces --annotations FILE --det 1 [--save DIR]
 """
 
 import json
@@ -62,9 +62,11 @@ def main(
     det: str = typer.Option("", help="Only measure this one: 0 MTCNN, 1 ESSH."),
     min_face: float = typer.Option(20, help="With --det 0: the smallest face, in pixels."),
     folder: str = typer.Option("", help="ESSH's checkpoint, where it is not ssh_model."),
-    save: Optional[Path] = typer.Option(None, help="With --det: where pictures of what was found go."),
+    save: Optional[Path] = typer.Option(None, help="With --det: folder for the annotated images."),
     rounds: int = typer.Option(7, min=1, help="Rounds; in each every detector is timed once. The median counts."),
-    sizes: int = typer.Option(200, min=0, help="Photographs, of as many sizes, between two looks at the memory."),
+    sizes: int = typer.Option(
+        200, min=0, help="Photographs, of as many sizes, between two readings of the memory."
+    ),
     yunet: str = typer.Option("", help="The file of OpenCV's YuNet."),
     peers_python: str = typer.Option(sys.executable, help="The Python that has facenet-pytorch and mtcnn installed."),
     write: Optional[Path] = typer.Option(None, help="The Markdown file whose table is to be replaced."),
@@ -133,7 +135,7 @@ def measure_memory(contenders: list, photos: list, sizes: int, file: Path) -> No
 
 def time_in_turn(contenders: list, image: np.ndarray, rounds: int, file: Path) -> None:
     """Milliseconds of every detector at every size: the median of rounds in which each is timed once, so that what else
-    the machine does meets all of them. Two looks before each size are not timed."""
+    the machine does meets all of them. Two runs before each size are not timed."""
     for size in SIZES:
         np.save(file, cv2.resize(image, size, interpolation=cv2.INTER_AREA))
         for one in contenders:
@@ -177,15 +179,15 @@ def show_detector(detector, photos: list, save: Optional[Path]) -> None:
         missed = np.flatnonzero(~photo.ignored & ~np.isin(np.arange(len(photo)), matches))
         for index in missed:
             tag = photo.occlusion[index]
-            print(f"{photo.file}: missed {say_box(photo.boxes[index])}{f' ({tag})' if tag else ''}")
+            print(f"{photo.file}: missed {format_box(photo.boxes[index])}{f' ({tag})' if tag else ''}")
         for index in np.flatnonzero(matches == WRONG):
-            print(f"{photo.file}: wrong {say_box(faces.boxes[index])} of score {faces.scores[index]:.2f}")
+            print(f"{photo.file}: wrong {format_box(faces.boxes[index])} of score {faces.scores[index]:.2f}")
         if save:
             save_picture(draw_matches(image, faces, photo.boxes, matches), save, str(photo.file), taken)
     print(json.dumps(measure_detection(results), indent=1))
 
 
-def say_box(box: np.ndarray) -> str:
+def format_box(box: np.ndarray) -> str:
     return " ".join(f"{side:.0f}" for side in box)
 
 

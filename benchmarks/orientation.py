@@ -1,4 +1,4 @@
-"""Faces turned by 0, 90, 180 and 270 degrees: how many are answered, and how well. The table of docs/detection.md.
+"""Measure predictions for faces turned by 0, 90, 180 and 270 degrees: a table of docs/detection.md.
 
 python -m benchmarks.orientation --root data/UTKFace
 """
@@ -14,19 +14,19 @@ from agedge.faces.orientation import ORIENTATIONS
 from agedge.predict import OK, Predictor
 from rec_tools.readers.utkface import read
 
-PAD = 100  # pixels about a chip, so that a detector sees a face in a picture
+PAD = 100  # pixels about a chip, so that a detector gets a face in an image
 AGES = (20, 70)
 
 
 def measure(predictor: Predictor, faces: list, turns: int) -> str:
-    """Return the faces that got an answer, their age MAE in years, and the share of right genders, as a line."""
+    """Return the faces with a prediction, their age MAE in years, and the share of right genders, as a line."""
     errors, right = [], []
     for image, label in faces:
         people = [each for each in predictor.predict(np.ascontiguousarray(np.rot90(image, turns))) if each.status == OK]
         if people:
             errors.append(abs(people[0].age - label.age_min))
             right.append(people[0].gender == ("male" if label.gender else "female"))
-    return f"{len(errors):4} of {len(faces)} answered, MAE {np.mean(errors):5.2f}, gender {np.mean(right):4.0%}"
+    return f"{len(errors):4} of {len(faces)} predicted, MAE {np.mean(errors):5.2f}, gender {np.mean(right):4.0%}"
 
 
 def main(
@@ -34,7 +34,7 @@ def main(
     faces: int = typer.Option(100, min=1),
     model: str = "models/mobilenet025",
 ) -> None:
-    """Answer the same faces upright and turned, by both detectors."""
+    """Predict the same faces upright and turned, with both detectors."""
     rows = [row for row in read(root) if hasattr(row, "label") and AGES[0] <= row.label.age_min <= AGES[1]]
     chosen = [rows[place] for place in np.random.RandomState(7).permutation(len(rows))[:faces]]
     images = [cv2.imread(str(row.image)) for row in chosen]

@@ -1,4 +1,4 @@
-"""The plain MTCNN cascade on MXNet (Zhang et al., IEEE SPL 2016): what agedge's own is compared with.
+"""The plain MTCNN cascade on MXNet (Zhang et al., IEEE SPL 2016): the reference for agedge's own.
 
 Image by image and level by level, an executor a shape, the networks as the paper draws them, crops by OpenCV, boxes and
 NMS by NumPy; the same weights and numbers as `agedge.faces.mtcnn`: pyramid, thresholds, rounding of crops.
@@ -16,21 +16,21 @@ SIDES = {"rnet": 24, "onet": 48}
 
 
 class PlainMTCNN:
-    """`min_face`: the side, in pixels, of the smallest face to look for."""
+    """`min_face`: the side, in pixels, of the smallest face to find."""
 
     def __init__(self, min_face: float = 40, thresholds=(0.6, 0.7, 0.8)):
         self.min_face, self.thresholds = min_face, thresholds
         self.nets = {name: PlainNet(name) for name in LAYERS}
 
     def detect(self, image: np.ndarray) -> Faces:
-        """The faces of a BGR uint8 image (h, w, 3), best score first."""
+        """Return the faces of a BGR uint8 image (h, w, 3), best score first."""
         boxes = self.propose(image)
-        offsets, scores = self.look("rnet", image, boxes)
+        offsets, scores = self.run_on_boxes("rnet", image, boxes)
         face = scores[:, 1] > self.thresholds[1]
         boxes, offsets, scores = boxes[face], offsets[face], scores[face, 1]
         kept = nms_numpy(boxes, scores, 0.7)
         boxes = make_square(move(boxes[kept], offsets[kept]))
-        offsets, points, scores = self.look("onet", image, boxes)
+        offsets, points, scores = self.run_on_boxes("onet", image, boxes)
         face = scores[:, 1] > self.thresholds[2]
         boxes, offsets, points, scores = boxes[face], offsets[face], points[face], scores[face, 1]
         corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
@@ -53,7 +53,7 @@ class PlainMTCNN:
         kept = nms_numpy(boxes, scores, 0.7)
         return make_square(move(boxes[kept], offsets[kept]))
 
-    def look(self, name: str, image: np.ndarray, boxes: np.ndarray) -> list:
+    def run_on_boxes(self, name: str, image: np.ndarray, boxes: np.ndarray) -> list:
         """The outputs of R- or O-net for boxes (n, 4)."""
         if not len(boxes):
             return [np.empty((0, width)) for width in HEADS[name].values()]

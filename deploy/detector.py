@@ -1,7 +1,6 @@
 """What is a detector's own when it is shipped: images of any size, and nine maps to compare in place of an age."""
 
 import copy
-import os
 from typing import Dict, List
 
 import numpy as np
@@ -9,7 +8,8 @@ import numpy as np
 from agedge.faces.essh.anchors import CHANNELS
 from agedge.faces.essh.card import KINDS, DetectorCard, read_card
 from agedge.runtime.model import to_network_input
-from agedge.runtime.model_files import INPUT, read_checkpoint, save_checkpoint
+from agedge.runtime.model_files import read_checkpoint, save_checkpoint
+from agedge.runtime.mxnet_executors import ExecutorPool
 from deploy import tolerances
 from deploy.isolated import ask_batches_apart
 from deploy.probe_images import draw_probes
@@ -44,13 +44,11 @@ def ask_detector(card: DetectorCard, runtime: str) -> Dict[str, np.ndarray]:
 
 def ask_mxnet(card: DetectorCard, batches) -> List[Dict[str, np.ndarray]]:
     """By output of the card (n, channels, h, w), for each batch (n, H, W, 3) BGR uint8."""
-    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line on stderr for each executor
-    import mxnet as mx
-
-    symbol, args, aux = read_checkpoint(card.path("mxnet", "symbol"), card.path("mxnet", "params"))
+    symbol_file = card.path("mxnet", "symbol")
+    pool = ExecutorPool(read_checkpoint(symbol_file, card.path("mxnet", "params")), symbol_file)
     answers = []
     for batch in batches:
-        given = {**args, INPUT: mx.nd.array(to_network_input(batch))}
-        outputs = symbol.bind(mx.cpu(), given, aux_states=aux, grad_req="null").forward(is_train=False)
-        answers.append({name: value.asnumpy() for name, value in zip(card.outputs, outputs)})
+        images = to_network_input(batch)
+        pool.reserve(images.shape)[:] = images
+        answers.append(dict(zip(card.outputs, pool.run(images.shape))))
     return answers

@@ -29,7 +29,7 @@ def ask_apart(folder, runtime: str, images: np.ndarray, trust: bool = False) -> 
 def ask_batches_apart(
     folder, runtime: str, batches: Sequence[np.ndarray], trust: bool = False
 ) -> List[Dict[str, np.ndarray]]:
-    """`ask_apart` for batches (n, h, w, 3), which for a detector may be of any sizes: its outputs are (n, k) too."""
+    """`ask_apart` for batches (n, h, w, 3), which for a detector may be of any sizes: its outputs are maps (n, c, h, w)."""
     with temporary_folder() as scratch:
         images, outputs = Path(scratch, "images.npz"), Path(scratch, "outputs.npz")
         np.savez(images, *batches)

@@ -11,7 +11,7 @@ from agedge.errors import choices
 from agedge.faces.align import align_faces
 from agedge.faces.detection import create_detector
 from agedge.faces.detector import Detector, Faces, check_image
-from agedge.faces.orientation import ORIENTATIONS, Looked, look_around
+from agedge.faces.orientation import ORIENTATIONS, OrientedFaces, orient_faces
 from agedge.labels import is_male
 from agedge.landmarks import LANDMARK_COLUMNS
 from agedge.runtime.outputs import group_bounds
@@ -121,7 +121,7 @@ class Predictor:
         """What `predict` gives, for each of several images, of any sizes. The model is asked once for all faces."""
         images = [check_image(image) for image in images]
         looks = [
-            look_around(self.detector, image, faces, self.orientation)
+            orient_faces(self.detector, image, faces, self.orientation)
             for image, faces in zip(images, self._detect(images))
         ]
         crops = [align_faces(look.image, look.faces.landmarks[look.good], self.crop) for look in looks]
@@ -140,9 +140,9 @@ class Predictor:
         return zip(*(column.tolist() for column in (answer.age, low, high, answer.p_male)))
 
 
-def make_people(look: Looked, answers: Iterator[tuple]) -> Iterator[Person]:
+def make_people(look: OrientedFaces, answers: Iterator[tuple]) -> Iterator[Person]:
     """A `Person` for each face of a picture; the good ones take the next answers."""
-    faces = look.faces_in_picture()
+    faces = look.faces_as_given()
     for box, score, landmarks, fault in zip(faces.boxes, faces.scores, faces.landmarks, look.faults):
         if fault:
             yield Person(box, float(score), landmarks, np.nan, np.nan, np.nan, np.nan, UNRELIABLE, fault)

@@ -60,8 +60,8 @@ def test_images_lie_in_images_or_beside_the_file(tmp_path, where, given_as):
     [
         ("10 10 0 5", "an empty box, 0 wide and 5 high"),
         ("10 10 5 -3", "an empty box"),
-        ("10 10 5 x3,", "3 numbers, where 4, 19, 20|'x3,' is no number"),
-        ("10 10 5 3a", "'3a' is no number"),
+        ("10 10 5 x3,", "3 numbers, and must have 4, 19, 20|'x3,' is not a number"),
+        ("10 10 5 3a", "'3a' is not a number"),
         ("10 10 nan 3", "nan is no place"),
         ("10 10 inf 3", "inf is no place"),
         ("10 10 5", "3 numbers"),
@@ -92,8 +92,8 @@ def test_many_faults_are_counted_not_listed(tmp_path, caplog):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "no image in it"),
-        ("1 2 3 4\n# a.jpg\n", r"label\.txt:1: a line of a face is wanted after one of an image"),
+        ("", "it names no image"),
+        ("1 2 3 4\n# a.jpg\n", r"label\.txt:1: a face's line must follow one of an image"),
         ("# a.jpg\nage,gender\n", r"label\.txt:2: .*no other face"),
     ],
 )

@@ -197,7 +197,7 @@ def test_a_hundred_thousand_boxes_need_no_memory_for_their_pairs(twin):
     assert peak < 50e6  # one byte a pair would be 10 GB
 
 
-def test_without_the_extension_numpy_serves_and_one_line_says_so():
+def test_without_the_extension_numpy_is_used_and_logged():
     code = (
         "import logging, sys; logging.basicConfig(level=logging.INFO, format='%(message)s');"
         "sys.modules['agedge.faces._boxes'] = None;"

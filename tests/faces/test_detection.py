@@ -37,11 +37,11 @@ def test_faces_are_arrays_even_where_there_is_none():
 
 @pytest.mark.parametrize("kind", [0, "0", "mtcnn"])
 def test_kind_0_is_mtcnn(kind):
-    assert type(create_detector(kind, min_face=30)).__name__ == "MTCNN"
+    assert type(create_detector(kind, min_face=30)).__name__ == "MTCNNDetector"
 
 
 @pytest.mark.parametrize("kind", [1, "1", "essh"])
-def test_kind_1_says_what_is_missing(kind, tmp_path):
+def test_kind_1_names_the_missing_file(kind, tmp_path):
     with pytest.raises(AgedgeError, match=r"essh-symbol\.json: missing"):
         create_detector(kind, folder=tmp_path)
 
@@ -59,7 +59,7 @@ def test_main_face_is_the_largest_central_one():
     np.testing.assert_allclose(landmarks, faces_at(meant).landmarks[0])
 
 
-def test_a_tight_crop_is_padded_and_looked_at_again():
+def test_a_tight_crop_is_padded_and_detected_again():
     image = np.zeros((100, 120, 3), np.uint8)
     fake = Fake(Faces.empty(), faces_at((50, 50, 150, 150)))
     np.testing.assert_allclose(main_face(fake, image), faces_at((0, 0, 100, 100)).landmarks[0])
@@ -68,12 +68,12 @@ def test_a_tight_crop_is_padded_and_looked_at_again():
 
 
 def test_padding_replicates_the_border():
-    class Look:
+    class Checked:
         def detect(self, image):
             assert (image == (1, 2, 3)).all()
             return faces_at((10, 10, 20, 20))
 
-    faces = detect_padded(Look(), np.full((8, 8, 3), (1, 2, 3), np.uint8), share=1)
+    faces = detect_padded(Checked(), np.full((8, 8, 3), (1, 2, 3), np.uint8), share=1)
     assert faces.boxes.tolist() == [[2, 2, 12, 12]]
 
 
@@ -108,8 +108,8 @@ def test_other_kinds_of_images_become_the_usual_one():
     + [(np.ones(shape, np.uint8), "uint8") for shape in ((9,), (4, 4, 2), (4, 4, 5), (1, 4, 4, 3), ())]
     + [(np.ones((4, 4, 3), np.int32), "int32")],
 )
-def test_what_is_no_image_is_answered_with_what_is_wanted(image, found):
-    with pytest.raises(UsageError, match=rf"uint8 or uint16, \(h, w, 3\) BGR.* is wanted; this is .*{found}"):
+def test_other_arrays_are_refused_with_what_an_image_must_be(image, found):
+    with pytest.raises(UsageError, match=rf"must be an array of uint8 or uint16, \(h, w, 3\) BGR.*; it is .*{found}"):
         check_image(image)
 
 

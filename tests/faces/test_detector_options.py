@@ -1,4 +1,4 @@
-"""Options that both detectors have: the least score, and the size at which a large picture is looked at."""
+"""Options that both detectors have: the least score, and the size to which a large image is shrunk."""
 
 from pathlib import Path
 
@@ -22,10 +22,10 @@ def photograph():
 def pair(photograph):
     """A face, and beside it the same small and blurred, of a lower score."""
     small = cv2.GaussianBlur(cv2.resize(photograph, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA), (0, 0), 1.6)
-    picture = np.full((600, 800, 3), 90, np.uint8)
-    picture[:, :512] = photograph
-    picture[300 : 300 + small.shape[0], 550 : 550 + small.shape[1]] = small
-    return picture
+    image = np.full((600, 800, 3), 90, np.uint8)
+    image[:, :512] = photograph
+    image[300 : 300 + small.shape[0], 550 : 550 + small.shape[1]] = small
+    return image
 
 
 def create(kind, **options):
@@ -62,7 +62,7 @@ def test_what_is_not_a_side_is_refused(kind, value):
 
 
 @KINDS
-def test_a_large_picture_is_shrunk_and_its_faces_lie_where_they_are(kind, photograph):
+def test_a_large_image_is_shrunk_and_its_faces_lie_where_they_are(kind, photograph):
     whole, shrunk = create(kind).detect(photograph), create(kind, max_side=300).detect(photograph)
     assert len(whole) == len(shrunk) == 1
     eyes = np.linalg.norm(whole.landmarks[0, 0] - whole.landmarks[0, 1])
@@ -71,7 +71,7 @@ def test_a_large_picture_is_shrunk_and_its_faces_lie_where_they_are(kind, photog
     assert create(kind, max_side=100000).detect(photograph) == whole
 
 
-def test_min_face_of_mtcnn_counts_pixels_of_the_picture_as_given(photograph):
+def test_min_face_of_mtcnn_counts_pixels_of_the_image_as_given(photograph):
     side = float(np.ptp(create("mtcnn").detect(photograph).boxes[0].reshape(2, 2), axis=0).max())
     assert len(create("mtcnn", max_side=300, min_face=side / 2).detect(photograph)) == 1
     assert len(create("mtcnn", max_side=300, min_face=3 * side).detect(photograph)) == 0

@@ -10,7 +10,7 @@ from agedge.errors import UsageError
 from agedge.faces.detection import create_detector
 from agedge.faces.detector import Faces
 from agedge.faces.face_shape import find_faults
-from agedge.faces.orientation import find_tilt, look_around, turn_back
+from agedge.faces.orientation import find_tilt, orient_faces, turn_back
 from agedge.predict import Predictor
 from agedge.runtime import load_model
 from rec_tools.packing.landmarks import find_landmarks
@@ -41,7 +41,7 @@ def turn(image, turns):
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_turned_picture_gets_the_answer_of_the_upright_one(predictor, photograph, turns):
+def test_a_turned_image_gets_the_prediction_of_the_upright_one(predictor, photograph, turns):
     (expected,), (found,) = predictor.predict(photograph), predictor.predict(turn(photograph, turns))
     assert expected.status == found.status == "ok"
     assert (found.age, found.p_male, found.score) == (expected.age, expected.p_male, expected.score)
@@ -63,7 +63,7 @@ def test_points_go_back_to_where_their_pixels_were():
         assert faces.boxes.tolist() == [[7, 5, 17, 9]] and faces.landmarks[0, 0].tolist() == [7, 5]
 
 
-def test_an_upright_picture_is_searched_once(predictor, photograph, monkeypatch):
+def test_an_upright_image_is_searched_once(predictor, photograph, monkeypatch):
     calls, detect = [], predictor.detector.detect
     monkeypatch.setattr(predictor.detector, "detect", lambda image: calls.append(1) or detect(image))
     assert [person.status for person in predictor.predict(photograph)] == ["ok"]
@@ -92,7 +92,7 @@ def test_a_turned_face_beside_upright_ones_is_unreliable_or_not_found(predictor,
             assert person.gender is None and person.to_json()["age"] is None
 
 
-def test_a_face_upside_down_is_seen_to_be_turned(predictor, photograph):
+def test_a_face_upside_down_is_recognised_as_turned(predictor, photograph):
     view, detector = turn(photograph, 2), predictor.detector
     x1, y1, x2, y2 = detector.detect(photograph).boxes[0]
     height, width = photograph.shape[:2]
@@ -100,7 +100,7 @@ def test_a_face_upside_down_is_seen_to_be_turned(predictor, photograph):
     assert find_tilt(detector, photograph, np.array([x1, y1, x2, y2]), 0.9) == 0
 
 
-def test_upright_looks_in_no_other_direction(model, photograph, predictor):
+def test_upright_detects_in_no_other_direction(model, photograph, predictor):
     alone = Predictor(model, predictor.detector, orientation="upright")
     assert alone.predict(turn(photograph, 1)) == [] or "essh" in type(predictor.detector).__name__.lower()
     assert alone.predict(photograph) == predictor.predict(photograph)
@@ -113,7 +113,7 @@ def test_nothing_is_found_where_there_is_none(predictor):
         assert predictor.predict(np.full(shape, 90, np.uint8)) == []
 
 
-def test_several_pictures_in_one_call_get_their_own_answers(predictor, photograph):
+def test_several_images_in_one_call_get_their_own_predictions(predictor, photograph):
     pictures = [photograph, np.full((50, 60, 3), 90, np.uint8), turn(photograph, 2), photograph[:, ::-1]]
     together = predictor.predict_batch(pictures)
     assert [len(people) for people in together] == [1, 0, 1, 1]
@@ -143,14 +143,14 @@ def faces_of(predictor, photograph, score=0.95) -> Faces:
 def test_the_direction_with_most_good_faces_counts(predictor, photograph):
     good, none = faces_of(predictor, photograph), Faces.empty()
     bad = Faces(good.boxes, [0.99], np.full((1, 5, 2), np.nan))
-    looked = look_around(Directions(bad, good, none), photograph, bad)
-    assert looked.turns == 2 and looked.faults == [""]
-    looked = look_around(Directions(none, none, faces_of(predictor, photograph, 0.6)), photograph, bad)
-    assert looked.turns == 0 and looked.faults == ["its landmarks are not finite"]
-    assert look_around(Directions(), photograph, good).turns == 0
+    oriented = orient_faces(Directions(bad, good, none), photograph, bad)
+    assert oriented.turns == 2 and oriented.faults == [""]
+    oriented = orient_faces(Directions(none, none, faces_of(predictor, photograph, 0.6)), photograph, bad)
+    assert oriented.turns == 0 and oriented.faults == ["its landmarks are not finite"]
+    assert orient_faces(Directions(), photograph, good).turns == 0
     weak = faces_of(predictor, photograph, 0.5)
-    assert look_around(Directions(none, none, good), photograph, weak).turns == 3
-    assert look_around(Directions(none, none, none), photograph, weak).faults == [""]
+    assert orient_faces(Directions(none, none, good), photograph, weak).turns == 3
+    assert orient_faces(Directions(none, none, none), photograph, weak).faults == [""]
 
 
 @pytest.mark.parametrize("detector", ["mtcnn", "essh"])

@@ -1,4 +1,4 @@
-"""Models and predictors in other processes, forked and spawned: the right answer or one error, and never a hang."""
+"""Models and predictors in other processes, forked and spawned: the right prediction or one error, and never a hang."""
 
 import multiprocessing
 import os
@@ -79,7 +79,7 @@ os.waitpid(child, 0)
 
 
 @needs_fork
-def test_a_detector_says_why_it_does_not_run_where_its_parent_ran_a_model():
+def test_a_detector_refuses_to_run_where_its_parent_ran_a_model():
     """With 4 threads it would wait for the parent's."""
     assert run_script(DETECT, MODEL).startswith("AgedgeError: MTCNN: not loaded: MXNet has run here before")
 
@@ -117,7 +117,7 @@ def test_a_pickled_model_works_in_another_folder(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_pickled_model_whose_folder_is_gone_says_so(tmp_path, runtime):
+def test_a_pickled_model_whose_folder_is_gone_is_an_error(tmp_path, runtime):
     folder = shutil.copytree(MODEL, tmp_path / "model")
     model = load_model(folder, runtime)
     expected = model.predict(FACES).age.tolist()
@@ -131,15 +131,15 @@ def test_a_pickled_model_whose_folder_is_gone_says_so(tmp_path, runtime):
 
 
 def predict(task) -> list:
-    predictor, picture = task
-    return [person.to_json() for person in predictor.predict(picture)]
+    predictor, image = task
+    return [person.to_json() for person in predictor.predict(image)]
 
 
 def test_a_predictor_goes_to_a_pool_of_spawned_processes():
-    from tests.runtime.test_threads import make_pictures
+    from tests.runtime.test_threads import make_images
 
-    pictures = make_pictures()[:3]
+    images = make_images()[:3]
     predictor = Predictor(MODEL, "mtcnn", "onnx")
-    expected = [predict((predictor, picture)) for picture in pictures]
+    expected = [predict((predictor, image)) for image in images]
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        assert list(pool.map(predict, [(predictor, picture) for picture in pictures], timeout=100)) == expected
+        assert list(pool.map(predict, [(predictor, image) for image in images], timeout=100)) == expected

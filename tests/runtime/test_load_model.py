@@ -11,7 +11,7 @@ from mxnet.gluon import HybridBlock, nn
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.runtime import load_model, save_model
-from agedge.runtime.by_mxnet import climb
+from agedge.runtime.by_mxnet import cut_batch
 from agedge.runtime.model_files import Checkpoint, save_checkpoint
 from tests.small_networks import convolved, describe, every_operation, faces, save_small, two_answers, with_weights
 
@@ -43,7 +43,7 @@ def folder(tmp_path):
     return tmp_path / "small"
 
 
-def test_a_full_disk_is_told(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_with_the_folder(tmp_path, monkeypatch):
     save_model(RedAndBlue(prefix=""), describe(), tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
 
@@ -57,7 +57,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == before, "the model of before is still there"
 
 
-def test_networks_see_rgb_and_are_asked_with_bgr(tmp_path):
+def test_images_are_bgr_and_networks_get_rgb(tmp_path):
     save_model(RedAndBlue(prefix=""), describe(), tmp_path)
     images = np.zeros((2, 32, 32, 3), np.uint8)
     images[0] = (51, 7, 20)  # blue, green, red
@@ -68,7 +68,7 @@ def test_networks_see_rgb_and_are_asked_with_bgr(tmp_path):
     assert said.age.dtype == said.p_male.dtype == np.float32 and said.age.shape == said.p_male.shape == (2,)
 
 
-def test_saved_gluon_network_says_what_the_network_says(tmp_path):
+def test_a_saved_gluon_network_gives_the_outputs_of_the_network(tmp_path):
     network = Dense()
     network.initialize(mx.init.Normal(1))
     images = faces(5)
@@ -136,7 +136,7 @@ def test_any_number_of_faces_gets_the_same_answers(folder):
 @pytest.mark.parametrize("total", [1, 2, 7, 8, 9, 15, 64, 100, 200])
 @pytest.mark.parametrize("ladder", [(8, 1), (64, 8, 1)])
 def test_pieces_cover_every_face_once_in_few_shapes(total, ladder):
-    pieces = list(climb(total, ladder))
+    pieces = list(cut_batch(total, ladder))
     covered = [face for start, count, _ in pieces for face in range(start, start + count)]
     assert covered == list(range(total))
     assert {step for _, _, step in pieces} <= set(ladder)
@@ -171,7 +171,7 @@ def test_unknown_names_are_answered_with_the_choices(folder):
         load_model(folder, runtime="onnx")
 
 
-def test_a_gpu_that_is_not_there(folder):
+def test_a_gpu_that_does_not_exist(folder):
     with pytest.raises(AgedgeError, match="device gpu:7: MXNet sees"):
         load_model(folder, device="gpu:7")
 
@@ -279,7 +279,7 @@ def with_weights_of(symbol, answer):
     return {**drawn, "answer": mx.nd.array(answer)}
 
 
-def test_outputs_that_nobody_knows_are_named(tmp_path):
+def test_unknown_outputs_are_named(tmp_path):
     features = mx.sym.mean(convolved(), axis=(2, 3))
     _, model = save_bare(tmp_path, mx.sym.FullyConnected(features, num_hidden=7, name="groups"))
     with pytest.raises(AgedgeError, match=r"bare,7: outputs groups \(unknown, 7 a face\): known are age"):

@@ -7,8 +7,8 @@ import pytest
 
 from agedge.errors import AgedgeError
 from agedge.runtime import load_card
-from agedge.runtime.by_mxnet import find_reason
 from agedge.runtime.model import open_run
+from agedge.runtime.mxnet_executors import find_reason
 from tests.paths import ROOT
 
 MODEL = ROOT / "models/mobilenet025"

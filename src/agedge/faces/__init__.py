@@ -1,1 +1,1 @@
-"""Faces in pictures: where they are, their five landmarks, and the crop that a network sees."""
+"""Detection of faces and their five landmarks in images, and the alignment of faces to crops."""

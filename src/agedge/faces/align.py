@@ -1,4 +1,6 @@
-"""A face, turned upright and cut out: one alignment for training and for use (the crop contract, see crop.py)."""
+"""Align faces: turn them upright and cut them out, the same for training and prediction (contract: crop.py)."""
+
+from typing import Tuple
 
 import cv2
 import numpy as np
@@ -13,22 +15,22 @@ LONGEST = 32000  # sides of images that OpenCV warps: its coordinates have 16 bi
 
 
 def estimate_similarity(landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The (2, 3) matrix of rotation, scale and shift that takes landmarks (k, 2) closest to points (k, 2).
+    """Return the (2, 3) matrix of rotation, scale and shift that takes landmarks (k, 2) closest to points (k, 2).
 
     Least squares in closed form: Umeyama's solution (PAMI 1991) without reflection, which in the plane is one division
-    of complex numbers. Raises `AgedgeError` where the landmarks are one single point, not finite or so unlike the
-    points (some mirrored shapes) that the best scale is none at all.
+    of complex numbers. Raises `AgedgeError` where the landmarks are a single point, not finite or so unlike the
+    points (some mirrored shapes) that the best scale is zero.
     """
     return estimate_similarities(np.asarray(landmarks)[None], points)[0]
 
 
 def estimate_similarities(landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """As `estimate_similarity`, of the landmarks (n, k, 2) of n faces: (n, 2, 3)."""
+    """Return the matrices (n, 2, 3) of `estimate_similarity` for the landmarks (n, k, 2) of n faces."""
     return _to_matrices(*_estimate(landmarks, points))
 
 
-def _estimate(landmarks: np.ndarray, points: np.ndarray) -> tuple:
-    """Turns and shifts (n,), complex: a place z of the image comes to turn * z + shift."""
+def _estimate(landmarks: np.ndarray, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Return turns and shifts (n,), complex: a place z of the image comes to turn * z + shift."""
     source, target = (
         np.ascontiguousarray(array, np.float64).view(np.complex128)[..., 0] for array in (landmarks, points)
     )
@@ -43,7 +45,8 @@ def _estimate(landmarks: np.ndarray, points: np.ndarray) -> tuple:
     sound = (spread > SINGLE) & (likeness > UNLIKE) & np.isfinite(spread)
     if not sound.all():
         which = "landmarks" if len(sound) == 1 else f"landmarks of face {sound.argmin() + 1} of {len(sound)}"
-        raise AgedgeError(f"{which}: one single point, not finite or no face at all: nothing can be aligned by them")
+        shape = "a single point, not finite or not the shape of a face"
+        raise AgedgeError(f"{which}: {shape}: nothing can be aligned by them")
     return turn, middle_of_target - turn * middle
 
 
@@ -52,7 +55,7 @@ def _to_matrices(turn: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def align(image: np.ndarray, landmarks: np.ndarray, crop: Crop) -> np.ndarray:
-    """The face of an image (h, w, 3) with its landmarks (5, 2), pixels, as `crop` wants it: (size, size, 3).
+    """Return the face of an image (h, w, 3) with its landmarks (5, 2), pixels, aligned to `crop`: (size, size, 3).
 
     Borders are replicated. A face more than twice as large as the crop is shrunk by area first, so it does not alias.
     """
@@ -60,7 +63,7 @@ def align(image: np.ndarray, landmarks: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def align_faces(image: np.ndarray, landmarks: np.ndarray, crop: Crop) -> np.ndarray:
-    """As `align`, the faces with the landmarks (n, 5, 2) in one image: (n, size, size, 3)."""
+    """Return the faces with the landmarks (n, 5, 2) in one image as `align` does: (n, size, size, 3)."""
     faces = np.empty((len(landmarks), crop.size, crop.size, *image.shape[2:]), image.dtype)
     if not len(faces):
         return faces
@@ -76,11 +79,11 @@ def align_faces(image: np.ndarray, landmarks: np.ndarray, crop: Crop) -> np.ndar
     return faces
 
 
-def _bring_near(turn: np.ndarray, shift: np.ndarray, size: int, shape: tuple) -> tuple:
-    """What each crop sees of the image, (n, 2, 2), the low and the high x, y; and the shifts for it.
+def _bring_near(turn: np.ndarray, shift: np.ndarray, size: int, shape: tuple) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the part of the image that each crop shows, (n, 2, 2), the low and the high x, y, and the shifts for it.
 
-    A crop that lies off the image altogether is moved until it lies just beside it: it sees the same there, for borders
-    are replicated, and OpenCV, which counts in 32 bits, does not lose its way.
+    A crop that lies off the image altogether is moved until it lies just beside it: it shows the same there, for
+    borders are replicated, and OpenCV's coordinates of 32 bits do not overflow.
     """
     corners = np.array([-1 - 1j, size - 1j, -1 + size * 1j, size + size * 1j])
     seen = ((corners - shift[:, None]) / turn[:, None])[..., None].view(np.float64)
@@ -90,8 +93,8 @@ def _bring_near(turn: np.ndarray, shift: np.ndarray, size: int, shape: tuple) ->
     return views - away[:, None], shift + turn * (away @ (1, 1j))
 
 
-def _cut(image: np.ndarray, matrix: np.ndarray, view: np.ndarray, factor: float) -> tuple:
-    """The `view` (2, 2) of the image, shrunk by `factor`, and the matrix that takes it to the crop."""
+def _cut(image: np.ndarray, matrix: np.ndarray, view: np.ndarray, factor: float) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the `view` (2, 2) of the image, shrunk by `factor`, and the matrix that takes it to the crop."""
     limit = np.array(image.shape[1::-1])
     pad = 2 / factor  # two pixels of the shrunk image
     x1, y1 = np.clip(np.floor(view[0] - pad), 0, limit - 1).astype(int)
@@ -105,7 +108,7 @@ def _cut(image: np.ndarray, matrix: np.ndarray, view: np.ndarray, factor: float)
 
 
 def resize_square(image: np.ndarray, size: int) -> np.ndarray:
-    """The central square of an image (h, w, 3), at (size, size); what MXNet's reader shows of one in training."""
+    """Return the central square of an image (h, w, 3) at (size, size), as MXNet's reader does in training."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -1,4 +1,4 @@
-"""Photographs with annotated faces: label.txt as RetinaFace has it for WIDER FACE, and annotations.json.
+"""Read and write photographs with annotated faces: label.txt as RetinaFace has it for WIDER FACE, annotations.json.
 
 label.txt (Deng et al., "RetinaFace", CVPR 2020): `# relative/path.jpg`, then a line a face: `x y w h`, and five times
 `x y flag` for landmarks, flag -1 where one is not known, and one more number, of the quality, which is not used. Lines
@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, List, Optional
+from typing import Any, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -34,8 +34,8 @@ class Photo:
     """One image and its `n` annotated faces.
 
     `boxes` (n, 4) float32 x1, y1, x2, y2 in pixels; `landmarks` (n, 5, 2) float32, NaN where not known, in the order
-    of `Faces`; `ignored` (n,) bool: faces that count neither as found nor as missed; `occlusion` (n,) str: words for
-    what covers a face, such as "masked", "" for nothing. All but the boxes may be left out.
+    of `Faces`; `ignored` (n,) bool: faces that count neither as found nor as missed; `occlusion` (n,) str: what covers
+    a face, such as "masked", "" for nothing. All but the boxes may be left out.
     """
 
     file: Path
@@ -44,7 +44,7 @@ class Photo:
     ignored: Optional[np.ndarray] = None
     occlusion: Optional[np.ndarray] = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
         count = len(boxes)
         landmarks = np.full((count, LANDMARK_COUNT, 2), np.nan) if self.landmarks is None else self.landmarks
@@ -66,12 +66,24 @@ class Photo:
         return len(self.boxes)
 
 
-def read_annotations(path) -> List[Photo]:
-    """The photographs of a label.txt or, by its suffix, of an annotations.json, in the file's order.
+class AnnotatedFace(NamedTuple):
+    """One face of a file: `box` x1, y1, x2, y2, `landmarks` (5, 2), NaN where not known."""
 
-    Images lie in `images/` beside the file, or beside it, whichever holds them; whether each is there is not looked at.
-    A face whose numbers make no sense is left out, named in the log and counted. Raises `AgedgeError` that names the
-    line where the file is none of the two, or has no image.
+    box: List[float]
+    landmarks: np.ndarray
+    ignored: bool
+    occlusion: str
+
+
+Rows = List[Tuple[str, List[AnnotatedFace]]]  # the name of an image, and its faces
+
+
+def read_annotations(path: Union[str, Path]) -> List[Photo]:
+    """Return the photographs of a label.txt or, by its suffix, of an annotations.json, in the file's order.
+
+    Images lie in `images/` beside the file, or beside it, whichever holds them; whether each exists is not checked. A
+    face whose numbers are not valid is left out, named in the log and counted. Raises `AgedgeError` that names the line
+    where the file is neither of the two, or has no image.
     """
     path, faults = Path(path), []
     try:
@@ -80,7 +92,7 @@ def read_annotations(path) -> List[Photo]:
         raise AgedgeError(f"{path}: {error.strerror or error}") from None
     rows = (_read_json if path.suffix.lower() == ".json" else _read_lines)(path, text, faults)
     if not rows:
-        raise AgedgeError(f"{path}: no image in it; a label.txt names each as '# relative/path.jpg'")
+        raise AgedgeError(f"{path}: it names no image; a label.txt names each as '# relative/path.jpg'")
     if faults and not any(faces for _, faces in rows):
         raise AgedgeError(f"{faults[0]}; and no other face in the file")
     for fault in faults[:NAMED]:
@@ -91,10 +103,10 @@ def read_annotations(path) -> List[Photo]:
     return [Photo(root / name, *_columns(faces)) for name, faces in rows]
 
 
-def write_annotations(path, photos: Iterable[Photo]) -> None:
-    """Write a label.txt from which `read_annotations` makes the same photographs again.
+def write_annotations(path: Union[str, Path], photos: Iterable[Photo]) -> None:
+    """Write a label.txt from which `read_annotations` reads the same photographs again.
 
-    Paths are relative to `images/` beside the file where all lie in there, else to the file's folder; absolute for
+    Paths are relative to `images/` beside the file where all lie in it, else to the file's folder; absolute for
     images elsewhere. Raises `AgedgeError` where it cannot be written.
     """
     path, photos = Path(path), list(photos)
@@ -114,15 +126,15 @@ def write_annotations(path, photos: Iterable[Photo]) -> None:
         raise AgedgeError(f"{path}: {error.strerror or error}") from None
 
 
-def _read_lines(path: Path, text: str, faults: list) -> list:
-    """[(name, [face, ...])] of a label.txt; a face is (box, landmarks, ignored, occlusion)."""
-    rows = []
+def _read_lines(path: Path, text: str, faults: List[str]) -> Rows:
+    """Return the images and faces of a label.txt; lines that are not valid are added to `faults`."""
+    rows: Rows = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.startswith("#"):
             rows.append((line[1:].strip(), []))
         elif line.strip():
             if not rows:
-                raise AgedgeError(f"{path}:{number}: a line of a face is wanted after one of an image, '# path.jpg'")
+                raise AgedgeError(f"{path}:{number}: a face's line must follow one of an image, '# path.jpg'")
             try:
                 rows[-1][1].append(_read_face(line))
             except ValueError as error:
@@ -130,11 +142,11 @@ def _read_lines(path: Path, text: str, faults: list) -> list:
     return rows
 
 
-def _read_face(line: str) -> tuple:
+def _read_face(line: str) -> AnnotatedFace:
     words = line.split()
     count = next((index for index, word in enumerate(words) if WORD.fullmatch(word)), len(words))
     if count not in LENGTHS:
-        raise ValueError(f"{count} numbers, where {', '.join(map(str, LENGTHS))} are known")
+        raise ValueError(f"{count} numbers, and must have {', '.join(map(str, LENGTHS))}")
     wrong = [word for word in words[count:] if not WORD.fullmatch(word)]
     if wrong:
         raise ValueError(f"'{wrong[0]}' after the numbers")
@@ -144,21 +156,24 @@ def _read_face(line: str) -> tuple:
     landmarks = np.where(landmarks[:, 2:] < 0, np.nan, landmarks[:, :2])
     tags = words[count:]
     box = _check_box([x, y, x + width, y + height])
-    return box, landmarks, IGNORE in tags, " ".join(tag for tag in tags if tag != IGNORE)
+    return AnnotatedFace(box, landmarks, IGNORE in tags, " ".join(tag for tag in tags if tag != IGNORE))
 
 
-def _read_json(path: Path, text: str, faults: list) -> list:
-    """As `_read_lines`, of an annotations.json: [{"file", "faces": [{"box", "landmarks", "masked", "ignore"}]}]."""
+def _read_json(path: Path, text: str, faults: List[str]) -> Rows:
+    """Return what `_read_lines` does, of an annotations.json.
+
+    That is [{"file", "faces": [{"box", "landmarks", "masked", "ignore"}]}].
+    """
     try:
         entries = json.loads(text)
     except ValueError as error:
         raise AgedgeError(f"{path}:{getattr(error, 'lineno', 1)}: not JSON ({error})") from None
     if not isinstance(entries, list):
-        raise AgedgeError(f"{path}:1: a list of images is wanted, not {type(entries).__name__}")
-    rows = []
+        raise AgedgeError(f"{path}:1: must be a list of images, and is {type(entries).__name__}")
+    rows: Rows = []
     for number, entry in enumerate(entries, 1):
         if not (isinstance(entry, dict) and isinstance(entry.get("file"), str)):
-            raise AgedgeError(f"{path}: image {number}: an object with a 'file' is wanted")
+            raise AgedgeError(f"{path}: image {number}: must be an object with a 'file'")
         rows.append((entry["file"], []))
         for place, face in enumerate(entry.get("faces") or (), 1):
             try:
@@ -168,21 +183,21 @@ def _read_json(path: Path, text: str, faults: list) -> list:
     return rows
 
 
-def _read_entry(face: dict) -> tuple:
+def _read_entry(face: dict) -> AnnotatedFace:
     box = _check_box([_read_number(side) for side in face["box"]])
     landmarks = np.full((LANDMARK_COUNT, 2), np.nan)
     if face.get("landmarks"):
         landmarks = np.array([[_read_number(axis) for axis in point] for point in face["landmarks"]])
         if landmarks.shape != (LANDMARK_COUNT, 2):
-            raise ValueError(f"landmarks of the shape {landmarks.shape}, where five of x, y are wanted")
-    return box, landmarks, bool(face.get("ignore")), "masked" if face.get("masked") else ""
+            raise ValueError(f"landmarks of the shape {landmarks.shape}, and must be five of x, y")
+    return AnnotatedFace(box, landmarks, bool(face.get("ignore")), "masked" if face.get("masked") else "")
 
 
-def _read_number(word) -> float:
+def _read_number(word: Any) -> float:
     try:
         number = float(word)
     except (TypeError, ValueError):
-        raise ValueError(f"'{word}' is no number") from None
+        raise ValueError(f"'{word}' is not a number") from None
     if not abs(number) <= FARTHEST:  # nor if it is NaN
         raise ValueError(f"{word} is no place in an image")
     return number
@@ -197,13 +212,13 @@ def _check_box(box: list) -> list:
     return box
 
 
-def _columns(faces: list) -> tuple:
-    """Boxes, landmarks, ignored and occlusion of faces that `_read_face` read."""
+def _columns(faces: List[AnnotatedFace]) -> tuple:
+    """Return boxes, landmarks, ignored and occlusion of faces, as `Photo` takes them."""
     return tuple(map(list, zip(*faces))) if faces else (np.empty((0, 4)),)
 
 
-def _find_root(folder: Path, names: list) -> Path:
-    """The folder that image names are relative to."""
+def _find_root(folder: Path, names: List[str]) -> Path:
+    """Return the folder that image names are relative to."""
     roots = (folder / "images", folder)
     for root in roots:
         if any((root / name).is_file() for name in names):
@@ -221,12 +236,12 @@ def _write_face(box: np.ndarray, landmarks: np.ndarray, ignored: bool, occlusion
     points = [f"{x!s} {y!s} 0" if np.isfinite([x, y]).all() else "-1 -1 -1" for x, y in landmarks]
     for word in occlusion.split():
         if not WORD.fullmatch(word) or word == IGNORE:
-            raise ValueError(f"occlusion '{occlusion}': words of letters, digits, - and _ are wanted, not '{word}'")
+            raise ValueError(f"occlusion '{occlusion}': '{word}' must be letters, digits, - and _")
     return " ".join([*starts, *sides, *points, *([IGNORE] if ignored else []), *occlusion.split()])
 
 
 def _write_side(start: str, end: np.float32) -> str:
-    """The length that leads from a written start to exactly `end`, in as few digits as do."""
+    """Return the length from a written start to exactly `end`, in as few digits as do."""
     exact = float(end) - float(start)
     short = str(np.float32(exact))
     return short if np.float32(float(start) + float(short)) == end else repr(exact)

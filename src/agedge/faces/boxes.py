@@ -1,14 +1,16 @@
-"""Boxes (n, 4) x1, y1, x2, y2 in pixels: how much they overlap, and which of them to keep.
+"""Overlap and non-maximum suppression of boxes (n, 4) x1, y1, x2, y2 in pixels.
 
 A box is x2 - x1 wide; with `border=1` its corners are inclusive and it is x2 - x1 + 1 wide. One whose corners are the
 wrong way round is empty. One whose area is not a finite number (NaN, infinite or absurdly large corners) overlaps none
 and is never kept.
 
-The Cython twins of `_boxes.pyx` serve where they were built, these NumPy ones elsewhere; both give the same numbers.
+The compiled functions of `_boxes.pyx` run where they were built, the NumPy ones elsewhere; both give the same
+numbers.
 """
 
 import logging
-from typing import Tuple
+from importlib import import_module
+from typing import Any, Tuple
 
 import numpy as np
 
@@ -18,14 +20,15 @@ METHODS = ("union", "min")
 
 
 def overlaps_numpy(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> np.ndarray:
-    """Intersection over union (n, m) float64 of boxes (n, 4) with others (m, 4)."""
+    """Return the intersection over union (n, m) float64 of boxes (n, 4) with others (m, 4)."""
     return _overlap(_by_side(boxes, border), _by_side(others, border))
 
 
 def match_numpy(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tuple[np.ndarray, ...]:
-    """Who overlaps whom most: for each of the boxes (n, 4) the number of the other (n,) and their overlap (n,), for
-    each of the others (m, 4) the number of the box (m,) and their overlap (m,). The first of equals; 0, 0.0 where none
-    overlaps.
+    """Return the best match of each box: for each of the boxes (n, 4) the index of the other (n,) and their overlap
+    (n,), for each of the others (m, 4) the index of the box (m,) and their overlap (m,).
+
+    The first of equals; 0, 0.0 where none overlaps.
     """
     shared = overlaps_numpy(boxes, others, border)
     if not shared.size:
@@ -36,7 +39,8 @@ def match_numpy(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tup
 def nms_numpy(
     boxes: np.ndarray, scores: np.ndarray, threshold: float, method: str = "union", border: float = 0
 ) -> np.ndarray:
-    """Greedy non-maximum suppression: indices (k,) of the boxes kept, the best score first, ties in the given order.
+    """Return the indices (k,) of the boxes that greedy non-maximum suppression keeps, the best score first, ties in the
+    given order.
 
     A box goes where its intersection with a better one exceeds `threshold`, 0 to 1, of their union, or ("min") of the
     smaller. A box whose score is NaN is never kept. Memory grows as the boxes do, not as their pairs. Raises
@@ -58,14 +62,14 @@ def nms_numpy(
 
 
 def overlaps(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> np.ndarray:
-    """As `overlaps_numpy`, by the faster twin that this installation has."""
+    """Return what `overlaps_numpy` does, by compiled code where this installation has it."""
     if _boxes is None:
         return overlaps_numpy(boxes, others, border)
     return _boxes.overlaps(_by_side(boxes, border), _by_side(others, border))
 
 
 def match(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tuple[np.ndarray, ...]:
-    """As `match_numpy`, by the faster twin that this installation has; it needs no memory for the pairs."""
+    """Return what `match_numpy` does, by compiled code where this installation has it, without memory for the pairs."""
     if _boxes is None:
         return match_numpy(boxes, others, border)
     return _boxes.match(_by_side(boxes, border), _by_side(others, border))
@@ -74,15 +78,15 @@ def match(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tuple[np.
 def nms(
     boxes: np.ndarray, scores: np.ndarray, threshold: float, method: str = "union", border: float = 0
 ) -> np.ndarray:
-    """As `nms_numpy`, by the faster twin that this installation has."""
+    """Return what `nms_numpy` does, by compiled code where this installation has it."""
     if _boxes is None:
         return nms_numpy(boxes, scores, threshold, method, border)
     order, sides = _by_score(boxes, scores, threshold, method, border)
     return order[_boxes.nms(sides, threshold, method == "min")]
 
 
-def _by_side(boxes, border: float) -> np.ndarray:
-    """(5, n) x1, y1, x2, y2, area of boxes (n, 4); NaN areas, and corners that meet none, where it is not finite."""
+def _by_side(boxes: Any, border: float) -> np.ndarray:
+    """Return (5, n) x1, y1, x2, y2, area of boxes (n, 4); NaN, and corners that meet none, if not finite."""
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     sides = np.empty((5, len(boxes)))
     sides[:4] = boxes.T
@@ -95,12 +99,12 @@ def _by_side(boxes, border: float) -> np.ndarray:
     return sides
 
 
-def _by_score(boxes, scores, threshold: float, method: str, border: float) -> tuple:
-    """Indices (k,) of the boxes that may be kept, the best first, and `_by_side` (5, k) of them."""
+def _by_score(boxes: Any, scores: Any, threshold: float, method: str, border: float) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the indices (k,) of the boxes that may be kept, the best first, and `_by_side` (5, k) of them."""
     if method not in METHODS:
         raise choices("nms method", method, METHODS)
     if not 0 <= threshold <= 1:
-        raise UsageError(f"nms threshold {threshold}: a number from 0 to 1 is wanted")
+        raise UsageError(f"nms threshold {threshold}: must be a number from 0 to 1")
     sides, scores = _by_side(boxes, border), np.asarray(scores).reshape(-1)
     if scores.dtype != np.float32:  # which sort faster
         scores = scores.astype(np.float64)
@@ -114,7 +118,7 @@ def _by_score(boxes, scores, threshold: float, method: str, border: float) -> tu
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union (n, m) of boxes by their sides, (5, n) and (5, m)."""
+    """Return the intersection over union (n, m) of boxes by their sides, (5, n) and (5, m)."""
     a = a[:, :, None]
     with np.errstate(over="ignore"):
         width, height = (np.minimum(a[i + 2], b[i + 2]) - np.maximum(a[i], b[i]) for i in (0, 1))
@@ -122,12 +126,12 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.divide(shared, a[4] + b[4] - shared, out=np.zeros_like(shared), where=shared > 0)
 
 
-def _nothing(count: int) -> tuple:
+def _nothing(count: int) -> Tuple[np.ndarray, np.ndarray]:
     return np.zeros(count, np.int64), np.zeros(count)
 
 
+_boxes: Any = None
 try:
-    from agedge.faces import _boxes
+    _boxes = import_module("agedge.faces._boxes")
 except ImportError:
-    logging.getLogger(__name__).info("boxes: the compiled twins are not built here; NumPy does the work, more slowly")
-    _boxes = None
+    logging.getLogger(__name__).info("boxes: the compiled functions are not built here; NumPy does it, more slowly")

@@ -1,39 +1,49 @@
-"""Create a detector by its name, `--det 0` MTCNN or `--det 1` ESSH, and find the face that a picture is about."""
+"""Create a detector by its name, `--det 0` MTCNN or `--det 1` ESSH, and find the face that an image is about."""
 
-from typing import Optional
+from typing import Any, Optional, Union
 
 import cv2
 import numpy as np
 
 from agedge.errors import choices
-from agedge.faces.detector import Detector, Faces, check_image
+from agedge.faces.detector import Detector, DetectorOptions, Faces, check_image
 from agedge.faces.face_shape import find_faults
 
 DETECTORS = ("mtcnn", "essh")
 
 
-def create_detector(kind, **options) -> Detector:
-    """The detector of a name or of a number: 0 "mtcnn", 1 "essh"; `options` are the arguments of its class, of which
-    both have `min_face`, `max_faces`, `min_score` and `max_side`.
+def create_detector(
+    kind: Union[int, str],
+    runtime: str = "mxnet",
+    min_face: Optional[float] = None,
+    max_faces: Optional[int] = None,
+    min_score: float = 0,
+    max_side: Optional[int] = None,
+    **others: Any,
+) -> Detector:
+    """Return the detector of a name or a number: 0 "mtcnn", 1 "essh".
 
-    Raises `UsageError` on another kind and `AgedgeError` where a detector's files are missing or were changed.
+    The options of both detectors are described by `DetectorOptions`. `others` are those of one class:
+    `thresholds` and `weights` of `MTCNNDetector`; `folder`, `threshold` and `pyramid` of `ESSHDetector`.
+    Raises `UsageError` on another kind or an impossible option, `AgedgeError` where files are missing or were changed.
     """
     name = dict(enumerate(DETECTORS)).get(int(kind), kind) if str(kind).isdigit() else kind
+    if name not in DETECTORS:
+        raise choices("det", kind, [f"{number} ({name})" for number, name in enumerate(DETECTORS)])
+    options = DetectorOptions(runtime, min_face, max_faces, min_score, max_side)
     if name == "mtcnn":
-        from agedge.faces.mtcnn.detector import MTCNN
+        from agedge.faces.mtcnn.detector import MTCNNDetector
 
-        return MTCNN(**options)
-    if name == "essh":
-        from agedge.faces.essh.detector import ESSH
+        return MTCNNDetector(options, **others)
+    from agedge.faces.essh.detector import ESSHDetector
 
-        return ESSH(**options)
-    raise choices("det", kind, [f"{number} ({name})" for number, name in enumerate(DETECTORS)])
+    return ESSHDetector(options, **others)
 
 
 def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> Faces:
-    """The faces of an image widened on every side by `share` of its shorter side, the border replicated.
+    """Return the faces of an image widened on every side by `share` of its shorter side, the border replicated.
 
-    For crops so tight that a detector sees no face in them. Coordinates are the image's own.
+    For crops so tight that a detector finds no face in them. Coordinates are the image's own.
     """
     image = check_image(image)
     if not image.size:
@@ -44,11 +54,11 @@ def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> 
 
 
 def main_face(detector: Detector, image: np.ndarray) -> Optional[np.ndarray]:
-    """Landmarks (5, 2) of the face that a picture of one person is about; None where no face is found.
+    """Return the landmarks (5, 2) of the face that an image of one person is about; None where no face is found.
 
     The largest central face: that of the greatest side less twice its distance from the image's centre. Faces whose
-    landmarks cannot be aligned are left out. Where nothing is found, the image may be cut too tightly, and a second
-    look is taken at it padded by half its side.
+    landmarks cannot be aligned are left out. Where nothing is found, the image may be cropped too tightly: the detector
+    runs once more on the image padded by half its side.
     """
     faces = _keep_alignable(detector.detect(image))
     if not len(faces):
@@ -63,7 +73,7 @@ def _keep_alignable(faces: Faces) -> Faces:
 
 
 def choose_main(boxes: np.ndarray, shape: tuple) -> int:
-    """The index of the largest central box of (n, 4) in an image of `shape` (h, w, ...)."""
+    """Return the index of the largest central box of (n, 4) in an image of `shape` (h, w, ...)."""
     side = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).clip(0))
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     away = np.linalg.norm(centre - np.array([shape[1], shape[0]]) / 2, axis=1)

@@ -1,4 +1,4 @@
-"""Whether five landmarks are those of a face that a model can be shown: upright enough, and shaped like a face.
+"""Check whether five landmarks are those of a face that can be aligned: upright enough, and shaped like a face.
 
 The limits lie outside of what MTCNN and ESSH gave on 2,100 upright faces of UTKFace, FairFace, All-Age-Faces and
 photographs, in brackets below: profiles and heads tilted by 45 degrees pass.
@@ -10,7 +10,7 @@ import numpy as np
 
 from agedge.crop import TEMPLATES
 
-MAX_TILT = 60  # degrees from upright: beyond, a picture turned by a quarter shows the face nearer to upright
+MAX_TILT = 60  # degrees from upright: beyond, an image turned by a quarter shows the face nearer to upright
 MIN_LIKENESS = 0.78  # correlation with the template, the nearest turn and size taken (0.81)
 MAX_SHIFT = 0.6  # of a landmark from its place in the template, in distances of the template's eyes (0.52)
 MIN_DROP = 0.3  # of the mouth under the eyes, in the same unit (0.65; the template's is 1.14)
@@ -49,7 +49,7 @@ def find_faults(landmarks: np.ndarray, boxes: np.ndarray) -> List[str]:
         return [_find_fault(*face) for face in zip(landmarks, boxes, *fit_template(landmarks))]
 
 
-def _find_fault(landmarks, box, tilt: float, likeness: float, points: np.ndarray) -> str:
+def _find_fault(landmarks: np.ndarray, box: np.ndarray, tilt: float, likeness: float, points: np.ndarray) -> str:
     if not np.isfinite(landmarks).all():
         return "its landmarks are not finite"
     side, extent = (box[2:] - box[:2]).max(), np.ptp(landmarks, axis=0).max()

@@ -1,10 +1,11 @@
-"""Patches of an image, and whole levels of its pyramid, in the layout of MTCNN's networks' input.
+"""Cut patches of an image, or whole levels of its pyramid, in the layout of a network's input.
 
-The Cython twin of `_patches.pyx` serves where it was built, the one of OpenCV elsewhere; here and there they round to
-neighbouring grey levels.
+The compiled function of `_patches.pyx` runs where it was built, OpenCV elsewhere; some pixels differ by one grey level.
 """
 
 import logging
+from importlib import import_module
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ def cut_patches(image: np.ndarray, boxes: np.ndarray, patches: np.ndarray) -> No
     channels stays. Raises `ValueError` where the image has no pixels or a box is not finite.
     """
     if not image.size or not np.isfinite(boxes).all():
-        raise ValueError("patches: an image with pixels and finite boxes are wanted")
+        raise ValueError("patches: the image must have pixels, and the boxes must be finite")
     reach = max(image.shape[:2])
     boxes = np.ascontiguousarray(np.round(np.asarray(boxes).clip(-reach, 2 * reach)), np.int64).reshape(-1, 4)
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
@@ -30,7 +31,7 @@ def cut_patches(image: np.ndarray, boxes: np.ndarray, patches: np.ndarray) -> No
 
 
 def fill_patches_numpy(image: np.ndarray, boxes: np.ndarray, patches: np.ndarray) -> None:
-    """As `cut_patches`, of boxes (n, 4) in whole pixels that are at least one pixel wide and high."""
+    """Fill patches as `cut_patches` does, with boxes (n, 4) in whole pixels, at least one pixel wide and high."""
     rows, columns = patches.shape[2:]
     for patch, (x1, y1, x2, y2) in zip(patches, boxes):
         shown = _show(_show(image, y1, y2, axis=0), x1, x2, axis=1)
@@ -40,14 +41,14 @@ def fill_patches_numpy(image: np.ndarray, boxes: np.ndarray, patches: np.ndarray
 
 
 def _show(image: np.ndarray, start: int, end: int, axis: int) -> np.ndarray:
-    """Pixels start..end of an axis, the border replicated."""
+    """Return the pixels start..end of an axis, the border replicated."""
     if start >= 0 and end <= image.shape[axis]:
         return image[start:end] if axis == 0 else image[:, start:end]
     return image.take(np.arange(start, end).clip(0, image.shape[axis] - 1), axis)
 
 
+_patches: Any = None
 try:
-    from agedge.faces import _patches
+    _patches = import_module("agedge.faces._patches")
 except ImportError:
-    logging.getLogger(__name__).info("patches: the compiled twin is not built here; OpenCV does the work, more slowly")
-    _patches = None
+    logging.getLogger(__name__).info("patches: the compiled code is not built here; OpenCV does it, more slowly")

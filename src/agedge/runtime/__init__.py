@@ -1,4 +1,4 @@
-"""A model on disk with its card, run by MXNet, ONNX Runtime or ncnn: the same question, the same answer."""
+"""Models on disk with their cards, run by MXNet, ONNX Runtime or ncnn with the same results."""
 
 from agedge.runtime.card import Card, load_card
 from agedge.runtime.model import Model, Prediction, load_model

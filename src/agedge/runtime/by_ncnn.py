@@ -1,30 +1,31 @@
-"""Models in ncnn's .param and .bin, in fp32 and with weights stored in fp16, one face at a time."""
+"""Run a network in ncnn's .param and .bin, in fp32 or with weights stored in fp16, one image at a time."""
 
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 import numpy as np
 
 from agedge.errors import AgedgeError
+from agedge.runtime.batch_runner import RunBatch
 from agedge.runtime.card import Card, fixed_inputs
 from agedge.runtime.forks import is_forked, open_in_each_process
 
 MAGIC = b"7767517"  # first line of a .param file
 
 
-def open_network(card: Card, runtime: str, threads: Optional[int], device: str):
-    """See `agedge.runtime.model.Run`. Threads may share what it returns; a forked process opens a net of its own, of
-    one thread: OpenMP waits there for the threads of its parent.
+def open_network(card: Card, runtime: str, threads: Optional[int], device: str) -> RunBatch:
+    """Return the function that runs the network of `card`. Threads may share it; a forked process opens a net of its
+    own with one thread, since OpenMP would wait there for the threads of its parent.
 
     `ncnn` is fp32 throughout. `ncnn-fp16` stores weights and feature maps in fp16 where the CPU can, and computes in
-    fp32: fp16 arithmetic knows ages above 64 only to 1/16 of a year. Raises `AgedgeError` where the files are damaged
-    or the package is missing.
+    fp32: fp16 arithmetic resolves ages above 64 only to 1/16 of a year. Raises `AgedgeError` where the files are
+    damaged or the package is not installed.
     """
     try:
         import ncnn
     except ImportError as error:
         raise AgedgeError(f"runtime {runtime}: the package ncnn is not installed") from error
 
-    def open_net():
+    def open_net() -> RunBatch:
         param, weights = card.path(runtime, "param"), card.path(runtime, "bin")
         with param.open("rb") as head:
             if head.readline().strip() != MAGIC:
@@ -47,26 +48,27 @@ def open_network(card: Card, runtime: str, threads: Optional[int], device: str):
         constants = fixed_inputs(card)
         missing = [name for name in (card.input["name"], *constants, *card.outputs) if name not in blobs]
         if missing:
-            file = card.folder / "card.json"
-            raise AgedgeError(f"{file}: it does not name the {runtime} blob of {', '.join(missing)}")
+            raise AgedgeError(
+                f"{param.with_name('card.json')}: it does not name the {runtime} blob of {', '.join(missing)}"
+            )
         known = {blob.name for blob in net.blobs()}
         unknown = [blobs[name] for name in (card.input["name"], *constants, *card.outputs) if blobs[name] not in known]
         if unknown:  # ncnn ends the process at some of them
             raise AgedgeError(f"{param}: it has no blob {unknown[0]}, which card.json names")
 
         def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
-            rows = {name: [] for name in card.outputs}
-            for face in batch:
-                # A Mat that borrows an array's memory makes this wheel crash: it gets a copy.
+            rows: Dict[str, List[np.ndarray]] = {name: [] for name in card.outputs}
+            for image in batch:
+                # A Mat that borrows an array's memory makes this wheel crash, so it gets a copy.
                 extractor = net.create_extractor()
-                status = extractor.input(blobs[card.input["name"]], ncnn.Mat(face).clone())
+                status = extractor.input(blobs[card.input["name"]], ncnn.Mat(image).clone())
                 for name, value in constants.items():
                     status |= extractor.input(blobs[name], ncnn.Mat(value[0]).clone())  # without the batch
                 for name, row in rows.items():
                     code, value = extractor.extract(blobs[name])
                     if status != 0 or code != 0:
-                        raise AgedgeError(f"{param}: ncnn finds no way from {card.input['name']} to {name}")
-                    row.append(np.array(value, np.float32).reshape(-1))
+                        raise AgedgeError(f"{param}: ncnn cannot compute {name} from {card.input['name']}")
+                    row.append(np.array(value, np.float32))
             return {name: np.stack(row) for name, row in rows.items()}
 
         return run

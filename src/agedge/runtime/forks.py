@@ -1,16 +1,19 @@
-"""Networks in forked processes: a fork copies memory but no threads, and locks stay as other threads held them.
+"""Open networks anew in forked processes: a fork copies memory but no threads, and locks stay as threads held them.
 
-ONNX Runtime and OpenMP (in ncnn) then wait for ever for threads that are not there, so their networks are opened anew
-in each process.
+ONNX Runtime and OpenMP (in ncnn) would wait for ever for threads that do not exist in the child.
 """
 
 import contextlib
 import ctypes
 import os
 import weakref
-from typing import Callable
+from typing import Any, Callable, Dict
 
-_sessions = weakref.WeakSet()  # of ONNX Runtime
+import numpy as np
+
+from agedge.runtime.batch_runner import RunBatch
+
+_sessions: weakref.WeakSet = weakref.WeakSet()  # of ONNX Runtime
 _forked = False
 
 
@@ -19,24 +22,27 @@ def is_forked() -> bool:
     return _forked
 
 
-def open_in_each_process(open_run: Callable) -> Callable:
-    """Return a function that calls what `open_run` returns, opened at once, and again in each forked process.
+def open_in_each_process(open_network: Callable[[], RunBatch]) -> RunBatch:
+    """Open a network now, and again in each forked process at its first call; return the function that runs it.
 
-    Opening again raises what `open_run` raises, at the first call in that process.
+    `open_network` returns the function of one process. Its errors are raised here, or at that first call.
     """
-    runs = {os.getpid(): open_run()}
+    opened: Dict[int, RunBatch] = {os.getpid(): open_network()}
 
-    def run(batch):
+    def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
         process = os.getpid()
         # Two threads may open it at the same time: a lock could have been copied locked, and either network is right.
-        return (runs.get(process) or runs.setdefault(process, open_run()))(batch)
+        return (opened.get(process) or opened.setdefault(process, open_network()))(batch)
 
     return run
 
 
-def abandon_after_fork(session) -> None:
-    """Keep forked processes from ending ONNX Runtime's threads, which are their parent's: with 1.31 a child with a
-    session crashed or hung when it ended by itself, and not by `os._exit` as those of multiprocessing do."""
+def abandon_after_fork(session: Any) -> None:
+    """Keep forked processes from ending the threads of an ONNX Runtime session, which belong to their parent.
+
+    With ONNX Runtime 1.31 a child with a session crashed or hung when it ended by itself, and not by `os._exit` as the
+    processes of multiprocessing do.
+    """
     _sessions.add(session)
 
 
@@ -46,11 +52,11 @@ def _mark_child() -> None:
     for session in _sessions:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))  # it is never destroyed
     if _sessions:
-        with contextlib.suppress(AttributeError):  # `on_exit` is of the GNU C library
-            # The first of the handlers that the C library calls, after Python has ended: the other ones are left out.
+        with contextlib.suppress(AttributeError):  # only the GNU C library has `on_exit`
+            # The C library calls this handler first, after Python has ended; it leaves the others out.
             libc = ctypes.CDLL(None)
             libc.on_exit(libc._exit, None)
 
 
-if hasattr(os, "register_at_fork"):  # elsewhere there are no forks
+if hasattr(os, "register_at_fork"):  # other systems cannot fork
     os.register_at_fork(after_in_child=_mark_child)

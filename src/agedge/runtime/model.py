@@ -1,20 +1,22 @@
-"""A model to ask for ages: the same faces, whatever file format it is in, get the same answer."""
+"""A model that predicts age and gender: the same faces get the same prediction in every runtime."""
 
 from copy import copy
 from importlib import import_module
-from typing import Callable, Dict, Optional
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple, Union
 
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
+from agedge.runtime.batch_runner import RunBatch
 from agedge.runtime.by_mxnet import set_threads
 from agedge.runtime.card import Card
 from agedge.runtime.model_files import find_model
-from agedge.runtime.mxnet_lock import MXNET_LOCK
+from agedge.runtime.mxnet_executors import MXNET_LOCK
 from agedge.runtime.outputs import Prediction, decode, require_known
 from agedge.shipped import find_shipped
 
-# Each module opens a network: open_network(card, runtime, threads, device) -> Run.
+# Each module has open_network(card, runtime, threads, device) -> RunBatch.
 RUNTIMES = {
     "mxnet": "agedge.runtime.by_mxnet",
     "onnx": "agedge.runtime.by_onnx",
@@ -23,63 +25,61 @@ RUNTIMES = {
 }
 BATCH = 64  # faces converted to float32 at once: 9.6 MB at 112 pixels
 
-# (n, 3, size, size) float32 RGB 0..255 -> each output of the network, (n, k) float32, by its name in the card.
-Run = Callable[[np.ndarray], Dict[str, np.ndarray]]
-
 
 class Model:
     """A loaded network and its card. Threads may share it.
 
-    It can be pickled: the other process opens the files again when it is first asked. `opening`: the arguments of
-    `open_run` after the card.
+    It can be pickled: the other process opens the files again at its first prediction. `arguments`: those with which
+    `open_run` opened the network, after the card; without them the network itself is pickled.
     """
 
-    def __init__(self, card: Card, run: Optional[Run], opening: tuple = ()):
+    def __init__(self, card: Card, run: Optional[RunBatch], arguments: Tuple[Any, ...] = ()):
         self.card = card
-        self._run, self._opening = run, opening
+        self._run, self._arguments = run, arguments
 
     def __getstate__(self) -> dict:
-        if not self._opening:
+        if not self._arguments:
             return self.__dict__
         # The other process may work in another folder.
         card = copy(self.card)
-        card.folder = card.folder.absolute()
+        card.folder = card.folder and card.folder.absolute()
         return {**self.__dict__, "card": card, "_run": None}
 
     def predict(self, images: np.ndarray) -> Prediction:
-        """Age and P(male) of n faces; `images` (n, size, size, 3) BGR uint8, cropped as `card.crop` says.
+        """Return age and P(male) of n faces; `images` (n, size, size, 3) BGR uint8, cropped as `card.crop` says.
 
-        Raises `ValueError` where the array is of another shape or type, `AgedgeError` where an answer is not a number,
+        Raises `ValueError` where the array has another shape or type, `AgedgeError` where an output is not a number,
         and in another process where the files cannot be opened again.
         """
         raw = self.raw_outputs(images)
         if not all(np.isfinite(value).all() for value in raw.values()):
-            raise AgedgeError(f"{self.card.folder}: model {self.card.name} answers NaN: damaged or untrained weights")
+            raise AgedgeError(f"{self.card.folder}: model {self.card.name} outputs NaN: damaged or untrained weights")
         try:
             return decode(raw, self.card.outputs)
         except AgedgeError as error:
             raise AgedgeError(f"{self.card.folder}: model {self.card.name}: {error}") from None
 
     def raw_outputs(self, images: np.ndarray) -> Dict[str, np.ndarray]:
-        """What the network says before it is decoded: name of the output -> (n, k) float32."""
+        """Return the network's outputs before they are decoded: {name of the output: (n, k) float32}."""
         size = self.card.input["size"]
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
-            raise ValueError(f"faces must be (n, {size}, {size}, 3) uint8, these are {images.shape} {images.dtype}")
-        run = self._run = self._run or open_run(self.card, *self._opening)
-        parts = [run(to_network_input(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
-        if not parts:
+            raise ValueError(f"faces must be (n, {size}, {size}, 3) uint8, and are {images.shape} {images.dtype}")
+        run = self._run = self._run or open_run(self.card, *self._arguments)
+        batches = [run(to_network_input(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
+        if not batches:
             return {name: np.zeros((0, 1), np.float32) for name in self.card.outputs}
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.card.outputs}
+        joined = {name: np.concatenate([batch[name] for batch in batches]) for name in self.card.outputs}
+        return {name: value.reshape(len(images), -1) for name, value in joined.items()}
 
 
 def to_network_input(images: np.ndarray) -> np.ndarray:
-    """(n, h, w, 3) BGR uint8 -> (n, 3, h, w) RGB float32, 0..255: what every network of this house is fed."""
+    """Return images (n, h, w, 3) BGR uint8 as the input of every network here: (n, 3, h, w) RGB float32, 0..255."""
     return np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
 
 
 def load_model(
-    model,
+    model: Union[str, Path],
     runtime: str = "mxnet",
     threads: Optional[int] = None,
     device: str = "cpu",
@@ -97,7 +97,7 @@ def load_model(
         raise choices("runtime", runtime, RUNTIMES)
     if runtime == "mxnet":
         set_threads(threads)
-    with MXNET_LOCK:  # a bare checkpoint is described by what MXNet reads
+    with MXNET_LOCK:  # the card of a bare checkpoint is made from what MXNet reads
         card = find_model(find_shipped(model), form)
     card.trusted = trust
     require_known(card.outputs, model)
@@ -105,15 +105,17 @@ def load_model(
 
 
 def open_model(card: Card, runtime: str, threads: Optional[int] = None, device: str = "cpu") -> Model:
-    """`load_model` for a card at hand, whose outputs may be unknown: then only `raw_outputs` can be asked for."""
+    """Open the model of a card that is already read; where its outputs are unknown, only `raw_outputs` works."""
     if device != "cpu" and runtime != "mxnet":
         raise UsageError(f"device {device}: runtime {runtime} runs on the cpu only")
-    opening = runtime, threads, device
-    return Model(card, open_run(card, *opening), opening)
+    return Model(card, open_run(card, runtime, threads, device), (runtime, threads, device))
 
 
-def open_run(card: Card, runtime: str, threads: Optional[int], device: str) -> Run:
-    """Open the network of a card. Raises `AgedgeError` where a file is missing or damaged."""
+def open_run(card: Card, runtime: str, threads: Optional[int] = None, device: str = "cpu") -> RunBatch:
+    """Open the network of a card and return the function that runs it.
+
+    Raises `AgedgeError` where a file is missing or damaged.
+    """
     if runtime == "mxnet":
         set_threads(threads)
     return import_module(RUNTIMES[runtime]).open_network(card, runtime, threads, device)

@@ -171,7 +171,7 @@ def test_maps_of_any_layout_and_type_are_taken():
 
 def test_maps_that_are_not_of_the_family_are_answered_in_one_line():
     maps = make_maps()
-    with pytest.raises(AgedgeError, match="^outputs: 6, where nine maps are wanted.*$"):
+    with pytest.raises(AgedgeError, match="^outputs: 6, and must be nine maps.*$"):
         find_candidates(maps[:6], 0.5)
     for number, wrong in (
         (4, maps[4][:, :4]),
@@ -179,7 +179,7 @@ def test_maps_that_are_not_of_the_family_are_answered_in_one_line():
         (6, np.repeat(maps[6], 2, axis=0)),
         (3, maps[3][0]),
     ):
-        with pytest.raises(AgedgeError, match="^outputs of stride (8|16): .* are wanted$"):
+        with pytest.raises(AgedgeError, match="^outputs of stride (8|16): .* and must be .*$"):
             find_candidates(maps[:number] + [wrong] + maps[number + 1 :], 0.5)
 
 

@@ -14,9 +14,10 @@ import pytest
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.detection import create_detector
-from agedge.faces.essh import looks, network
+from agedge.faces.essh import network, views
 from agedge.faces.essh.anchors import find_candidates
 from agedge.faces.essh.detector import choose_faces, keep_largest
+from agedge.runtime.mxnet_executors import count_pixels
 from tests.faces.essh.essh_checkpoints import (
     WORD,
     block_symbol,
@@ -60,10 +61,10 @@ def test_padding_moves_nothing(detector, shape):
 
 def test_sides_are_padded_a_little_to_a_few_lengths():
     sides = np.arange(1, 1281)
-    padded = np.array([looks.pad_side(int(side)) for side in sides])
+    padded = np.array([views.pad_side(int(side)) for side in sides])
     assert (padded >= sides).all() and (padded % 32 == 0).all() and len(set(padded)) == 25
     assert (padded - sides <= np.maximum(63, sides / 8)).all()
-    assert [looks.pad_side(side) for side in (443, 640, 886, 1280, 1281)] == [448, 640, 896, 1280, 1408]
+    assert [views.pad_side(side) for side in (443, 640, 886, 1280, 1281)] == [448, 640, 896, 1280, 1408]
 
 
 def test_a_large_image_is_shrunk_and_its_boxes_are_not(detector):
@@ -87,14 +88,14 @@ def test_faces_too_large_for_the_anchors_come_from_an_overview(tmp_path):
     np.testing.assert_allclose(np.sort(boxes[None], axis=0), np.sort([small, large], axis=0), atol=1e-3)
 
 
-def test_what_looks_too_large_is_left_to_the_overview(tmp_path):
+def test_a_box_too_large_for_the_view_is_left_to_the_overview(tmp_path):
     folder = write(tmp_path, block_symbol(growth=np.log(4)), block_weights())
     image = draw_blocks(480, 640, (200, 168))  # a box of 256 pixels about it; in the overview the block is too small
     assert len(create_detector("essh", folder=folder, pyramid=(1,)).detect(image)) == 1
     assert len(create_detector("essh", folder=folder).detect(image)) == 0
 
 
-def test_a_pyramid_is_looked_at_at_its_scales(blocks):
+def test_a_pyramid_runs_at_its_scales_only(blocks):
     image = draw_blocks(500, 600, (56, 104))
     image[240:368, 368:496] = 255  # 128 pixels: at half the size a block of 64
     boxes = {
@@ -136,7 +137,7 @@ def test_what_lies_outside_or_is_no_number_is_no_face():
     assert faces.boxes.tolist() == [list(inside)]
 
 
-def test_a_batch_says_what_single_images_do(detector):
+def test_a_batch_gives_the_faces_of_single_images(detector):
     images = [draw_blocks(200, 200, (24, 24)), draw_blocks(200, 210, (104, 88)), draw_blocks(443, 640, (360, 296))]
     images += [np.zeros((1, 1, 3), np.uint8), draw_blocks(210, 220, (88, 104))] + images[:2] * 3
     together = detector.detect_batch(images)
@@ -150,10 +151,10 @@ def test_a_batch_says_what_single_images_do(detector):
 
 def test_images_of_one_shape_share_a_network_run(detector, monkeypatch):
     shapes = []
-    monkeypatch.setattr(network.Net, "run", lambda self, shape: shapes.append(shape) or _no_faces(shape))
+    monkeypatch.setattr(network.ESSHNetwork, "run", lambda self, shape: shapes.append(shape) or _no_faces(shape))
     detector.detect_batch([np.zeros((100, 100, 3), np.uint8)] * 7 + [np.zeros((1200, 900, 3), np.uint8)] * 2)
     assert shapes[:2] == [(1, 3, 1280, 960)] * 2 and [shape[0] for shape in shapes[2:]] == [4, 2, 1]
-    assert all(np.prod(shape) / 3 <= max(looks.TOGETHER, 1280 * 960) for shape in shapes)
+    assert all(np.prod(shape) / 3 <= max(views.BATCH_PIXELS, 1280 * 960) for shape in shapes)
 
 
 def _no_faces(shape):
@@ -308,7 +309,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     "options, reason",
     [
         ({"dropped": 1}, "8 outputs"),
-        ({"channels": (4, 8, 10)}, r"output kps_p32_output is (1, 10, 20, 20) where (1, 20, 20, 20) is wanted"),
+        ({"channels": (4, 8, 10)}, r"output kps_p32_output is (1, 10, 20, 20) and must be (1, 20, 20, 20)"),
         ({"channels": (2, 8, 20)}, "output cls_p32_output is (1, 2, 20, 20)"),
     ],
 )
@@ -328,7 +329,7 @@ def test_an_input_beside_the_image_is_named(tmp_path):
     "option, value",
     [("threshold", 0), ("threshold", 1.5), ("min_face", -1), ("min_face", float("nan")), ("max_faces", 0)]
     + [("max_side", 10), ("pyramid", ()), ("pyramid", (1, 0)), ("pyramid", ("half",)), ("pyramid", 2)]
-    + [("threshold", "high"), ("min_face", "small"), ("max_faces", 1.5), ("max_side", None)],
+    + [("threshold", "high"), ("min_face", "small"), ("max_faces", 1.5), ("max_side", "wide")],
 )
 def test_impossible_options_are_named(blocks, option, value):
     with pytest.raises(UsageError, match=option):
@@ -342,18 +343,18 @@ def test_few_shapes_are_kept_whatever_the_images(detector):
     for _ in range(25):
         height, width = np.random.randint(30, 900, 2)
         detector.detect(np.zeros((height, width, 3), np.uint8))
-        net = detector.load()
-        others = [shape for shape in net.executors if shape != net.owner]
-        assert sum(map(network.count_pixels, others)) <= network.KEPT
+        pool = detector.load().runner
+        others = [shape for shape in pool.executors if shape != pool.owner]
+        assert sum(map(count_pixels, others)) <= network.KEPT_PIXELS
 
 
-def test_a_large_shape_is_bound_once_whatever_was_seen_before(detector):
+def test_a_large_shape_is_bound_once_whatever_ran_before(detector):
     detector.detect(np.zeros((960, 1280, 3), np.uint8))
     bound = []
     for _ in range(3):
         for shape in ((886, 1280, 3), (160, 224, 3)):
             detector.detect(np.zeros(shape, np.uint8))
-        bound.append([*detector.load().executors.values()])
+        bound.append([*detector.load().runner.executors.values()])
     assert bound[0] == bound[1] == bound[2] and len(bound[0]) == 2
 
 
@@ -410,13 +411,14 @@ def work(image):
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
-with detector.own().lock, multiprocessing.get_context("fork").Pool(1) as pool:  # as if a thread were at work
+own = detector.in_this_process()
+with own.lock, multiprocessing.get_context("fork").Pool(1) as pool:  # as if a thread were at work
     print(pool.apply_async(work, (image,)).get(timeout=30))
 """
 
 
 @pytest.mark.parametrize("threads, answer", [(1, "[[24.0, 24.0, 88.0, 88.0]]"), (2, "AgedgeError")])
-def test_a_forked_process_loads_its_own_network_or_says_why_not(blocks, threads, answer):
+def test_a_forked_process_loads_its_own_network_or_refuses(blocks, threads, answer):
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     ran = subprocess.run([sys.executable, "-c", FORK, str(blocks)], env=environment, capture_output=True, timeout=60)
     assert ran.stdout.decode().startswith(answer), ran.stderr.decode()

@@ -10,17 +10,18 @@ import pytest
 
 from agedge.faces import patches
 from agedge.faces.boxes import overlaps
-from agedge.faces.mtcnn.detector import MTCNN, NETS, choose_largest
-from agedge.faces.mtcnn.graphs import Net
+from agedge.faces.detection import create_detector
+from agedge.faces.mtcnn.detector import NETWORKS, choose_largest
+from agedge.faces.mtcnn.graphs import open_network
 from agedge.faces.mtcnn.pyramid import CANVAS, CELL, STRIDE, pack, shrink_levels
 from benchmarks.plain_mtcnn import PlainMTCNN, PlainNet, shrink
 from tests.paths import SHARED
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_fused_graph_computes_what_the_network_does(name):
-    sizes, side = NETS[name]
-    net, plain = Net(name, sizes, side), PlainNet(name)
+    sizes, side = NETWORKS[name]
+    net, plain = open_network(name, sizes, side), PlainNet(name)
     images = np.random.uniform(0, 255, net.data.shape).astype(np.float32)
     net.data[:] = images
     *boxes_and_landmarks, scores = plain.run((images[:, ::-1] - 127.5) / 128)
@@ -126,7 +127,7 @@ def count_same(found, expected) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("min_face", [20, 40])
 def test_the_boxes_of_a_plain_cascade(photographs, min_face):
-    detector, plain, same, both = MTCNN(min_face), PlainMTCNN(min_face), 0, 0
+    detector, plain, same, both = create_detector("mtcnn", min_face=min_face), PlainMTCNN(min_face), 0, 0
     for image in photographs:
         found, expected = detector.detect(image), plain.detect(image)
         same, both = same + 2 * count_same(found, expected), both + len(found) + len(expected)
@@ -140,6 +141,6 @@ def test_the_face_of_a_plain_cascade(min_face):
     import matplotlib
 
     image = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"))
-    found, expected = MTCNN(min_face).detect(image), PlainMTCNN(min_face).detect(image)
+    found, expected = create_detector("mtcnn", min_face=min_face).detect(image), PlainMTCNN(min_face).detect(image)
     assert len(found) == len(expected) == count_same(found, expected)
     np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=2)

@@ -1,1 +1,1 @@
-"""ESSH: one network with anchors, and how it looks at large images and unsure faces."""
+"""ESSH: one network with anchors, run on views of an image and again on doubtful faces."""

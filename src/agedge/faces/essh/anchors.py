@@ -1,14 +1,15 @@
-"""Anchors: the boxes that ESSH's maps speak of, and what their answers and targets are relative to them.
+"""Anchors: the boxes relative to which ESSH's maps give faces, how the maps are decoded, and the training targets.
 
 Boxes (n, 4) have inclusive corners here, as in the detectors of that family: a box is x2 - x1 + 1 wide.
 """
 
-from typing import List, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.boxes import _boxes, match
+from agedge.landmarks import LANDMARK_COUNT
 
 STRIDES = (32, 16, 8)  # in the order of the network's outputs
 BASE = 16  # the side of the square that scales multiply
@@ -16,11 +17,29 @@ SCALES = {32: (32, 16), 16: (8, 4), 8: (2, 1)}
 FACE, BACKGROUND = 0.5, 0.3  # overlaps with a face from which an anchor is one, and below which it is background
 UNSURE, KNOWN = 1, 2  # kinds of a face anchor: without landmarks, with them
 CHANNELS = (4, 8, 20)  # of the three maps of a stride: class probabilities, box deltas, landmark deltas
-GROWTH = np.log(1000 / 16)  # the largest growth believed, as in Detectron: beyond it is noise, and its exp overflows
+GROWTH = np.log(1000 / 16)  # the largest growth of a side, as in Detectron: beyond it is noise, and its exp overflows
+
+
+class Candidates(NamedTuple):
+    """What a network detects in one image: `boxes` (n, 4), `scores` (n,) float32, `landmarks` (n, 5, 2) in pixels."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray
+
+
+class Targets(NamedTuple):
+    """The training targets of A anchors: `faces` (A,) float32 is KNOWN, UNSURE (without landmarks), 0 for background
+    or -1 for neither; `box_deltas` (A, 4) and `landmark_deltas` (A, 10) float32, 0 where there are none."""
+
+    faces: np.ndarray
+    box_deltas: np.ndarray
+    landmark_deltas: np.ndarray
 
 
 def base_anchors(stride: int) -> np.ndarray:
-    """(2, 4) anchors at place 0, 0 of the map of `stride`: squares about the centre of the first BASE pixels."""
+    """Return the (2, 4) anchors at place 0, 0 of the map of `stride`: squares about the centre of the first BASE
+    pixels."""
     half = BASE * np.array(SCALES[stride], np.float64) / 2
     centre = (BASE - 1) / 2
     low, high = centre - half + 0.5, centre + half - 0.5
@@ -28,15 +47,18 @@ def base_anchors(stride: int) -> np.ndarray:
 
 
 def lay_anchors(stride: int, height: int, width: int) -> np.ndarray:
-    """(2 * height * width, 4) anchors of a map of that size: by anchor, then row, then column, as its channels are."""
+    """Return the (2 * height * width, 4) anchors of a map of that size: by anchor, then row, then column."""
     y, x = np.mgrid[:height, :width] * stride
     shift = np.stack([x, y, x, y], axis=-1)
     return (base_anchors(stride)[:, None, None] + shift).reshape(-1, 4)
 
 
 def decode_boxes(anchors: np.ndarray, deltas: np.ndarray) -> np.ndarray:
-    """Boxes (n, 4) from anchors (n, 4) and deltas (n, 4): shifts of the centre and logarithms of the growth, in units
-    of the anchor's sides (Girshick et al., CVPR 2014, appendix C). No side grows by more than exp(GROWTH)."""
+    """Return boxes (n, 4) from anchors (n, 4) and deltas (n, 4).
+
+    Deltas are shifts of the centre and logarithms of the growth, in units of the anchor's sides (Girshick et al., CVPR
+    2014, appendix C). No side grows by more than exp(GROWTH).
+    """
     size = anchors[:, 2:] - anchors[:, :2] + 1
     centre = anchors[:, :2] + (size - 1) / 2 + deltas[:, :2] * size
     half = (np.exp(np.minimum(deltas[:, 2:], GROWTH)) * size - 1) / 2
@@ -44,43 +66,46 @@ def decode_boxes(anchors: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 
 
 def decode_landmarks(anchors: np.ndarray, deltas: np.ndarray) -> np.ndarray:
-    """Landmarks (n, 5, 2) from anchors (n, 4) and deltas (n, 10): shifts from the centre, in units of the sides."""
+    """Return landmarks (n, 5, 2) from anchors (n, 4) and deltas (n, 10): shifts of the centre in units of the sides."""
     size = anchors[:, 2:] - anchors[:, :2] + 1
     centre = anchors[:, :2] + (size - 1) / 2
-    return deltas.reshape(-1, 5, 2) * size[:, None] + centre[:, None]
+    return deltas.reshape(-1, LANDMARK_COUNT, 2) * size[:, None] + centre[:, None]
 
 
-def find_candidates(outputs: Sequence[np.ndarray], threshold: float) -> List[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """What a network of the family sees in each of N images: boxes (n, 4), scores (n,) float32 and landmarks (n, 5, 2),
-    pixels of its input, of the anchors whose face score is over `threshold`: by stride, then as `lay_anchors` goes.
+def find_candidates(outputs: Sequence[np.ndarray], threshold: float) -> List[Candidates]:
+    """Return the candidates of each of N images, in pixels of the network's input: the anchors whose face score is
+    over `threshold`, by stride, then in the order of `lay_anchors`.
 
     `outputs`: nine maps by position, for stride 32, 16, 8 class probabilities (N, 4, h, w) = [background a0, background
     a1, face a0, face a1], box deltas (N, 8, h, w) and landmark deltas (N, 20, h, w) of any h and w. An anchor with a
-    score or delta that is NaN or infinite is no candidate. Raises `AgedgeError` where the maps are not such maps.
+    score or delta that is NaN or infinite is not a candidate. Raises `AgedgeError` where the maps are not such maps.
     """
     check_maps(outputs)
     images, found = len(outputs[0]), []
     for i, stride in enumerate(STRIDES):
-        image, *candidates = decode_maps(stride, *outputs[3 * i : 3 * i + 3], threshold)
+        score, box, landmarks = outputs[3 * i : 3 * i + 3]
+        image, *candidates = decode_maps(stride, score, box, landmarks, threshold)
         starts = np.searchsorted(image, np.arange(images + 1))
         found.append([[each[start:end] for each in candidates] for start, end in zip(starts, starts[1:])])
-    return [tuple(map(np.concatenate, zip(*strides))) for strides in zip(*found)]
+    return [Candidates(*map(np.concatenate, zip(*strides))) for strides in zip(*found)]
 
 
 def check_maps(outputs: Sequence[np.ndarray]) -> None:
-    """Raises `AgedgeError` where outputs are not nine maps as `find_candidates` takes them."""
+    """Raise `AgedgeError` where outputs are not nine maps as `find_candidates` takes them."""
     if len(outputs) != len(STRIDES) * len(CHANNELS):
-        raise AgedgeError(f"outputs: {len(outputs)}, where nine maps are wanted, three for each stride of {STRIDES}")
+        raise AgedgeError(f"outputs: {len(outputs)}, and must be nine maps, three for each stride of {STRIDES}")
     for i, stride in enumerate(STRIDES):
         shapes = [np.shape(each) for each in outputs[3 * i : 3 * i + 3]]
         images, places = np.shape(outputs[0])[:1], shapes[0][2:]
         if shapes != [(*images, channels, *places) for channels in CHANNELS] or len(places) != 2:
-            wanted = ", ".join(f"(N, {channels}, h, w)" for channels in CHANNELS)
-            raise AgedgeError(f"outputs of stride {stride}: {', '.join(map(str, shapes))} where {wanted} are wanted")
+            expected = ", ".join(f"(N, {channels}, h, w)" for channels in CHANNELS)
+            raise AgedgeError(f"outputs of stride {stride}: {', '.join(map(str, shapes))}, and must be {expected}")
 
 
-def decode_maps_numpy(stride: int, score, box, landmarks, threshold: float) -> Tuple[np.ndarray, ...]:
-    """`find_candidates` for the three maps of one stride: the image of each (n,), then boxes, scores and landmarks."""
+def decode_maps_numpy(
+    stride: int, score: np.ndarray, box: np.ndarray, landmarks: np.ndarray, threshold: float
+) -> Tuple[np.ndarray, ...]:
+    """Return the candidates in the three maps of one stride: the image of each (n,), boxes, scores and landmarks."""
     images, _, height, width = score.shape
     face = np.asarray(score[:, 2:], np.float32)
     image, anchor, y, x = np.nonzero((face > np.float32(threshold)) & (face < np.inf))
@@ -93,9 +118,14 @@ def decode_maps_numpy(stride: int, score, box, landmarks, threshold: float) -> T
     return image, boxes, face[image, anchor, y, x], points
 
 
-def decode_maps(stride: int, score, box, landmarks, threshold: float) -> Tuple[np.ndarray, ...]:
-    """As `decode_maps_numpy`, by the faster twin that this installation has. There exp is the C library's, which may
-    differ in the last bit, and a side of a box by 2**-50 of the longest side or coordinate."""
+def decode_maps(
+    stride: int, score: np.ndarray, box: np.ndarray, landmarks: np.ndarray, threshold: float
+) -> Tuple[np.ndarray, ...]:
+    """Return what `decode_maps_numpy` does, by compiled code where this installation has it.
+
+    There exp is the C library's, which may differ in the last bit, and a side of a box by 2**-50 of the longest side or
+    coordinate.
+    """
     if _boxes is None:
         return decode_maps_numpy(stride, score, box, landmarks, threshold)
     maps = (np.ascontiguousarray(each, np.float32) for each in (score, box, landmarks))
@@ -103,32 +133,31 @@ def decode_maps(stride: int, score, box, landmarks, threshold: float) -> Tuple[n
 
 
 def encode_boxes(anchors: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Deltas (n, 4) from which `decode_boxes` makes boxes (n, 4)."""
-    size, wanted = (each[:, 2:] - each[:, :2] + 1 for each in (anchors, boxes))
-    centre, target = (each[:, :2] + (side - 1) / 2 for each, side in ((anchors, size), (boxes, wanted)))
-    return np.concatenate([(target - centre) / size, np.log(wanted / size)], axis=1)
+    """Return the deltas (n, 4) from which `decode_boxes` makes boxes (n, 4)."""
+    size, target_size = (each[:, 2:] - each[:, :2] + 1 for each in (anchors, boxes))
+    centre, target = (each[:, :2] + (side - 1) / 2 for each, side in ((anchors, size), (boxes, target_size)))
+    return np.concatenate([(target - centre) / size, np.log(target_size / size)], axis=1)
 
 
 def encode_landmarks(anchors: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Deltas (n, 10) from which `decode_landmarks` makes landmarks (n, 5, 2)."""
+    """Return the deltas (n, 10) from which `decode_landmarks` makes landmarks (n, 5, 2)."""
     size = anchors[:, 2:] - anchors[:, :2] + 1
     centre = anchors[:, :2] + (size - 1) / 2
     return ((landmarks - centre[:, None]) / size[:, None]).reshape(-1, 10)
 
 
-def assign_targets(anchors: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray, ignored: np.ndarray) -> tuple:
-    """What each of the anchors (A, 4) is to say of an image with faces of `boxes` (n, 4), `landmarks` (n, 5, 2), NaN
-    where they are not known, and `ignored` (n,) bool, which are neither faces nor background.
+def assign_targets(anchors: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray, ignored: np.ndarray) -> Targets:
+    """Return the targets of anchors (A, 4) for an image with faces of `boxes` (n, 4) and `landmarks` (n, 5, 2), NaN
+    where they are not known; those of `ignored` (n,) bool are neither faces nor background.
 
-    `faces` (A,) float32: KNOWN, UNSURE (no landmarks), 0 background, -1 neither; deltas of boxes (A, 4), of landmarks
-    (A, 10), 0 where there are none. An anchor is of the face that it overlaps most, from FACE on; the anchor that
-    overlaps a face most is that face's in any case, or small faces between two anchors would have none.
+    An anchor belongs to the face that it overlaps most, from FACE on; the anchor that overlaps a face most belongs to
+    that face in any case, or small faces between two anchors would have none.
     """
     count = len(anchors)
     faces = np.zeros(count, np.float32)
     box_deltas, landmark_deltas = np.zeros((count, 4), np.float32), np.zeros((count, 10), np.float32)
     if not len(boxes):
-        return faces, box_deltas, landmark_deltas
+        return Targets(faces, box_deltas, landmark_deltas)
     owner, most, best, best_most = match(anchors, boxes, border=1)
     sure = ~ignored & (best_most > BACKGROUND)
     owner[best[sure]], most[best[sure]] = np.flatnonzero(sure), 1
@@ -139,4 +168,4 @@ def assign_targets(anchors: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray
     faces[chosen] = np.where(has_landmarks, KNOWN, UNSURE)
     box_deltas[chosen] = encode_boxes(anchors[chosen], boxes[its])
     landmark_deltas[chosen] = np.nan_to_num(encode_landmarks(anchors[chosen], landmarks[its]))
-    return faces, box_deltas, landmark_deltas
+    return Targets(faces, box_deltas, landmark_deltas)

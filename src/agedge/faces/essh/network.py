@@ -1,95 +1,65 @@
-"""Checkpoints of the ESSH family, whoever trained them: read, checked, and run at many sizes in little memory."""
+"""Open an ESSH network, whoever trained it, in any runtime, and check that it belongs to the family."""
 
-import contextlib
-import ctypes
-import math
 import os
-from collections import OrderedDict
 from pathlib import Path
-from typing import List
+from typing import Any, List, Tuple
 
 import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.essh.anchors import CHANNELS, STRIDES
 from agedge.faces.essh.card import DetectorCard, find_checkpoint
-from agedge.runtime.model_files import INPUT, Checkpoint, find_misfit, find_unsafe, read_checkpoint, shapes_of
-from agedge.runtime.mxnet_lock import MXNET_LOCK
+from agedge.runtime.batch_runner import BatchRunner, BufferedRunner
+from agedge.runtime.model import open_run
+from agedge.runtime.model_files import INPUT, Checkpoint, find_misfit, read_checkpoint
+from agedge.runtime.mxnet_executors import ExecutorPool
 
 SIDE = 640  # pixels of the square for which shapes are checked
 # A network bound to a shape takes 72 bytes of memory a pixel on an x86 CPU, and in the pool of a larger one 21 to 28.
 # So, beside the one that owns the pool, as many shapes are kept as have this number of pixels together: two of 640x448.
-KEPT = 0.6e6
+KEPT_PIXELS = 0.6e6
 
 
-class Net:
-    """A checkpoint's network, ready to run. Not for two threads at once.
+class ESSHNetwork:
+    """An opened network, for one thread at a time. `mean` (3,), R, G, B: what the caller subtracts from the pixels."""
 
-    MXNet keeps an executor a shape, so callers send few shapes. One shape owns the memory that the others work in. When
-    one comes that has no room there, or would alone fill what the others share, it owns all, and the others go.
-    """
+    def __init__(self, runner: BatchRunner, mean: np.ndarray):
+        self.runner, self.mean = runner, mean
 
-    def __init__(self, checkpoint: Checkpoint, mean: np.ndarray):
-        self.checkpoint, self.mean = checkpoint, mean  # mean: (3,) R, G, B
-        self.owner, self.memory = None, None  # a shape, and numbers for an input of that shape
-        self.executors = OrderedDict()  # by shape, last used last
+    def reserve(self, shape: Tuple[int, ...]) -> np.ndarray:
+        """Return the memory of the next batch, `shape` (n, 3, h, w) float32, for RGB less the mean."""
+        return self.runner.reserve(shape)
 
-    def reserve(self, shape: tuple) -> np.ndarray:
-        """Where to write the next batch, `shape` (n, 3, h, w) float32, RGB less the card's mean. MXNet reads it there:
-        a large image is not copied again, and memory for it is needed once."""
-        room = min(count_pixels(self.owner), KEPT) if self.owner else 0
-        if shape != self.owner and count_pixels(shape) > room:
-            self.executors.clear()
-            self.owner, self.memory = shape, np.empty(math.prod(shape), np.float32)
-        return self.memory[: math.prod(shape)].reshape(shape)
-
-    def run(self, shape: tuple) -> List[np.ndarray]:
-        """The nine maps for what was written to `reserve(shape)` last."""
-        is_new = shape not in self.executors
-        with MXNET_LOCK:
-            if is_new:
-                self._make_room(shape)
-                self.executors[shape] = self._bind(shape)
-            self.executors.move_to_end(shape)
-            maps = [output.asnumpy() for output in self.executors[shape].forward(is_train=False)]
-        if is_new:
-            return_memory()
-        return maps
-
-    def _make_room(self, shape: tuple) -> None:
-        others = [other for other in self.executors if other != self.owner]
-        while others and sum(map(count_pixels, others)) + count_pixels(shape) > KEPT:
-            del self.executors[others.pop(0)]
-
-    def _bind(self, shape: tuple):
-        import mxnet as mx
-
-        symbol, args, aux = self.checkpoint
-        if unsafe := find_unsafe(symbol, most=math.inf, **shapes_of(args), **{INPUT: shape}):
-            raise AgedgeError(f"ESSH: its network cannot be run: {unsafe}, for images of {shape[3]}x{shape[2]} pixels")
-        shapes = dict(zip(symbol.list_arguments(), symbol.infer_shape_partial(**{INPUT: shape})[0]))
-        # Labels of training, where a graph still wants them: their values do not matter here.
-        inputs = {name: mx.nd.zeros(its) for name, its in shapes.items() if name not in (INPUT, *args)}
-        inputs[INPUT] = mx.nd.from_numpy(self.reserve(shape), zero_copy=True)
-        shared = self.executors.get(self.owner)
-        return symbol.bind(mx.cpu(), {**args, **inputs}, aux_states=aux, grad_req="null", shared_exec=shared)
+    def run(self, shape: Tuple[int, ...]) -> List[np.ndarray]:
+        """Return the nine maps for the batch that was written into `reserve(shape)` last."""
+        return self.runner.run(shape)
 
 
-def count_pixels(shape: tuple) -> int:
-    """Of a batch (n, 3, h, w)."""
-    return shape[0] * shape[2] * shape[3]
+def require_files(card: DetectorCard, runtime: str) -> None:
+    """Raise `AgedgeError` where the files that `runtime` needs do not exist."""
+    if runtime == "mxnet" and runtime in card.files:
+        for file in find_checkpoint(card):
+            if not file.is_file():
+                raise AgedgeError(
+                    f"{file}: missing: the detector of --det 1 (in pack: --align essh) is read from there"
+                )
+        return
+    names = card.files.get(runtime, {}).values()
+    if not names or not all((card.folder / name).is_file() for name in names):
+        command = f"python -m deploy export --model {card.folder} --out {card.folder}"
+        raise AgedgeError(f"{card.folder}: no {runtime} files of the detector; `{command}` makes them")
 
 
-def return_memory() -> None:
-    """Give what was freed back to the system. The GNU C library keeps it: 125 MB after six networks at 1280x896."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # in other C libraries there is no such function
-        ctypes.CDLL(None).malloc_trim(0)
+def open_network(card: DetectorCard, runtime: str) -> ESSHNetwork:
+    """Open the network of a card. Raises `AgedgeError` where a file is missing, damaged or not an ESSH network."""
+    if runtime == "mxnet":
+        return ESSHNetwork(open_pool(card), card.mean)
+    return ESSHNetwork(BufferedRunner(open_run(card, runtime), list(card.outputs)), card.mean)
 
 
-def open_net(card: DetectorCard) -> Net:
-    """The network of a card. Raises `AgedgeError` where a file is missing or damaged, or is no detector's."""
-    # Else MXNet writes a line on stderr for each executor, and it and oneDNN keep code for every shape ever seen.
-    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+def open_pool(card: DetectorCard) -> ExecutorPool:
+    """Return the MXNet executors of a card's network, after all checks of its files."""
+    # Else MXNet and oneDNN keep code for every shape ever run.
     os.environ.setdefault("MXNET_MKLDNN_CACHE_NUM", "64")
     os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", "64")
     card.verify()
@@ -101,33 +71,34 @@ def open_net(card: DetectorCard) -> Net:
     check_weights(checkpoint, params_file)
     check_inputs(checkpoint, symbol_file)
     check_outputs(checkpoint, symbol_file)
-    return Net(checkpoint, card.mean)
+    return ExecutorPool(checkpoint, symbol_file, kept_pixels=KEPT_PIXELS)
 
 
 def check_weights(checkpoint: Checkpoint, params_file: Path) -> None:
-    """Raises `AgedgeError` where a weight is NaN or infinite."""
+    """Raise `AgedgeError` where a weight is NaN or infinite."""
     for name, value in {**checkpoint.args, **checkpoint.aux}.items():
         if not np.isfinite(value.asnumpy()).all():
-            raise AgedgeError(f"{params_file}: {name} is not finite: damaged, or a training that went astray")
+            raise AgedgeError(f"{params_file}: {name} is not finite: damaged, or the training diverged")
 
 
 def check_inputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
-    """Raises `AgedgeError` where the graph wants labels whose shapes do not follow from the image's."""
-    symbol, args, _ = checkpoint
+    """Raise `AgedgeError` where the graph has an input whose shape does not follow from the image's."""
+    symbol: Any = checkpoint.symbol
     shapes, _, _ = symbol.infer_shape_partial(**{INPUT: (1, 3, SIDE, SIDE)})
     for name, shape in zip(symbol.list_arguments(), shapes):
-        if name not in args and not (shape and all(side > 0 for side in shape)):
-            raise AgedgeError(f"{symbol_file}: nobody knows the shape of its input {name}")
+        if name not in checkpoint.args and not (shape and all(side > 0 for side in shape)):
+            raise AgedgeError(f"{symbol_file}: the shape of its input {name} is unknown")
 
 
 def check_outputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
-    """Raises `AgedgeError` where the outputs, by position, are not the nine maps of the family."""
-    _, shapes, _ = checkpoint.symbol.infer_shape_partial(**{INPUT: (1, 3, SIDE, SIDE)})
-    wanted = [(channels, SIDE / stride) for stride in STRIDES for channels in CHANNELS]
-    if len(shapes) != len(wanted):
+    """Raise `AgedgeError` where the outputs, by position, are not the nine maps of the family."""
+    symbol: Any = checkpoint.symbol
+    _, shapes, _ = symbol.infer_shape_partial(**{INPUT: (1, 3, SIDE, SIDE)})
+    expected = [(channels, SIDE / stride) for stride in STRIDES for channels in CHANNELS]
+    if len(shapes) != len(expected):
         raise AgedgeError(f"{symbol_file}: {len(shapes)} outputs; an ESSH detector has nine, three for each stride")
-    for name, shape, (channels, side) in zip(checkpoint.symbol.list_outputs(), shapes, wanted):
+    for name, shape, (channels, side) in zip(symbol.list_outputs(), shapes, expected):
         # A map may be rounded down or up, or lack a border.
         if len(shape) != 4 or shape[1] != channels or max(abs(each - side) for each in shape[2:]) > 2:
-            expected = f"(1, {channels}, {side:.0f}, {side:.0f})"
-            raise AgedgeError(f"{symbol_file}: output {name} is {shape} where {expected} is wanted")
+            one = f"(1, {channels}, {side:.0f}, {side:.0f})"
+            raise AgedgeError(f"{symbol_file}: output {name} is {shape} and must be {one}")

@@ -1,4 +1,4 @@
-"""MTCNN's networks as graphs that MXNet runs fast on a CPU: the same functions, written as what oneDNN computes itself.
+"""Build MTCNN's networks as graphs that MXNet runs fast on a CPU: the same functions, in operations of oneDNN.
 
 MXNet has PReLU only as a plain loop over arrays that are first brought out of oneDNN's layout. Here it is what MXNet
 does fuse, two convolutions with a ReLU (the operation `Activation`; one called `relu` is not fused) and a sum:
@@ -15,56 +15,70 @@ so that such a channel is pooled twice, and the same two convolutions, now 1x1, 
 input and the order of its channels go into the first weights; of the two logits of a face their difference remains.
 """
 
-import os
-from typing import Sequence
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from agedge.faces.mtcnn.weights import HEADS, LAYERS, load_weights, name_weights
-from agedge.runtime.mxnet_lock import MXNET_LOCK
+from agedge.runtime.batch_runner import BatchRunner
+from agedge.runtime.model_files import Checkpoint
+from agedge.runtime.mxnet_executors import ExecutorPool
 
 UNIT = 16  # channels come in multiples of it, the rest are zeros: oneDNN then keeps its fast layout from layer to layer
 
+Arrays = Dict[str, np.ndarray]
+Layer = Tuple[np.ndarray, np.ndarray]  # weight, bias
 
-class Net:
-    """One of the networks, ready to run on batches of a few fixed sizes.
 
-    `data` (largest, 3, side, side) float32 is the input: BGR, 0..255, to be written in place. MXNet keeps an
-    executor a batch size; the largest is bound first and the others share its memory.
+class CascadeNetwork:
+    """One of the three networks, run on batches of a few fixed sizes.
+
+    The caller writes images into `data` (largest, 3, side, side) float32: BGR, 0..255. `outputs`: how many numbers the
+    network gives for an image, or for a place of P-net's map: box, landmarks, and last the logit of a face. A form of
+    the networks in another runtime needs another `runner`, with the same input and the same single output.
     """
 
-    def __init__(self, name: str, batches: Sequence[int], side: int, folder=None):
-        os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # else a line on stderr for each executor
-        import mxnet as mx
-
-        symbol, arrays = build_graph(name, name_weights(name, load_weights(name, folder)))
-        arrays = {key: mx.nd.array(value) for key, value in arrays.items()}
-        buffer = np.zeros((max(batches), 3, side, side), np.float32)
-        self.data = buffer[:]  # stays writable: from_numpy shares the memory, and closes the array that it is given
+    def __init__(self, name: str, runner: BatchRunner, batches: Sequence[int], side: int):
+        self.runner, self.batches, self.side = runner, sorted(batches), side
+        self.data = runner.reserve((self.batches[-1], 3, side, side))
         self.outputs = sum(HEADS[name].values()) - 1
-        self.executors, largest = {}, None
-        for size in sorted(batches, reverse=True):
-            data = mx.nd.from_numpy(buffer if size == max(batches) else self.data[:size], zero_copy=True)
-            executor = symbol.bind(mx.cpu(), {**arrays, "data": data}, grad_req="null", shared_exec=largest)
-            self.executors[size] = executor
-            largest = largest or executor
 
     def run(self, count: int) -> np.ndarray:
-        """The outputs for the first `count` images of `data`: (count, outputs) of R- and O-net, (count, outputs, rows,
-        columns) of P-net; box, landmarks, and last the logit of a face."""
-        size = min(size for size in self.executors if size >= count)
-        with MXNET_LOCK:
-            (output,) = self.executors[size].forward(is_train=False)
-            return output.asnumpy()[:count, : self.outputs]
+        """Return the outputs for the first `count` images of `data`: (count, outputs) of R- and O-net, (count, outputs,
+        rows, columns) of P-net."""
+        size = min(size for size in self.batches if size >= count)
+        (output,) = self.runner.run((size, 3, self.side, self.side))
+        return output[:count, : self.outputs]
 
 
-def build_graph(name: str, weights: dict) -> tuple:
-    """The symbol over `data` (n, 3, h, w), BGR, 0..255, and its arrays, from `name_weights`."""
+def open_network(
+    name: str, batches: Sequence[int], side: int, folder: Optional[Union[str, Path]] = None
+) -> CascadeNetwork:
+    """Open a network in MXNet from its weights in `folder`, by default those of the installed wheel.
+
+    All batch sizes are bound at once, the largest first, in whose memory the others work.
+    """
     import mxnet as mx
 
-    arrays, x = {}, mx.sym.Variable("data")
+    symbol, arrays = build_graph(name, name_weights(name, load_weights(name, folder)))
+    checkpoint = Checkpoint(symbol, {key: mx.nd.array(value) for key, value in arrays.items()}, {})
+    pool = ExecutorPool(checkpoint, f"MTCNN's {name}")
+    for size in sorted(batches, reverse=True):
+        shape = (size, 3, side, side)
+        pool.reserve(shape)
+        pool.bind(shape)
+    return CascadeNetwork(name, pool, batches, side)
 
-    def apply(x, layer: str, weight: np.ndarray, bias: np.ndarray, relu: bool = False):
+
+def build_graph(name: str, weights: Arrays) -> Tuple[Any, Arrays]:
+    """Return the symbol over `data` (n, 3, h, w), BGR, 0..255, and its arrays; `weights`: those of `name_weights`."""
+    import mxnet as mx
+
+    arrays: Arrays = {}
+    x: Any = mx.sym.Variable("data")
+
+    def apply(x: Any, layer: str, weight: np.ndarray, bias: np.ndarray, relu: bool = False) -> Any:
         arrays[f"{layer}_weight"], arrays[f"{layer}_bias"] = weight.astype(np.float32), bias.astype(np.float32)
         if weight.ndim == 2:
             x = mx.sym.FullyConnected(x, num_hidden=len(weight), name=layer)
@@ -101,26 +115,27 @@ def build_graph(name: str, weights: dict) -> tuple:
     return x, arrays
 
 
-def _take_layer(weights: dict, number: int) -> tuple:
-    """Weight, bias and slopes of a layer, float64."""
+def _take_layer(weights: Arrays, number: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return weight, bias and slopes of a layer, float64."""
     names = f"layer{number}_weight", f"layer{number}_bias", f"prelu{number}_gamma"
-    return tuple(weights[name].astype(np.float64) for name in names)
+    weight, bias, slopes = (weights[name].astype(np.float64) for name in names)
+    return weight, bias, slopes
 
 
-def _take_pixels(weight: np.ndarray, bias: np.ndarray) -> tuple:
-    """First weights that want RGB, (x - 127.5) / 128, made to want BGR, 0..255."""
+def _take_pixels(weight: np.ndarray, bias: np.ndarray) -> Layer:
+    """Return the first weights, which are for RGB, (x - 127.5) / 128, changed for BGR, 0..255."""
     return weight[:, ::-1] / 128, bias - weight.sum(axis=(1, 2, 3)) * (127.5 / 128)
 
 
 def _match_inputs(weight: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Weights for the channels that there are, which may be negated or padding."""
+    """Return weights for the channels of the layer before, which may be negated or padding."""
     if weight.ndim == 2:  # of a dense layer; the maps before it need no padding
         return weight * np.repeat(signs, weight.shape[1] // len(signs))
     missing = len(signs) - weight.shape[1]
     return np.pad(weight, ((0, 0), (0, missing), (0, 0), (0, 0))) * signs[:, None, None]
 
 
-def _scale(weight: np.ndarray, bias: np.ndarray, factors: np.ndarray) -> tuple:
+def _scale(weight: np.ndarray, bias: np.ndarray, factors: np.ndarray) -> Layer:
     return weight * factors.reshape(-1, *[1] * (weight.ndim - 1)), bias * factors
 
 
@@ -128,43 +143,44 @@ def _straight(slopes: np.ndarray) -> np.ndarray:
     return np.where(slopes > 1, -slopes, slopes)
 
 
-def _double_falling(weight: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> tuple:
-    """The channels, and after them those with a negative slope again, times that slope."""
+def _double_falling(weight: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> Layer:
+    """Return the channels, and after them those with a negative slope again, times that slope."""
     falling = np.flatnonzero(slopes < 0)
     again = _scale(weight[falling], bias[falling], slopes[falling])
     return np.concatenate([weight, again[0]]), np.concatenate([bias, again[1]])
 
 
-def _join_pooled(slopes: np.ndarray) -> tuple:
-    """(weight, bias) of the bent and the straight 1x1 convolution that make PReLU of what `_double_falling` gave."""
+def _join_pooled(slopes: np.ndarray) -> Tuple[Layer, Layer]:
+    """Return the bent and the straight 1x1 convolution that make PReLU of the channels of `_double_falling`."""
     channels, falling = len(slopes), np.flatnonzero(slopes < 0)
     again = channels + np.arange(len(falling))
     bent, straight = np.zeros((2, channels, len(_pad(np.zeros(channels + len(falling))))))
     np.fill_diagonal(bent, np.where(slopes < 0, 1, np.abs(1 - slopes)))
     np.fill_diagonal(straight, np.where(slopes < 0, 0, _straight(slopes)))
     bent[falling, again], straight[falling, again] = -1, 1
-    return tuple((weight[:, :, None, None], np.zeros(channels)) for weight in (bent, straight))
+    bias = np.zeros(channels)
+    return (bent[:, :, None, None], bias), (straight[:, :, None, None], bias)
 
 
-def _join_heads(name: str, weights: dict, signs: np.ndarray) -> tuple:
-    """The heads as one layer: box, landmarks, and how much more a face's logit is than that of none."""
-    parts = []
+def _join_heads(name: str, weights: Arrays, signs: np.ndarray) -> Layer:
+    """Return the heads as one layer: box, landmarks, and a face's logit less that of no face."""
+    joined = []
     for what in ("weight", "bias"):
         values = [weights[f"{head}_{what}"].astype(np.float64) for head in HEADS[name]]
         *others, score = values
-        parts.append(np.concatenate([*others, score[1:] - score[:1]]))
-    return _match_inputs(parts[0], signs), parts[1]
+        joined.append(np.concatenate([*others, score[1:] - score[:1]]))
+    return _match_inputs(joined[0], signs), joined[1]
 
 
-def _join_linear(first: tuple, second: tuple) -> tuple:
-    """One (weight, bias) for two layers of which the second is 1x1 or both are dense."""
+def _join_linear(first: Layer, second: Layer) -> Layer:
+    """Return one layer for two linear ones of which the second is 1x1 or both are dense."""
     (weight, bias), (mixing, shift) = first, second
     mixing = mixing.reshape(mixing.shape[:2])
     return np.tensordot(mixing, weight, 1), mixing @ bias + shift
 
 
-def _pad_outputs(weight: np.ndarray, bias: np.ndarray) -> tuple:
-    """A convolution's (weight, bias) with as many outputs as oneDNN likes; dense layers stay as they are."""
+def _pad_outputs(weight: np.ndarray, bias: np.ndarray) -> Layer:
+    """Return a convolution with a multiple of UNIT outputs; dense layers stay as they are."""
     return (weight, bias) if weight.ndim == 2 else (_pad(weight), _pad(bias))
 
 

@@ -1,8 +1,8 @@
 """The image pyramid of MTCNN's P-net: its levels, and how those of any images are packed onto canvases of one size.
 
-P-net runs on canvases only, so one executor serves every photograph. The levels are cut into strips that overlap by
+P-net runs on canvases only, so one input shape serves every photograph. The levels are cut into strips that overlap by
 what two cells share, and the strips, the highest first, fill shelf after shelf; one that does not fit is cut once more.
-Where two pieces meet P-net sees a mixture, and those cells are not read.
+Where two pieces meet, P-net's input is a mixture, and those cells are not read.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from agedge.faces.patches import cut_patches
 
-CELL, STRIDE = 12, 2  # P-net sees 12x12 pixels at every second place
+CELL, STRIDE = 12, 2  # a cell of P-net is 12x12 pixels, at every second pixel
 OVERLAP = CELL - STRIDE
 FACTOR = 0.709  # from one level of the pyramid to the next: half the area
 CANVAS = 128  # side; larger ones cost the same a cell, and more of them stays empty
@@ -32,10 +32,10 @@ class Piece(NamedTuple):
 
 
 def shrink_levels(image: np.ndarray, min_face: float) -> List[Tuple[float, np.ndarray]]:
-    """(scale, level) from the one where `min_face` pixels are a cell to the last that holds one.
+    """Return (scale, level) of the pyramid from the one where `min_face` pixels are a cell to the last that holds one.
 
     A level is (3, rows, columns) float32, shrunk by area from the image. Its sides are made even, the last pixel
-    repeated, so that P-net sees it to its border.
+    repeated, so that cells reach its border.
     """
     height, width = image.shape[:2]
     levels, scale = [], CELL / min_face
@@ -51,13 +51,14 @@ def shrink_levels(image: np.ndarray, min_face: float) -> List[Tuple[float, np.nd
 
 
 def pack(shapes: Sequence[Tuple[int, int]]) -> List[List[Piece]]:
-    """The pieces of each canvas, for levels of these (height, width), all even."""
+    """Return the pieces of each canvas, for levels of these (height, width), all even."""
     strips = []
     for level, (height, width) in enumerate(shapes):
         strips += [
             (min(CANVAS, height - top), width, level, top) for top in range(0, height - OVERLAP, CANVAS - OVERLAP)
         ]
-    canvases, spaces = [], []  # the rows that are left, of canvases that have some: [number, rows]
+    canvases: List[List[Piece]] = []
+    spaces: List[List[int]] = []  # the rows that are left, of canvases that have some: [number, rows]
     number = y = 0
     x = CANVAS  # of the shelf that is being filled
     for height, width, level, top in sorted(strips, reverse=True):

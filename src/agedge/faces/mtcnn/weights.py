@@ -1,4 +1,4 @@
-"""MTCNN's three fixed networks (P, R and O): their layers, and their weights from the installed `mtcnn` 1.0.0 wheel.
+"""Layers of MTCNN's three networks (P, R and O), and their weights from the installed `mtcnn` 1.0.0 wheel.
 
 The wheel's code needs TensorFlow and is never imported: only its three weight files are read. They are joblib pickles,
 so each must have the SHA-256 pinned here before it is opened.
@@ -8,6 +8,7 @@ import hashlib
 import io
 from importlib import metadata
 from pathlib import Path
+from typing import Dict, List, Optional, Union
 
 import numpy as np
 
@@ -33,20 +34,23 @@ HEADS = {
     "rnet": {"box": 4, "score": 2},
     "onet": {"box": 4, "landmarks": 10, "score": 2},
 }
-LAST_MAP = 3  # side of the map that the first dense layers of R and O see
+LAST_MAP = 3  # side of the map that is the input of the first dense layers of R and O
 
 
 def find_weights() -> Path:
-    """The folder of the weights in the installed wheel."""
+    """Return the folder of the weights in the installed wheel. Raises `AgedgeError` where it is not installed."""
     try:
         wheel = metadata.distribution("mtcnn")
     except metadata.PackageNotFoundError:
-        raise AgedgeError(f"mtcnn {VERSION}: not installed: --det 0 reads the weights in it") from None
+        raise AgedgeError(f"mtcnn {VERSION}: not installed; --det 0 reads the weights in it") from None
     return Path(wheel.locate_file("mtcnn/assets/weights"))
 
 
-def load_weights(name: str, folder=None) -> list:
-    """The arrays of a network in the order of its layers. Raises `AgedgeError` on a file that is not the known one."""
+def load_weights(name: str, folder: Optional[Union[str, Path]] = None) -> List[np.ndarray]:
+    """Return the arrays of a network in the order of its layers.
+
+    Raises `AgedgeError` on a file that is missing or not the known one.
+    """
     import joblib
 
     path = Path(folder or find_weights()) / f"{name}.lz4"
@@ -58,20 +62,23 @@ def load_weights(name: str, folder=None) -> list:
     return joblib.load(io.BytesIO(content))
 
 
-def name_weights(name: str, arrays: list) -> dict:
-    """The wheel's arrays in MXNet's layout: `layerN_weight`, `layerN_bias` and `preluN_gamma`, N counting the layers
-    from 1, pools too, and `HEAD_weight` and `HEAD_bias`. They want RGB, (x - 127.5) / 128: of the 62 faces of the
-    development photographs they find 94% in RGB and 60% in BGR."""
-    arrays, named = iter(arrays), {}
+def name_weights(name: str, arrays: List[np.ndarray]) -> Dict[str, np.ndarray]:
+    """Return the wheel's arrays in MXNet's layout by name.
+
+    Names are `layerN_weight`, `layerN_bias` and `preluN_gamma`, N counting the layers from 1, pools too, and
+    `HEAD_weight` and `HEAD_bias`. The input is RGB, (x - 127.5) / 128: of the 62 faces of the development photographs
+    they find 94% in RGB and 60% in BGR.
+    """
+    left, named = iter(arrays), {}
     for number, (kind, *_) in enumerate(LAYERS[name], 1):
         if kind == "pool":
             continue
-        named[f"layer{number}_weight"] = _to_mxnet(next(arrays))
-        named[f"layer{number}_bias"] = next(arrays)
-        named[f"prelu{number}_gamma"] = next(arrays).reshape(-1)
+        named[f"layer{number}_weight"] = _to_mxnet(next(left))
+        named[f"layer{number}_bias"] = next(left)
+        named[f"prelu{number}_gamma"] = next(left).reshape(-1)
     for head in HEADS[name]:
-        named[f"{head}_weight"] = _to_mxnet(next(arrays))
-        named[f"{head}_bias"] = next(arrays)
+        named[f"{head}_weight"] = _to_mxnet(next(left))
+        named[f"{head}_bias"] = next(left)
     return named
 
 

@@ -1,4 +1,4 @@
-"""Check ncnn's .param and .bin before ncnn sees them: it trusts their counts, names and sizes, and may crash.
+"""Check ncnn's .param and .bin before ncnn reads them: it trusts their counts, names and sizes, and may crash.
 
 .param is text: 7767517, the numbers of layers and blobs, then for each layer its type, name, numbers of inputs and
 outputs, their blobs, and parameters `number=value`, or `-(23300 + number)=count,value,...` for arrays. .bin holds the
@@ -8,7 +8,7 @@ weights of the layers in their order: those that may be fp16 after a tag of 4 by
 import math
 import re
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple, Union
 
 from agedge.errors import AgedgeError
 
@@ -20,7 +20,12 @@ LARGEST = 1 << 24  # a number among the parameters, as in `check_symbol`
 FP16 = 0x01306B47  # the tag of weights in fp16; 0 is that of fp32
 CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "DeconvolutionDepthWise")
 # {type: (inputs, outputs)}, None for any number from one on.
-LAYERS: Dict[str, Tuple] = {"Input": (0, 1), "MemoryData": (0, 1), "Split": (1, None), "Slice": (1, None)}
+LAYERS: Dict[str, Tuple[Optional[int], Optional[int]]] = {
+    "Input": (0, 1),
+    "MemoryData": (0, 1),
+    "Split": (1, None),
+    "Slice": (1, None),
+}
 LAYERS.update({name: (None, 1) for name in ("BinaryOp", "Concat", "Crop", "Eltwise", "Interp", "Reshape")})
 LAYERS.update({name: (None, 1) for name in ("Gemm", "MatMul", "MultiHeadAttention")})
 _ONE = "BatchNorm BNLL Clip Dropout ELU ExpandDims Flatten GELU HardSigmoid HardSwish InnerProduct LRN Mish Noop "
@@ -45,7 +50,7 @@ MOST_SIDE = 2048  # to which Interp enlarges
 NUMBER = re.compile(r"[-+]?(\d{1,10}|\d*\.\d+|\d+\.)([eE][-+]?\d{1,3})?")
 
 
-def check_ncnn(param, weights, blobs: List[str]) -> None:
+def check_ncnn(param: Union[str, Path], weights: Union[str, Path], blobs: List[str]) -> None:
     """Check both files; `blobs`: those that the card names. Raises `AgedgeError`, one line that names the file."""
     param, weights = Path(param), Path(weights)
     try:
@@ -65,7 +70,7 @@ def check_ncnn(param, weights, blobs: List[str]) -> None:
 def _read_layers(lines: List[str], blobs: List[str]) -> List[Tuple[str, str, dict]]:
     """Return (type, name, parameters) of every layer. Raises `ValueError`."""
     if not lines or lines[0].strip() != MAGIC:
-        raise ValueError("it does not begin as one")
+        raise ValueError("it does not begin like one")
     counts = lines[1].split() if len(lines) > 1 else []
     if len(counts) != 2 or not all(re.fullmatch(r"\d{1,5}", each) and 0 < int(each) <= MOST for each in counts):
         raise ValueError("its second line is not the numbers of layers and blobs")
@@ -87,10 +92,10 @@ def _read_layers(lines: List[str], blobs: List[str]) -> List[Tuple[str, str, dic
                 raise ValueError(f"{name} ({kind}): {inputs} inputs and {outputs} outputs")
         for blob in bottoms:
             if blob not in channels or blob in used:
-                raise ValueError(f"{name}: the blob {blob} is not there before it, or is used twice")
+                raise ValueError(f"{name}: the blob {blob} is not an output of an earlier layer, or is used twice")
             used.add(blob)
         if len(tops) != outputs or len(set(tops)) != outputs or set(tops) & set(channels):
-            raise ValueError(f"{name}: its outputs are missing, or are there twice")
+            raise ValueError(f"{name}: its outputs are missing, or occur twice")
         found = _read_parameters(name, kind, parameters[inputs + outputs :])
         if kind == "BinaryOp" and (inputs > 2 or (inputs == 1) != (found.get(1) == 1)):
             raise ValueError(f"{name}: a BinaryOp has two inputs, or one and a number")
@@ -116,7 +121,7 @@ def _read_parameters(name: str, kind: str, words: List[str]) -> dict:
         number = -int(key) - ARRAY if is_array else int(key)
         values = text.split(",")
         if not 0 <= number < MOST_PARAMETERS or number in found:
-            raise ValueError(f"{name}: there is no parameter {key}, or it is there twice")
+            raise ValueError(f"{name}: parameter {key} does not exist, or occurs twice")
         if not all(NUMBER.fullmatch(each) for each in values):
             raise ValueError(f"{name}: parameter {key} is not a number")
         if is_array and not (len(values) <= LONGEST_ARRAY and values[0] == str(len(values) - 1)):
@@ -142,11 +147,14 @@ def _read_parameters(name: str, kind: str, words: List[str]) -> dict:
 
 
 def _count_channels(name: str, kind: str, found: dict, inputs: List[int]) -> int:
-    """Return the channels that a layer gives, 0 where they are not followed. Raises `ValueError` where a convolution's
-    weights are not for the channels that it is given: ncnn reads on behind them."""
+    """Return the channels of a layer's output, 0 where they are not followed.
+
+    Raises `ValueError` where a convolution's weights are not for the channels of its input: ncnn would read on behind
+    them.
+    """
     given = inputs[0] if inputs else 0
     if kind == "Input":
-        return 3  # the picture; a constant has one axis, and none of the layers below follows it
+        return 3  # the image; a constant has one axis, and none of the layers below follows it
     if kind in CONVOLUTIONS:
         out, kernel = found.get(0, 0), found.get(1, 1) * found.get(11, found.get(1, 1))
         group = found.get(7, 1) if kind.endswith("DepthWise") else 1
@@ -155,9 +163,9 @@ def _count_channels(name: str, kind: str, found: dict, inputs: List[int]) -> int
         size = found.get(6, 0)
         if out < 1 or size <= 0 or out % group or size % (out * kernel):
             raise ValueError(f"{name}: {size} weights for {out} channels")
-        wanted = size // (out * kernel) * group
-        if given and given != wanted:
-            raise ValueError(f"{name}: it takes {wanted} channels and is given {given}")
+        taken = size // (out * kernel) * group
+        if given and given != taken:
+            raise ValueError(f"{name}: it takes {taken} channels, and its input has {given}")
         return out
     if kind == "PReLU" and given and found.get(0, 0) not in (1, given):
         raise ValueError(f"{name}: {found.get(0, 0)} slopes for {given} channels")
@@ -181,16 +189,16 @@ def _check_weights(file: Path, layers: List[Tuple[str, str, dict]]) -> None:
                     raise ValueError(f"{name}: weights of an unknown kind")
                 size = 4 * count if tag == 0 else (2 * count + 3) // 4 * 4
                 if size > total - opened.tell():
-                    raise ValueError(f"{name}: its weights are not all there")
+                    raise ValueError(f"{name}: the file ends before its weights do")
                 opened.seek(size, 1)
         if opened.tell() != total:
             raise ValueError(f"{total - opened.tell()} bytes too many")
 
 
 def _list_weights(kind: str, name: str, found: dict) -> List[Tuple[int, bool]]:
-    """Return (numbers, whether a tag comes first) of each array of weights that ncnn reads for a layer, in its order.
+    """Return (count of numbers, whether a tag comes first) of each array of weights that ncnn reads for a layer.
 
-    As the `load_model` of each layer in ncnn's src/layer has them. Raises `ValueError` where a size is not a count.
+    In the order of `load_model` of each layer in ncnn's src/layer. Raises `ValueError` where a size is not a count.
     """
 
     def count(number: int, default: int = 0, least: int = 1) -> int:

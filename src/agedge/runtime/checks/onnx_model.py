@@ -1,19 +1,20 @@
-"""Check an ONNX file before ONNX Runtime opens it: its size, its structure, and that its weights lie in it.
+"""Check an ONNX file before ONNX Runtime opens it: its size, its structure, and that it holds its own weights.
 
-ONNX is Protocol Buffers: fields, each a key (number * 8 + kind) and its value. Only those are followed that lead to
-tensors and operators; numbers are those of `onnx.proto`.
+ONNX is Protocol Buffers: fields, each a key (number * 8 + kind) and its value. Only fields that lead to tensors and
+operators are followed; their numbers are those of `onnx.proto`.
 """
 
 import mmap
 from pathlib import Path
+from typing import Any, Dict, Tuple, Union
 
 from agedge.errors import AgedgeError
 
 MOST_BYTES = 1 << 30
 DEEPEST = 16  # graphs in graphs
 DOMAINS = (b"", b"ai.onnx")
-# What is followed: {message: {number of the field: message}}.
-FIELDS = {
+# The fields that are followed: {message: {number of the field: message}}.
+FIELDS: Dict[str, Dict[int, str]] = {
     "model": {7: "graph", 25: "function"},
     "function": {7: "node"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -25,9 +26,12 @@ FIELDS = {
 DATA_LOCATION, EXTERNAL_DATA, DOMAIN = 14, 13, 7
 
 
-def check_onnx(path) -> None:
-    """Raise `AgedgeError`, one line, where the file is missing, damaged, too large, or refers to other files or to
-    operators that are not ONNX's own."""
+def check_onnx(path: Union[str, Path]) -> None:
+    """Check an ONNX file.
+
+    Raises `AgedgeError`, one line, where it is missing, damaged, too large, or refers to other files or to operators
+    that are not ONNX's own.
+    """
     path = Path(path)
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -40,7 +44,7 @@ def check_onnx(path) -> None:
         raise AgedgeError(f"{path}: not an ONNX model, or damaged: {error}") from None
 
 
-def _walk(content, start: int, end: int, message: str, depth: int) -> None:
+def _walk(content: Any, start: int, end: int, message: str, depth: int) -> None:
     if depth > DEEPEST:
         raise ValueError("nested too deeply")
     while start < end:
@@ -49,7 +53,7 @@ def _walk(content, start: int, end: int, message: str, depth: int) -> None:
         if kind == 0:
             value, start = _read_varint(content, start, end)
             if message == "tensor" and number == DATA_LOCATION and value:
-                raise ValueError("its weights lie in another file, which is not read")
+                raise ValueError("its weights are in another file, which is not read")
             continue
         if kind == 2:
             size, start = _read_varint(content, start, end)
@@ -60,7 +64,7 @@ def _walk(content, start: int, end: int, message: str, depth: int) -> None:
         if size > end - start:
             raise ValueError("it ends too early")
         if message == "tensor" and number == EXTERNAL_DATA:
-            raise ValueError("its weights lie in another file, which is not read")
+            raise ValueError("its weights are in another file, which is not read")
         if message == "node" and number == DOMAIN and content[start : start + size] not in DOMAINS:
             raise ValueError("an operator that is not ONNX's own")
         if kind == 2 and number in FIELDS[message]:
@@ -68,7 +72,8 @@ def _walk(content, start: int, end: int, message: str, depth: int) -> None:
         start += size
 
 
-def _read_varint(content, start: int, end: int):
+def _read_varint(content: Any, start: int, end: int) -> Tuple[int, int]:
+    """Return the number at `start`, and where the next byte begins."""
     value = 0
     for place in range(10):
         if start >= end:

@@ -8,7 +8,7 @@ shape, a device, a type and the numbers. Files of MXNet before 0.12 have no stor
 import os
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Optional, Union
 
 from agedge.errors import AgedgeError
 
@@ -22,10 +22,10 @@ MOST_AXES = 32
 LONGEST_NAME = 4096  # bytes; names of modules in modules have some hundred
 
 
-def check_params(path, shown_as=None) -> None:
-    """Walk through a parameter file without reading its numbers; `shown_as`: what errors call it.
+def check_params(path: Union[str, Path], shown_as: Optional[Union[str, Path]] = None) -> None:
+    """Check the structure of a parameter file without reading its numbers; `shown_as`: what errors call the file.
 
-    Raises `AgedgeError`, one line, where the file is missing or is not a whole one of dense arrays.
+    Raises `AgedgeError`, one line, where the file is missing or is not a complete file of dense arrays.
     """
     path, shown_as = Path(path), shown_as or path
     try:
@@ -39,7 +39,7 @@ def check_params(path, shown_as=None) -> None:
 
 def _walk(file: BinaryIO, total: int) -> None:
     if _read(file, "<Q") != MAGIC:
-        raise ValueError("it does not begin as one")
+        raise ValueError("it does not begin like one")
     _read(file, "<Q")
     count = _read(file, "<Q")
     if count > total:
@@ -56,14 +56,14 @@ def _walk(file: BinaryIO, total: int) -> None:
             raise ValueError(f"a name of {length} bytes")
         name = file.read(length).decode("utf-8")  # its error is a ValueError
         if not name.isprintable() or name in known:
-            raise ValueError("a name that cannot be printed, or is there twice")
+            raise ValueError("a name that is not printable, or occurs twice")
         known.add(name)
     if file.tell() != total:
         raise ValueError(f"{total - file.tell()} bytes too many")
 
 
 def _bytes_of_array(file: BinaryIO) -> int:
-    """Return how many bytes of numbers follow the header of an array, which is read."""
+    """Read the header of an array and return how many bytes of numbers follow it."""
     version = _read(file, "<I")
     if version == V2 and _read(file, "<i") != DENSE:
         raise ValueError("a sparse array")
@@ -94,5 +94,5 @@ def _read(file: BinaryIO, form: str) -> int:
 
 def _skip(file: BinaryIO, size: int, total: int, what: str) -> None:
     if size > total - file.tell():
-        raise ValueError(f"{what} of {size} bytes, which are not all there")
+        raise ValueError(f"{what} of {size} bytes, which the file does not have")
     file.seek(size, os.SEEK_CUR)

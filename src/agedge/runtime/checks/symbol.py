@@ -1,13 +1,13 @@
-"""Check a graph of MXNet, PREFIX-symbol.json, before MXNet sees it: some of its operators call a pointer that the file
-gives, load other files or run code, and it trusts the indices.
+"""Check a graph of MXNet, PREFIX-symbol.json, before MXNet reads it: some operators call a pointer that the file gives,
+load other files or run code, and MXNet trusts the indices.
 
-MXNet gets a graph that is written anew from what was checked.
+MXNet reads a graph that is written anew from what was checked.
 """
 
 import json
 import re
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Any, Dict, List, Tuple, Union
 
 from agedge.errors import AgedgeError
 
@@ -73,9 +73,11 @@ OUTPUTS.update({"Dropout": 2, "LeakyReLU": 2, "LRN": 2, "L2Normalization": 2, "t
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
-def load_symbol(path):
-    """Return the `mx.sym.Symbol` of a file. Raises `AgedgeError`, one line, where it is missing or not a graph of known
-    operators."""
+def load_symbol(path: Union[str, Path]) -> Any:
+    """Return the `mx.sym.Symbol` of a file.
+
+    Raises `AgedgeError`, one line, where it is missing or not a graph of known operators.
+    """
     import mxnet as mx
 
     graph = read_symbol(path)
@@ -85,8 +87,8 @@ def load_symbol(path):
         raise AgedgeError(f"{path}: not an MXNet symbol, or damaged") from error
 
 
-def read_symbol(path) -> str:
-    """Return the JSON of a graph that was checked, for MXNet to read. Raises as `load_symbol` does."""
+def read_symbol(path: Union[str, Path]) -> str:
+    """Return the JSON of a checked graph, for MXNet to read. Raises as `load_symbol` does."""
     path = Path(path)
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -102,18 +104,19 @@ def read_symbol(path) -> str:
 
 
 def _check(graph: dict) -> dict:
-    """Return the graph with only what MXNet needs of it. Raises one of Python's errors."""
+    """Return the graph with nothing that MXNet does not need. Raises one of Python's errors."""
     nodes = graph["nodes"]
     if not isinstance(nodes, list) or not 0 < len(nodes) <= MOST_NODES:
         raise ValueError(f"a graph has 1 to {MOST_NODES:,} nodes")
-    clean, outputs = [], []
+    clean: List[dict] = []
+    outputs: List[int] = []
     for index, node in enumerate(nodes):
         clean.append(_check_node(node, outputs))
         outputs.append(_count_outputs(clean[index]))
     variables = [index for index, node in enumerate(clean) if node["op"] == "null"]
     arguments = graph.get("arg_nodes", variables)
     if not isinstance(arguments, list) or not set(arguments) <= set(variables):
-        raise ValueError("arg_nodes lists what is not an input")
+        raise ValueError("arg_nodes must list inputs only")
     heads = [_check_edge(edge, outputs, "a head") for edge in graph["heads"]]
     if not 0 < len(heads) <= MANY:
         raise ValueError(f"a graph has 1 to {MANY} outputs")
@@ -130,7 +133,7 @@ def _check(graph: dict) -> dict:
 def _check_node(node: dict, outputs: list) -> dict:
     op, name = _text(node["op"]), _text(node["name"])
     if op != "null" and op not in OPERATORS:
-        raise ValueError(f"the operator {op} of {name} is not among those that are run")
+        raise ValueError(f"the operator {op} of {name} is not one that is run")
     for key in ("subgraphs", "control_deps"):
         if node.get(key):
             raise ValueError(f"{name} has {key}, which are not run")
@@ -142,7 +145,7 @@ def _check_node(node: dict, outputs: list) -> dict:
     # Files of MXNet before 0.9 have "param" and "attr", those before 1.0 "attr".
     for key in ("attrs", "attr", "param"):
         if node.get(key):
-            # Without hints of training and of shapes: MXNet believes a shape that is not the array's.
+            # Without hints of training and of shapes: MXNet would use a shape that is not the array's.
             values = {each: value for each, value in node[key].items() if not each.startswith("__")}
             for each, value in values.items():
                 _check_attribute(f"{name}: {_text(each)}", each, _text(value, lines=True))
@@ -154,7 +157,7 @@ def _check_node(node: dict, outputs: list) -> dict:
 
 
 def _check_attribute(what: str, name: str, value: str) -> None:
-    """Raises `ValueError` for a number that MXNet would divide by, or give memory to, without a thought."""
+    """Raise `ValueError` for a number that MXNet would divide by, or allocate memory for, without a check."""
     integers = [float(found) for found in NUMBER.findall(value)]
     if name not in ("scalar", "a_min", "a_max", "eps") and any(abs(number) > LARGEST for number in integers):
         raise ValueError(f"{what} is {value[:40]}, over {LARGEST:,}")
@@ -163,7 +166,7 @@ def _check_attribute(what: str, name: str, value: str) -> None:
     if name in NOT_NEGATIVE and any(number < 0 for number in integers):
         raise ValueError(f"{what} is {value[:40]}, which must not be negative")
     if name in AXES and any(abs(number) > DEEPEST for number in integers):
-        raise ValueError(f"{what} is {value[:40]}: there are no such axes")
+        raise ValueError(f"{what} is {value[:40]}: no array has such axes")
 
 
 def _check_edge(edge: list, outputs: list, what: str) -> list:
@@ -185,13 +188,13 @@ def _count_outputs(node: dict) -> int:
     return OUTPUTS.get(node["op"], 1)
 
 
-def _is_count(number) -> bool:
+def _is_count(number: Any) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 31
 
 
-def _text(value, lines: bool = False) -> str:
+def _text(value: Any, lines: bool = False) -> str:
     if not isinstance(value, str) or len(value) > LONGEST:
         raise ValueError(f"a name or an attribute is not a text of at most {LONGEST} characters")
     if not (value.replace("\n", "").replace("\t", "") if lines else value).isprintable():
-        raise ValueError(f"{value[:40]!r} cannot be printed")
+        raise ValueError(f"{value[:40]!r} is not printable")
     return value

@@ -1,4 +1,4 @@
-"""Small faces in large photographs: tiles where `min_face` asks for them, a word where it does not."""
+"""Small faces in large photographs: tiles with a small `min_face`, else one warning."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from agedge.faces.detection import create_detector
 from agedge.faces.essh import network
-from agedge.faces.essh.looks import Look, lay_spans, lay_tiles
+from agedge.faces.essh.views import View, lay_spans, lay_tiles
 from tests.paths import ROOT
 
 FOLDER = ROOT / "ssh_model"
@@ -26,13 +26,13 @@ def head():
 
 @pytest.fixture(scope="module")
 def crowd(head):
-    picture = np.full((675, 900, 3), (90, 110, 120), np.uint8)
+    image = np.full((675, 900, 3), (90, 110, 120), np.uint8)
     for x, y in CORNERS:
-        picture[y : y + 35, x : x + 28] = head
-    return picture
+        image[y : y + 35, x : x + 28] = head
+    return image
 
 
-def test_faces_that_the_shrunk_picture_cannot_show_are_found_in_tiles(crowd):
+def test_faces_that_the_shrunk_image_cannot_show_are_found_in_tiles(crowd):
     assert len(create_detector("essh", folder=FOLDER, max_side=320, threshold=0.5).detect(crowd)) <= 1
     faces = create_detector("essh", folder=FOLDER, max_side=320, threshold=0.5, min_face=20).detect(crowd)
     whole = create_detector("essh", folder=FOLDER, max_side=900, threshold=0.5).detect(crowd)
@@ -42,30 +42,30 @@ def test_faces_that_the_shrunk_picture_cannot_show_are_found_in_tiles(crowd):
     np.testing.assert_allclose(faces.landmarks[order], whole.landmarks[expected], atol=4)
 
 
-def test_tiles_cost_nothing_where_the_picture_shows_the_smallest_face(monkeypatch):
-    shapes, run = [], network.Net.run
-    monkeypatch.setattr(network.Net, "run", lambda self, shape: shapes.append(shape) or run(self, shape))
-    picture = np.full((600, 800, 3), 90, np.uint8)
+def test_tiles_cost_nothing_where_the_image_shows_the_smallest_face(monkeypatch):
+    shapes, run = [], network.ESSHNetwork.run
+    monkeypatch.setattr(network.ESSHNetwork, "run", lambda self, shape: shapes.append(shape) or run(self, shape))
+    image = np.full((600, 800, 3), 90, np.uint8)
     for options in ({}, {"min_face": 40}, {"min_face": 20, "max_side": 800}, {"min_face": 5, "pyramid": (1,)}):
         shapes.clear()
-        create_detector("essh", **{"folder": FOLDER, "max_side": 400, **options}).detect(picture)
+        create_detector("essh", **{"folder": FOLDER, "max_side": 400, **options}).detect(image)
         assert len(shapes) == 1, options
     shapes.clear()
-    create_detector("essh", folder=FOLDER, max_side=400, min_face=20).detect(picture)
+    create_detector("essh", folder=FOLDER, max_side=400, min_face=20).detect(image)
     assert len(shapes) > 4 and len(set(shapes)) == 1, "tiles have the shape of the whole: no further memory"
 
 
-def test_a_shrunk_picture_is_said_once(caplog):
-    detector, picture = create_detector("essh", folder=FOLDER, max_side=150), np.full((300, 200, 3), 90, np.uint8)
+def test_a_shrunk_image_is_logged_once(caplog):
+    detector, image = create_detector("essh", folder=FOLDER, max_side=150), np.full((300, 200, 3), 90, np.uint8)
     with caplog.at_level(logging.WARNING):
-        detector.detect(picture[:90, :120])
+        detector.detect(image[:90, :120])
         assert not caplog.records
         for _ in range(3):
-            detector.detect(picture)
+            detector.detect(image)
     (record,) = caplog.records
-    assert "200x300 pixels are looked at as 100x150: faces of under 32 are hardly found" in record.getMessage()
+    assert "200x300 pixels is shrunk to 100x150: faces of under 32 pixels are hardly found" in record.getMessage()
     caplog.clear()
-    create_detector("essh", folder=FOLDER, max_side=150, min_face=40).detect(picture)
+    create_detector("essh", folder=FOLDER, max_side=150, min_face=40).detect(image)
     assert not caplog.records
 
 
@@ -79,14 +79,14 @@ def test_spans_cover_everything_and_overlap(full, side, overlap):
 
 
 def test_every_point_is_of_one_tile():
-    whole = Look.at_scale(0, (3000, 4000), 0.32)
+    whole = View.at_scale(0, (3000, 4000), 0.32)
     tiles = lay_tiles(whole, 1.0)
     assert {tile.padded for tile in tiles} == {whole.padded}
     for x, y in np.random.default_rng(0).uniform((0, 0), (4000, 3000), (200, 2)):
         owners = [t for t in tiles if t.core[0] <= x < t.core[2] and t.core[1] <= y < t.core[3]]
         assert len(owners) == 1
         (left, top), (height, width) = owners[0].corner, owners[0].full
-        # A face of half the overlap about the point lies within the tile, or at the picture's border.
+        # A face of half the overlap about the point lies within the tile, or at the image's border.
         assert left == 0 or left <= x - 50
         assert left + width == 4000 or x + 50 <= left + width
         assert top == 0 or top <= y - 50
