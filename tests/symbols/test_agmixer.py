@@ -160,7 +160,7 @@ def test_ages_of_any_range_and_their_distribution(first, last):
 @pytest.mark.parametrize(
     "options, reason",
     [
-        ({"age_min": 50, "age_max": 50}, "age_min=50, age_max=50: whole years are wanted"),
+        ({"age_min": 50, "age_max": 50}, "age_min=50, age_max=50: must be whole years"),
         ({"age_max": 130}, "age_max=130"),
         ({"age_min": 1.5}, "age_min=1.5"),
         ({"order": "odd"}, "order: unknown 'odd'; choose one of iorder, order, none"),
