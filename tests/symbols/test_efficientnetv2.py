@@ -106,6 +106,7 @@ def test_hybridized_equals_imperative():
         np.testing.assert_allclose(one, other.asnumpy(), atol=1e-5)
 
 
+@pytest.mark.slow  # tests/deploy/test_export_networks.py exports it at 64 pixels
 def test_b0_survives_export(tmp_path):
     spread = ship(make_lively(symbols.create("efficientnetv2_b0", size=48), passes=20), tmp_path)
     assert all(value > 0.01 for value in spread.values()), spread
