@@ -164,7 +164,7 @@ def test_gradients_are_those_of_the_loss(ages):
     "arguments, reason",
     [
         ({"full": "yes"}, "full=yes"),
-        ({"full": True, "size": 100}, "size=100: a multiple of 8"),
+        ({"full": True, "size": 100}, "size=100: must be a multiple of 8"),
         ({"full": True, "size": 64}, "size=64"),
         ({"size": 32}, "size=32"),
         ({"age_head": {"name": "two_point", "kl": -1}}, "kl=-1"),

@@ -94,7 +94,7 @@ def test_stochastic_depth_rises_from_nothing_and_can_be_none():
     rising = rates(build())
     assert rising == sorted(rising) and 0 < rising[0] < rising[-1] < 0.2
     assert rates(build(stochastic_depth=0.0)) == []
-    with pytest.raises(ValueError, match="stochastic_depth=1: a share below 1"):
+    with pytest.raises(ValueError, match="stochastic_depth=1: must be from 0 to below 1"):
         build(stochastic_depth=1)
 
 

@@ -115,11 +115,11 @@ def test_hybridized_equals_imperative_and_steps_lower_the_loss():
     [
         ("mobilnetv2_0.5", "GluonCV has no 'mobilnetv2_0.5'; the nearest are mobilenetv2_0.5"),
         ("", "GluonCV has no ''; the nearest are "),
-        ("ssd_300_vgg16_atrous_voc", "no classifier of pictures"),
-        ("resnet18_v1b_kinetics400", "no classifier of pictures"),
-        ("hrnet_w18_small_v1_s", "has no map of features to pool"),
-        ("dla34", "has no map of features to pool"),
-        ("nasnet_4_1056", "has no map of features to pool"),
+        ("ssd_300_vgg16_atrous_voc", "is not an image classifier"),
+        ("resnet18_v1b_kinetics400", "is not an image classifier"),
+        ("hrnet_w18_small_v1_s", "has no feature map to pool"),
+        ("dla34", "has no feature map to pool"),
+        ("nasnet_4_1056", "has no feature map to pool"),
     ],
 )
 def test_others_are_refused_in_one_line(name, fault):
@@ -131,9 +131,9 @@ def test_others_are_refused_in_one_line(name, fault):
 def test_options_are_checked():
     with pytest.raises(ValueError, match="face_stem is for the ResNets"):
         build("vgg11", face_stem=True)
-    with pytest.raises(ValueError, match="face_stem=1: true or false"):
+    with pytest.raises(ValueError, match="face_stem=1: must be true or false"):
         build("resnet18_v1b", face_stem=1)
-    with pytest.raises(ValueError, match="no map of features"):
+    with pytest.raises(ValueError, match="no feature map"):
         build("inceptionv3", size=32)
 
 

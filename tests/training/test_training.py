@@ -200,7 +200,7 @@ def measured_outside(toys):
         (["optimizer.lrr=1"], 2, "did you mean 'lr'"),
         (["network.name=mobilnet"], 2, "unknown 'mobilnet'; choose one of"),
         (["network.depth=3"], 2, "network: "),
-        (["network.size=abc"], 2, "size=abc: a side of at least 16 pixels"),
+        (["network.size=abc"], 2, "size=abc: must be a whole number of at least 16 pixels"),
         (["network.stem_stride=0"], 2, "stem_stride=0: must be 1 or 2"),
         (["network.age_head={name: distribution, sigma: abc}"], 2, "network: "),
         (["--gpus", "x"], 2, "--gpus x"),
