@@ -8,11 +8,16 @@ import os
 import random
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 VARIABLE = "AGEDGE_TEST_SEED"
+USUAL = 20261122
+# Folders whose tests draw weights and faces from the global generators, and were not yet run with enough seeds to show
+# that none of them depends on it. Take a name out to try it.
+FIXED = ("deploy", "faces", "runtime", "symbols", "training")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,7 +35,12 @@ def seed(request: pytest.FixtureRequest) -> int:
     """Seed Python, NumPy and, where it is loaded, MXNet; return the seed."""
     marker = request.node.get_closest_marker("seed")
     session = os.environ[VARIABLE]
-    value = marker.args[0] if marker else zlib.crc32(f"{session} {request.node.nodeid}".encode()) % 2**31
+    if marker:
+        value = marker.args[0]
+    elif request.path.relative_to(Path(__file__).parent).parts[0] in FIXED:
+        value = USUAL
+    else:
+        value = zlib.crc32(f"{session} {request.node.nodeid}".encode()) % 2**31
     random.seed(value)
     np.random.seed(value)
     mxnet = sys.modules.get("mxnet")
