@@ -72,7 +72,7 @@ def make_row(name: str, arguments: dict, repeats: int) -> str:
         card = Card(arguments["name"], network.arguments, shape, dict(network.answers))
         card = save_model(network.slim(), card, Path(folder, "model"))
         sizes = {form.runtime: form.size for form in export_model(card.folder, ["ncnn"], Path(folder, "out"))}
-        times = time_runtimes(card.folder, Path(folder, "out"), repeats)
+        times = time_runtimes(card.folder, str(Path(folder, "out")), repeats)
         flops = count_multiplications(card)
     return (
         f"| {name} | {network.size} | {trained:,} | {sizes['mxnet'] / 1e6:.2f} | {sizes['ncnn-fp16'] / 1e6:.2f} "

@@ -1,11 +1,13 @@
-"""AGMixer: age by way of a gender feature ("AGMixer: age estimation using gender feature and improved ordinal loss",
-ISCAS 2025). Its head is not tied to the transformer: `agmixer_mobile` is ours, for phones.
+"""AGMixer: age estimation with a gender feature ("AGMixer: age estimation using gender feature and improved ordinal
+loss", ISCAS 2025). Its head is not tied to the transformer: `agmixer_mobile` is ours, for phones.
 
-A gender branch and an age branch each see the normed features; a mixer joins what they see, and the classes of age are
-told from that, beside the features themselves.
+A gender branch and an age branch each take the normalised features; a mixer joins their outputs, and the age classes
+are predicted from that plus a projection of the features themselves.
 """
 
-from mxnet.gluon import nn
+from typing import Any, Callable
+
+from mxnet.gluon import HybridBlock, nn
 
 from symbols.heads.age_range import AgeClassesHead, AgeShareHead, require_range
 from symbols.heads.gender import GenderHead
@@ -24,7 +26,7 @@ class AGMixer(FaceNet):
 
     Calling it gives (share logits (N, 1), class logits (N, K), gender logits (N, 2), joined features (N, mixer_width)).
     `create_body(prefix)`: a block from images, scaled by `scale(F, data)`, to features (N, C); `body_arguments` are
-    those of the network that it follows from. Classes are the years `age_min`..`age_max`; the heads of this house know
+    those of the network that it follows from. Classes are the years `age_min`..`age_max`; the other heads have
     0..100, the source's data sets each have their own: UTKFace 1..116, IMDB-Clean 1..95, AFAD 15..72, CACD 14..62,
     AgeDB 1..101, FG-NET 0..69, CLAP 1..96. `order`: which loss orders the joined features.
     """
@@ -33,18 +35,18 @@ class AGMixer(FaceNet):
 
     def __init__(
         self,
-        name,
-        size,
-        create_body,
-        scale,
-        body_arguments,
-        age_min=0,
-        age_max=100,
-        order="iorder",
-        mixer_width=128,
-        mixer_depth=3,
-        dropout=0.5,
-    ):
+        name: str,
+        size: int,
+        create_body: Callable[[str], HybridBlock],
+        scale: Callable[[Any, Any], Any],
+        body_arguments: dict,
+        age_min: Any = 0,
+        age_max: Any = 100,
+        order: str = "iorder",
+        mixer_width: int = 128,
+        mixer_depth: int = 3,
+        dropout: float = 0.5,
+    ) -> None:
         require_range(age_min, age_max)
         if order not in ORDERS:
             raise ValueError(f"order: unknown '{order}'; choose one of {', '.join(ORDERS)}")
@@ -61,7 +63,7 @@ class AGMixer(FaceNet):
             self.shortcut = nn.Dense(mixer_width, prefix="shortcut_")
             self.age2 = AgeClassesHead(age_min, age_max, prefix="age2_")
 
-    def hybrid_forward(self, F, data):
+    def hybrid_forward(self, F: Any, data: Any) -> Any:
         features = self.body(self.scale(F, data))
         features = F.broadcast_div(features, F.sqrt(F.sum(features**2, axis=1, keepdims=True) + 1e-12))
         age_feature, share = self.age1(features)
@@ -69,9 +71,10 @@ class AGMixer(FaceNet):
         joined = self.shortcut(features) + self.mixer(age_feature, gender_feature)
         return share, self.age2(joined), gender, joined
 
-    def loss(self, F, outputs, labels):
+    def loss(self, F: Any, outputs: Any, labels: Any) -> Any:
         """Half the root mean square error of the share, cross-entropies of class and gender, and the order loss, which
-        with the first is one number of the whole batch. Intervals of age are in no pair: their distance is not known.
+        with the first is one number of the whole batch. Pairs consist of exact ages only: the distance between two
+        intervals is not known.
         """
         share, age_logits, gender_logits, joined = outputs
         gender, age_min, age_max = split_labels(F, labels)
@@ -84,24 +87,32 @@ class AGMixer(FaceNet):
             loss = F.broadcast_add(loss, order_loss(F, joined, age, exact, improved=self.order == "iorder"))
         return loss
 
-    def decode(self, F, outputs):
+    def decode(self, F: Any, outputs: Any) -> Any:
         return self.age2.decode(F, outputs[1]), self.gender.head.decode(F, outputs[2])
 
-    def distribution(self, F, outputs):
+    def distribution(self, F: Any, outputs: Any) -> Any:
         return self.age2.distribution(F, outputs[1])
 
 
 class PooledMobileNet(MobileNet):
-    """Its features averaged over the map, (N, C); the same names of weights as a `mobilenet025`'s body."""
+    """MobileNet with average pooling, (N, C) features; its weights have the names of a `mobilenet025`'s body."""
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         maps = super().hybrid_forward(F, x)
         return F.flatten(F.Pooling(maps, kernel=(1, 1), pool_type="avg", global_pool=True))
 
 
 @register
-def agmixer(size=224, patch=16, width=768, layers=12, heads=12, features=512, **arguments):
-    """On CLIP's ViT-B/16, to be trained from FaRL's or CLIP's weights: 87.1 million parameters."""
+def agmixer(
+    size: int = 224,
+    patch: int = 16,
+    width: int = 768,
+    layers: int = 12,
+    heads: int = 12,
+    features: int = 512,
+    **arguments: Any,
+) -> AGMixer:
+    """Build AGMixer on CLIP's ViT-B/16, to be trained from FaRL's or CLIP's weights: 87.1 million parameters."""
     shape = {"patch": patch, "width": width, "layers": layers, "heads": heads, "features": features}
 
     def body(prefix):
@@ -111,8 +122,8 @@ def agmixer(size=224, patch=16, width=768, layers=12, heads=12, features=512, **
 
 
 @register
-def agmixer_mobile(size=112, stem_stride=1, mixer_width=28, **arguments):
-    """On MobileNet 0.25: 1.27 MB, its graph counted; with a `mixer_width` of 32 it is 1.33."""
+def agmixer_mobile(size: int = 112, stem_stride: int = 1, mixer_width: int = 28, **arguments: Any) -> AGMixer:
+    """Build AGMixer on MobileNet 0.25: 1.27 MB, its graph counted; with a `mixer_width` of 32 it is 1.33."""
     require_stem_stride(stem_stride)
 
     def body(prefix):

@@ -1,10 +1,12 @@
 """C3AE: four convolutions of 32 channels, and the age as two neighbouring decades.
 
-Zhang et al., CVPR 2019, "C3AE: Exploring the Limits of Compact Model for Age Estimation". Plain, one picture: 36,345
+Zhang et al., CVPR 2019, "C3AE: Exploring the Limits of Compact Model for Age Estimation". Plain, one image: 36,345
 parameters, which is: biases on the 3x3 convolutions (896 + 3 * 9,248), none on the 1x1 one (1,024), four BatchNorms and
 their running statistics (4 * 128), 6,156 for the twelve bins and 13 for the age. Full, three crops of one face through
 shared weights: the bins then see 1,536 features in place of 512.
 """
+
+from typing import Any, Union
 
 from mxnet.gluon import nn
 
@@ -25,32 +27,39 @@ class C3AE(CompactNet):
     """RGB 0..255 (N, 3, S, S) -> the heads. Plain, S is 64 in the source.
 
     `full`: the source cuts three boxes about the nose from the photo, each scaled to 64 pixels: the outermost about
-    1.4, the middle 1.1 and the innermost 0.75 times as large as the face's box. A network of ours sees one picture, so
-    it cuts centred boxes of S, 3/4 S and S/2 pixels and averages the larger ones down to S/2, exactly: 128 pixels give
-    three pictures of 64. Its crop wants a margin, so that the outermost has context to show.
+    1.4, the middle 1.1 and the innermost 0.75 times as large as the face's box. A network here takes one image, so
+    it crops centred boxes of S, 3/4 S and S/2 pixels and averages the larger ones down to S/2, exactly: 128 pixels give
+    three images of 64. Its crop needs a margin, so that the outermost box shows context.
     """
 
-    def __init__(self, size, full=False, age_head="two_point", gender=False, gender_weight=GENDER_WEIGHT):
+    def __init__(
+        self,
+        size: int,
+        full: bool = False,
+        age_head: Union[str, dict] = "two_point",
+        gender: bool = False,
+        gender_weight: float = GENDER_WEIGHT,
+    ) -> None:
         require_bool(full=full)
         smallest = 2 * SMALLEST if full else SMALLEST
         super().__init__("c3ae", size, smallest, age_head, gender, gender_weight, full=full)
         if full and size % 8:
-            raise ValueError(f"size={size}: a multiple of 8 is wanted for the three boxes of full=true")
+            raise ValueError(f"size={size}: must be a multiple of 8 for the three boxes of full=true")
         self.full = full
         with self.name_scope():
             self.body = _body()
 
-    def see(self, F, data):
+    def extract_features(self, F: Any, data: Any) -> Any:
         scaled = scale_pixels(data)
         if not self.full:
             return self.body(scaled)
         return F.concat(*(self.body(box) for box in cut_boxes(F, scaled, self.size)), dim=1)
 
 
-def cut_boxes(F, images, size):
-    """(N, 3, size, size) -> three of (N, 3, size/2, size/2): all of it, the middle three quarters, the middle half.
+def cut_boxes(F: Any, images: Any, size: int) -> tuple:
+    """Crop (N, 3, size, size) to three of (N, 3, size/2, size/2): all, the middle three quarters, the middle half.
 
-    Averages over areas. Two thirds are doubling every pixel and averaging threes.
+    They are scaled by averages over areas. For two thirds, every pixel is doubled and threes are averaged.
     """
     middle = _centre(F, images, size // 8, size - size // 8)
     doubled = F.UpSampling(middle, scale=2, sample_type="nearest")
@@ -77,7 +86,7 @@ def _body():
 
 
 @register
-def c3ae(full=False, **arguments):
-    """Age by two points, 36,345 parameters; `full` sees three crops of the face, and `gender` adds P(male)."""
+def c3ae(full: bool = False, **arguments: Any) -> C3AE:
+    """Build C3AE, age by two points, 36,345 parameters; `full` takes three crops of the face, `gender` adds P(male)."""
     arguments.setdefault("size", FULL_SIZE if full is True else 64)
     return C3AE(full=full, **arguments)

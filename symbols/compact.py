@@ -1,4 +1,6 @@
-"""What the smallest networks are alike in: few channels, and heads that see the whole last map, not its average."""
+"""Base class of the smallest networks: few channels, and heads on the whole last feature map, not on its average."""
+
+from typing import Any, Union
 
 from symbols.heads import create_age_head
 from symbols.heads.gender import GenderHead
@@ -10,10 +12,19 @@ class CompactNet(FaceNet):
     """A `body` from images to flat features (N, C), an age head on them, and where `gender` is true a gender head.
 
     Calling it gives `(age logits,)` or `(age logits, gender logits)`. A child makes `self.body` and, where it has to,
-    overrides `see`. `gender_weight`: of the gender's cross-entropy beside the age head's loss.
+    overrides `extract_features`. `gender_weight`: of the gender's cross-entropy beside the age head's loss.
     """
 
-    def __init__(self, name, size, smallest, age_head, gender, gender_weight, **arguments):
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        smallest: int,
+        age_head: Union[str, dict],
+        gender: bool,
+        gender_weight: float,
+        **arguments: Any,
+    ) -> None:
         require_bool(gender=gender)
         require_not_negative(gender_weight=gender_weight)
         options = {"age_head": age_head, "gender": gender, "gender_weight": gender_weight}
@@ -24,24 +35,24 @@ class CompactNet(FaceNet):
             self.gender = GenderHead() if gender else None
         self.answers = {**self.age.answers, **(GENDER if gender else {})}
 
-    def see(self, F, data):
-        """Images (N, 3, size, size) 0..255 -> flat features (N, C)."""
+    def extract_features(self, F: Any, data: Any) -> Any:
+        """Return the flat features (N, C) of images (N, 3, size, size) 0..255."""
         return self.body(data)
 
-    def hybrid_forward(self, F, data):
-        features = self.see(F, data)
+    def hybrid_forward(self, F: Any, data: Any) -> Any:
+        features = self.extract_features(F, data)
         return (self.age(features), self.gender(features)) if self.gender else (self.age(features),)
 
-    def loss(self, F, outputs, labels):
+    def loss(self, F: Any, outputs: Any, labels: Any) -> Any:
         gender, age_min, age_max = split_labels(F, labels)
         loss = self.age.loss(F, outputs[0], age_min, age_max)
         if self.gender:
             loss = loss + self.gender_weight * self.gender.loss(F, outputs[1], gender)
         return loss
 
-    def decode(self, F, outputs):
-        said = self.age.answer(F, outputs[0])
-        return (*said, self.gender.decode(F, outputs[1])) if self.gender else said
+    def decode(self, F: Any, outputs: Any) -> Any:
+        decoded = self.age.answer(F, outputs[0])
+        return (*decoded, self.gender.decode(F, outputs[1])) if self.gender else decoded
 
-    def distribution(self, F, outputs):
+    def distribution(self, F: Any, outputs: Any) -> Any:
         return self.age.distribution(F, outputs[0])

@@ -4,6 +4,8 @@ Training": table 4 for S; B0 is the base that the authors published with their c
 Its early blocks are fused: one full convolution for the pointwise and the depthwise one of an inverted residual block.
 """
 
+from typing import Any, Sequence
+
 from mxnet.gluon import HybridBlock, nn
 
 from symbols.network import AgeGenderNet
@@ -23,14 +25,16 @@ EPSILON = 1e-3  # of every BatchNorm
 class SiLU(HybridBlock):
     """x * sigmoid(x), of any shape."""
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         return x * F.sigmoid(x)
 
 
 class ConvNorm(nn.HybridSequential):
-    """Convolution, BatchNorm and, if wanted, SiLU; (N, C, H, W) -> (N, channels, H / stride, W / stride)."""
+    """Convolution, BatchNorm and, where `active`, SiLU; (N, C, H, W) -> (N, channels, H / stride, W / stride)."""
 
-    def __init__(self, channels, kernel=3, stride=1, groups=1, active=True, **kwargs):
+    def __init__(
+        self, channels: int, kernel: int = 3, stride: int = 1, groups: int = 1, active: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.add(nn.Conv2D(channels, kernel, stride, kernel // 2, groups=groups, use_bias=False))
@@ -40,9 +44,9 @@ class ConvNorm(nn.HybridSequential):
 
 
 class SqueezeExcite(HybridBlock):
-    """Channels weighed by what the whole picture holds of them (Hu et al. 2018); (N, C, H, W) -> the same."""
+    """Channels weighted by their means over the whole image (Hu et al. 2018); (N, C, H, W) -> the same."""
 
-    def __init__(self, channels, squeezed, **kwargs):
+    def __init__(self, channels: int, squeezed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.pool = nn.GlobalAvgPool2D()
@@ -50,7 +54,7 @@ class SqueezeExcite(HybridBlock):
             self.silu = SiLU()
             self.excite = nn.Conv2D(channels, 1)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         return F.broadcast_mul(x, F.sigmoid(self.excite(self.silu(self.squeeze(self.pool(x))))))
 
 
@@ -61,7 +65,9 @@ class Block(HybridBlock):
     shortcut (stochastic depth, Huang et al. 2016); what is kept is divided by 1 - drop, so inference changes nothing.
     """
 
-    def __init__(self, came, channels, expansion, stride, fused, drop, **kwargs):
+    def __init__(
+        self, came: int, channels: int, expansion: int, stride: int, fused: bool, drop: float, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.shortcut = stride == 1 and came == channels
         wide = came * expansion
@@ -74,10 +80,10 @@ class Block(HybridBlock):
             else:
                 self.branch.add(ConvNorm(wide, 1), ConvNorm(wide, 3, stride, groups=wide))
                 self.branch.add(SqueezeExcite(wide, came // SQUEEZE), ConvNorm(channels, 1, active=False))
-            # A dropout of one number a face: it is known to be nothing in inference and to slim().
+            # A dropout of one number a face: inference and slim() already treat a dropout as the identity.
             self.drop = nn.Dropout(drop, axes=(1, 2, 3)) if self.shortcut and drop else None
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         y = self.branch(x)
         if self.drop is not None:
             y = self.drop(y)
@@ -90,7 +96,7 @@ class EfficientNetV2(nn.HybridSequential):
     `drop`: the probability of leaving out a block's branch, rising from 0 at the first block.
     """
 
-    def __init__(self, plan, drop=0.2, **kwargs):
+    def __init__(self, plan: Sequence, drop: float = 0.2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         came, *stages = plan
         total, placed = sum(layers for _, _, _, layers, _ in stages), 0
@@ -105,14 +111,14 @@ class EfficientNetV2(nn.HybridSequential):
 
 
 @register
-def efficientnetv2_s(size=128, **arguments):
-    """20.2 million parameters without the heads."""
+def efficientnetv2_s(size: int = 128, **arguments: Any) -> AgeGenderNet:
+    """Build EfficientNetV2-S: 20.2 million parameters without the heads."""
     return _efficientnetv2("efficientnetv2_s", S, size, **arguments)
 
 
 @register
-def efficientnetv2_b0(size=128, **arguments):
-    """5.9 million parameters without the heads."""
+def efficientnetv2_b0(size: int = 128, **arguments: Any) -> AgeGenderNet:
+    """Build EfficientNetV2-B0: 5.9 million parameters without the heads."""
     return _efficientnetv2("efficientnetv2_b0", B0, size, **arguments)
 
 

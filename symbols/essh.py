@@ -4,6 +4,8 @@ After "SSH: Single Stage Headless Face Detector" (Najibi et al., ICCV 2017), who
 landmarks and a top-down path over all three maps as RetinaFace has them (Deng et al., CVPR 2020).
 """
 
+from typing import Any
+
 from mxnet import init
 from mxnet.gluon import HybridBlock, nn
 
@@ -29,12 +31,12 @@ class MobileNetStages(HybridBlock):
     # Of the body's layers: a convolution and its norm for the stem, two of each for a block.
     ENDS = (2 + 4 * 5, 2 + 4 * 11, 2 + 4 * 13)
 
-    def __init__(self, prefix):
+    def __init__(self, prefix: str) -> None:
         super().__init__(prefix=prefix)
         with self.name_scope():
             self.layers = MobileNet(0.25, stem_stride=2, prefix="")
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         return _split(self.layers, self.ENDS, x)
 
 
@@ -43,7 +45,7 @@ class VGG16Stages(HybridBlock):
 
     BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
-    def __init__(self, prefix):
+    def __init__(self, prefix: str) -> None:
         super().__init__(prefix=prefix)
         ends = []
         with self.name_scope():
@@ -56,7 +58,7 @@ class VGG16Stages(HybridBlock):
                 self.layers.add(nn.MaxPool2D(ceil_mode=True))
         self.ends = (*ends, len(self.layers))
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         return _split(self.layers, self.ends, x)
 
 
@@ -64,7 +66,7 @@ BODIES = {"mobilenet025": MobileNetStages, "vgg16": VGG16Stages}
 
 
 def _split(layers, ends, x):
-    """What comes out of a sequence after each of the numbers of layers `ends`."""
+    """Return the outputs of a sequence after each of the numbers of layers `ends`."""
     maps = []
     for number, layer in enumerate(layers, 1):
         x = layer(x)
@@ -74,16 +76,16 @@ def _split(layers, ends, x):
 
 
 class Fusion(HybridBlock):
-    """Maps at strides 8, 16 and 32 -> maps of `width` channels at 32, 16 and 8: what a coarse map saw is added, twice
-    as large, to the next finer one, and a convolution blends them. An odd map's last row or column is cut off."""
+    """Maps at strides 8, 16 and 32 -> maps of `width` channels at 32, 16 and 8: a coarse map is upsampled by two and
+    added to the next finer one, and a convolution blends them. An odd map's last row or column is cut off."""
 
-    def __init__(self, width, prefix):
+    def __init__(self, width: int, prefix: str) -> None:
         super().__init__(prefix=prefix)
         with self.name_scope():
             self.lateral32, self.lateral16, self.lateral8 = (_convolution(width, 1) for _ in STRIDES)
             self.blend16, self.blend8 = _convolution(width, 3), _convolution(width, 3)
 
-    def hybrid_forward(self, F, map8, map16, map32):
+    def hybrid_forward(self, F: Any, map8: Any, map16: Any, map32: Any) -> Any:
         map32 = self.lateral32(map32)
         map16 = self.blend16(_add_coarser(F, self.lateral16(map16), map32))
         map8 = self.blend8(_add_coarser(F, self.lateral8(map8), map16))
@@ -102,10 +104,10 @@ def _convolution(channels, kernel, relu=True):
 
 
 class ContextHead(HybridBlock):
-    """A map -> class logits, box deltas and landmark deltas: half of the features see 3x3 places, a quarter 5x5 and a
-    quarter 7x7, by small convolutions one after the other (SSH, figure 4)."""
+    """A map -> class logits, box deltas and landmark deltas: half of the features have a receptive field of 3x3, a
+    quarter 5x5 and a quarter 7x7, by small convolutions one after the other (SSH, figure 4)."""
 
-    def __init__(self, width, prefix):
+    def __init__(self, width: int, prefix: str) -> None:
         super().__init__(prefix=prefix)
         with self.name_scope():
             self.near = _convolution(width // 2, 3, relu=False)
@@ -117,11 +119,11 @@ class ContextHead(HybridBlock):
             self.box = nn.Conv2D(4 * ANCHORS, 1, prefix="box_")
             self.landmarks = nn.Conv2D(2 * POINTS * ANCHORS, 1, prefix="landmarks_")
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         context = self.context(x)
-        seen = F.concat(self.near(x), self.wide(context), self.wider(context), dim=1)
-        seen = F.Activation(seen, act_type="relu")
-        return self.score(seen), self.box(seen), self.landmarks(seen)
+        merged = F.concat(self.near(x), self.wide(context), self.wider(context), dim=1)
+        merged = F.Activation(merged, act_type="relu")
+        return self.score(merged), self.box(merged), self.landmarks(merged)
 
 
 class ESSH(HybridBlock):
@@ -133,11 +135,11 @@ class ESSH(HybridBlock):
     `slim()` gives class probabilities in place of logits.
     """
 
-    def __init__(self, body="mobilenet025", width=64):
+    def __init__(self, body: str = "mobilenet025", width: int = 64) -> None:
         if body not in BODIES:
             raise ValueError(f"body={body}: choose one of {', '.join(BODIES)}")
         if not (is_whole(width) and width >= 8 and width % 4 == 0):
-            raise ValueError(f"width={width}: a multiple of 4, from 8 on, is wanted")
+            raise ValueError(f"width={width}: must be a multiple of 4, at least 8")
         super().__init__(prefix="essh_")
         self.arguments = {"name": "essh", "body": body, "width": width}
         with self.name_scope():
@@ -146,12 +148,12 @@ class ESSH(HybridBlock):
             for stride in STRIDES:
                 setattr(self, f"head{stride}", ContextHead(width, prefix=f"head{stride}_"))
 
-    def hybrid_forward(self, F, data):
+    def hybrid_forward(self, F: Any, data: Any) -> Any:
         maps = self.fusion(*self.body(scale_pixels(data)))
         return sum((getattr(self, f"head{stride}")(each) for stride, each in zip(STRIDES, maps)), ())
 
-    def loss(self, F, outputs, faces, boxes, landmarks):
-        """Three losses (N,): softmax with hard negative mining, smooth L1 of boxes, and of landmarks.
+    def loss(self, F: Any, outputs: Any, faces: Any, boxes: Any, landmarks: Any) -> Any:
+        """Return three losses (N,): softmax with hard negative mining, smooth L1 of boxes, and of landmarks.
 
         `outputs`: nine maps. For the A anchors of all maps, in the order of `anchors.lay_anchors`: `faces`
         (N, A) 2 a face, 1 a face whose landmarks are not known, 0 background, -1 neither; `boxes` (N, A, 4) and
@@ -166,8 +168,7 @@ class ESSH(HybridBlock):
         is_hard = F.broadcast_lesser(rank, F.maximum(NEGATIVES * count, FEWEST)) * is_background
         chosen = is_face + is_hard
         weight = 1 / F.maximum(F.sum(chosen, axis=1), 1)
-        said = F.sum(entropy * chosen, axis=1) * weight
-        terms = [said]
+        terms = [F.sum(entropy * chosen, axis=1) * weight]
         for maps, targets, mask, size in (
             (outputs[1::3], boxes, is_face, 4),
             (outputs[2::3], landmarks, has_landmarks, 10),
@@ -177,20 +178,20 @@ class ESSH(HybridBlock):
             terms.append(F.sum(off, axis=(1, 2)) / F.maximum(F.sum(mask, axis=1), 1))
         return tuple(terms)
 
-    def initialize_for_training(self, ctx):
-        """Fresh weights, of Glorot and Bengio."""
+    def initialize_for_training(self, ctx: Any) -> None:
+        """Initialise the weights as Glorot and Bengio do."""
         self.initialize(init.Xavier(), ctx=ctx)
 
-    def decode(self, F, outputs):
-        """The nine maps that `slim()` gives: as the network's, with class probabilities in place of logits."""
+    def decode(self, F: Any, outputs: Any) -> Any:
+        """Return the nine maps with class probabilities in place of logits, as `slim()` outputs them."""
         return tuple(_to_probability(F, each) if i % 3 == 0 else each for i, each in enumerate(outputs))
 
-    def fuse(self, fused=True):
-        """As `FaceNet.fuse`, at widths of which oneDNN is known to be able: at 8, 24, 32 and 40 it is not."""
+    def fuse(self, fused: bool = True) -> None:
+        """Fuse as `FaceNet.fuse` does, at widths that oneDNN supports: at 8, 24, 32 and 40 it fails."""
         fuse_norms(self, fused and self.arguments["width"] % 64 == 0)
 
-    def slim(self):
-        """The same network for deployment: outputs named as in `OUTPUTS`, probabilities in `score32`, .."""
+    def slim(self) -> "SlimDetector":
+        """Return the same network for deployment: outputs named as in `OUTPUTS`, probabilities in `score32`, .."""
         self.fuse(False)
         self.hybridize(False)
         slim = SlimDetector(self)
@@ -199,19 +200,19 @@ class ESSH(HybridBlock):
 
 
 @register_detector
-def essh(body="mobilenet025", width=64):
-    """A detector of faces and their five landmarks: 433,296 parameters with the body of MobileNet 0.25."""
+def essh(body: str = "mobilenet025", width: int = 64) -> ESSH:
+    """Build a detector of faces and their five landmarks: 433,296 parameters with the body of MobileNet 0.25."""
     return ESSH(body, width)
 
 
 class SlimDetector(HybridBlock):
-    """What is shipped: probabilities, not logits."""
+    """The deployed form: probabilities, not logits."""
 
-    def __init__(self, network):
+    def __init__(self, network: HybridBlock) -> None:
         super().__init__(prefix="")
         self.network = network
 
-    def hybrid_forward(self, F, data):
+    def hybrid_forward(self, F: Any, data: Any) -> Any:
         maps = self.network.decode(F, self.network(data))
         return [F.identity(value, name=name) for name, value in zip(OUTPUTS, maps)]
 

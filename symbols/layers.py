@@ -1,10 +1,12 @@
 """Layers that several networks share."""
 
+from typing import Any
+
 from mxnet.gluon import nn
 
 
-def scale_pixels(data):
-    """Pixels 0..255 -> -1..1, as in every existing MXNet trainer of faces."""
+def scale_pixels(data: Any) -> Any:
+    """Scale pixels 0..255 to -1..1, as every existing MXNet trainer of faces does."""
     return (data - 127.5) * 0.0078125
 
 
@@ -17,7 +19,7 @@ class NormRelu(nn.BatchNorm):
 
     fused = False
 
-    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any) -> Any:
         if self.fused:
             return F.contrib.BatchNormWithReLU(x, gamma, beta, running_mean, running_var, **self._kwargs)
         # Activation, not relu: oneDNN folds only that into the convolution, which halves the time of inference.

@@ -1,5 +1,7 @@
 """MobileNet v1, the body of the smallest models (Howard et al. 2017, "MobileNets", table 1)."""
 
+from typing import Any
+
 from mxnet.gluon import nn
 
 from symbols.layers import NormRelu
@@ -18,7 +20,7 @@ class MobileNet(nn.HybridSequential):
     cost. `prelu` puts a BatchNorm and a PReLU behind the last block, as existing MXNet trainers of faces do ("GAP").
     """
 
-    def __init__(self, multiplier=0.25, stem_stride=1, prelu=False, **kwargs):
+    def __init__(self, multiplier: float = 0.25, stem_stride: int = 1, prelu: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             channels = int(32 * multiplier)
@@ -36,27 +38,27 @@ class MobileNet(nn.HybridSequential):
 
 
 @register
-def mobilenet025(size=112, **arguments):
-    """A quarter of the channels: about 240,000 parameters, one megabyte."""
+def mobilenet025(size: int = 112, **arguments: Any) -> AgeGenderNet:
+    """Build MobileNet with a quarter of the channels: about 240,000 parameters, one megabyte."""
     return _mobilenet("mobilenet025", 0.25, size, **arguments)
 
 
 @register
-def mobilenet050(size=112, **arguments):
-    """Half of the channels: about 870,000 parameters."""
+def mobilenet050(size: int = 112, **arguments: Any) -> AgeGenderNet:
+    """Build MobileNet with half of the channels: about 870,000 parameters."""
     return _mobilenet("mobilenet050", 0.5, size, **arguments)
 
 
 @register
-def mobilenet100(size=112, **arguments):
-    """The full width: about 3.3 million parameters."""
+def mobilenet100(size: int = 112, **arguments: Any) -> AgeGenderNet:
+    """Build MobileNet at full width: about 3.3 million parameters."""
     return _mobilenet("mobilenet100", 1.0, size, **arguments)
 
 
-def require_stem_stride(stem_stride):
-    """Raises `ValueError` where it is neither 1 nor 2."""
+def require_stem_stride(stem_stride: int) -> None:
+    """Raise `ValueError` unless the stride is 1 or 2."""
     if not (is_whole(stem_stride) and stem_stride in (1, 2)):
-        raise ValueError(f"stem_stride={stem_stride}: 1 or 2 is wanted")
+        raise ValueError(f"stem_stride={stem_stride}: must be 1 or 2")
 
 
 def _mobilenet(name, multiplier, size, stem_stride=1, prelu=False, **arguments):

@@ -1,4 +1,6 @@
-"""What every network of this house offers, and the usual one: a backbone with an age head and a gender head."""
+"""Base class of all face networks, and the usual network: a backbone with an age head and a gender head."""
+
+from typing import Any, Callable, Union
 
 from mxnet import init
 from mxnet.gluon import HybridBlock, nn
@@ -8,17 +10,17 @@ from symbols.heads.gender import GenderHead
 from symbols.layers import NormRelu, scale_pixels
 from symbols.options import is_whole, require_bool, require_not_negative, require_share
 
-# What a network can answer, and how its card calls it. Age groups have their bounds in theirs: `heads.groups.ANSWER`.
+# Outputs of a network and their kinds in its card. The kind of age groups has their bounds: `heads.groups.ANSWER`.
 AGE = {"age": "years"}
 GENDER = {"p_male": "probability"}
 
 
-def split_labels(F, labels):
-    """Labels (N, 3) as gender, age_min and age_max, each (N, 1); -1 is unknown."""
+def split_labels(F: Any, labels: Any) -> list:
+    """Split labels (N, 3) into gender, age_min and age_max, each (N, 1); -1 is unknown."""
     return [F.slice_axis(labels, axis=1, begin=index, end=index + 1) for index in range(3)]
 
 
-def fuse_norms(network, fused):
+def fuse_norms(network: HybridBlock, fused: bool) -> None:
     """Run each BatchNorm and its ReLU as one operator, or as two; see `NormRelu`."""
     network.apply(lambda block: setattr(block, "fused", fused) if isinstance(block, NormRelu) else None)
 
@@ -29,56 +31,56 @@ class FaceNet(HybridBlock):
     Input (N, 3, size, size) RGB 0..255 float32; scaling is inside the graph. Calling it gives logits and whatever else
     its loss needs, a tuple; `loss` and `decode` take that.
 
-    `answers`: {name of an output of the slim form: what it is}, in order, as the card has them.
-    `arguments`: what builds the same network again, with its name: `symbols.create(**network.arguments)`.
+    `answers`: {name of an output of the slim form: its kind}, in order, as the card has them.
+    `arguments`: the name and options that build the same network again: `symbols.create(**network.arguments)`.
     """
 
     answers = {**AGE, **GENDER}
-    # Patterns of the parameters that fine-tuning to other classes (`train.py --fin`) freezes, and begins anew.
+    # Patterns of the parameters that fine-tuning to other classes (`train.py --fin`) freezes, and initialises anew.
     backbone, classes = ("body.*",), ("age.*",)
-    # Whether there is one place of features, `embed`, from which a student can learn a teacher's.
+    # Whether `embed` gives features that distillation can compare with a teacher's.
     embeds = False
 
-    def __init__(self, name, size, smallest=16, **arguments):
+    def __init__(self, name: str, size: int, smallest: int = 16, **arguments: Any) -> None:
         if not (is_whole(size) and size >= smallest):
-            raise ValueError(f"size={size}: a side of at least {smallest} pixels is wanted")
+            raise ValueError(f"size={size}: must be a whole number of at least {smallest} pixels")
         # A fixed prefix gives the same parameter names in every process, and so in every file.
         super().__init__(prefix=f"{name.rpartition(':')[2]}_")
         self.size = size
         self.arguments = {"name": name, "size": size, **arguments}
 
-    def loss(self, F, outputs, labels):
-        """(N,) losses, from logits and labels (N, 3) [gender, age_min, age_max]; what is unknown (-1) contributes 0."""
+    def loss(self, F: Any, outputs: Any, labels: Any) -> Any:
+        """Return losses (N,) from outputs and labels (N, 3) [gender, age_min, age_max]; unknown (-1) contributes 0."""
         raise NotImplementedError
 
-    def decode(self, F, outputs):
-        """A tuple of what `answers` names: age in years (N, 1), P(male) (N, 1), probabilities of groups (N, 6)."""
+    def decode(self, F: Any, outputs: Any) -> Any:
+        """Return a tuple in the order of `answers`: age in years (N, 1), P(male) (N, 1), group probabilities (N, 6)."""
         raise NotImplementedError
 
-    def distribution(self, F, outputs):
-        """P(age = 0..100), (N, 101), where the age head has one; else None."""
+    def distribution(self, F: Any, outputs: Any) -> Any:
+        """Return P(age = 0..100), (N, 101), or None where the age head has no distribution."""
         return None
 
-    def embed(self, F, data):
-        """Where `embeds`: what the heads see of the images, (N, C) or (N, C, 1, 1), before dropout."""
+    def embed(self, F: Any, data: Any) -> Any:
+        """Where `embeds`: return the features before the heads and dropout, (N, C) or (N, C, 1, 1)."""
         raise NotImplementedError
 
-    def answer(self, F, features):
-        """Where `embeds`: the outputs that calling the network gives, from what `embed` gives."""
+    def answer(self, F: Any, features: Any) -> Any:
+        """Where `embeds`: return the outputs of the network from the features of `embed`."""
         raise NotImplementedError
 
-    def initialize_for_training(self, ctx):
-        """Fresh weights, uniform within 0.07. BatchNorm undoes their scale, and to small weights Adam's steps are
-        large: after 540 steps at 64 pixels the age MAE was 9.8, with He et al.'s larger ones 12.7."""
+    def initialize_for_training(self, ctx: Any) -> None:
+        """Initialise the weights uniformly within 0.07. BatchNorm undoes their scale, and to small weights Adam's steps
+        are large: after 540 steps at 64 pixels the age MAE was 9.8, with He et al.'s larger ones 12.7."""
         self.initialize(init.Uniform(0.07), ctx=ctx)
 
-    def fuse(self, fused=True):
+    def fuse(self, fused: bool = True) -> None:
         """Train with fused BatchNorm-ReLU where every context is a CPU. Call before `hybridize`."""
         fuse_norms(self, fused)
 
-    def slim(self):
-        """The same network, same parameters, for deployment: `decode` inside the graph, outputs named as in `answers`,
-        such as `age` (N, 1) years and `p_male` (N, 1)."""
+    def slim(self) -> "SlimNet":
+        """Return the same network with the same parameters for deployment: `decode` inside the graph, outputs named as
+        in `answers`, such as `age` (N, 1) years and `p_male` (N, 1)."""
         self.fuse(False)
         self.hybridize(False)
         slim = SlimNet(self)
@@ -87,15 +89,15 @@ class FaceNet(HybridBlock):
 
 
 class SlimNet(HybridBlock):
-    """What is shipped: `decode` inside the graph, nothing that only training needs."""
+    """The deployed form: `decode` inside the graph, nothing that only training needs."""
 
-    def __init__(self, network):
+    def __init__(self, network: HybridBlock) -> None:
         super().__init__(prefix="")
         self.network = network
 
-    def hybrid_forward(self, F, data):
-        said = zip(self.network.answers, self.network.decode(F, self.network(data)))
-        named = [F.identity(value, name=name) for name, value in said]
+    def hybrid_forward(self, F: Any, data: Any) -> Any:
+        outputs = zip(self.network.answers, self.network.decode(F, self.network(data)))
+        named = [F.identity(value, name=name) for name, value in outputs]
         return named if len(named) > 1 else named[0]
 
 
@@ -103,7 +105,7 @@ class AgeGenderNet(FaceNet):
     """One backbone, an age head and a gender head, trained together. Calling it gives `(age logits, gender logits)`.
 
     `create_body(prefix)` builds the backbone, any block from scaled images to (N, C, H, W); `body_arguments` are those
-    of the network that it follows from. The heads see its features after global average pooling. `norm_logits` puts a
+    of the network that it follows from. The heads take its features after global average pooling. `norm_logits` puts a
     BatchNorm behind each head, as existing MXNet trainers of faces do.
     """
 
@@ -111,15 +113,15 @@ class AgeGenderNet(FaceNet):
 
     def __init__(
         self,
-        name,
-        size,
-        create_body,
-        body_arguments,
-        age_head="distribution",
-        dropout=0.0,
-        gender_weight=1.0,
-        norm_logits=False,
-    ):
+        name: str,
+        size: int,
+        create_body: Callable[[str], HybridBlock],
+        body_arguments: dict,
+        age_head: Union[str, dict] = "distribution",
+        dropout: float = 0.0,
+        gender_weight: float = 1.0,
+        norm_logits: bool = False,
+    ) -> None:
         require_share(dropout=dropout)
         require_not_negative(gender_weight=gender_weight)
         require_bool(norm_logits=norm_logits)
@@ -138,27 +140,27 @@ class AgeGenderNet(FaceNet):
         self.norm_logits = norm_logits
         self.answers = {**self.age.answers, **GENDER}
 
-    def hybrid_forward(self, F, data):
+    def hybrid_forward(self, F: Any, data: Any) -> Any:
         return self.answer(F, self.embed(F, data))
 
-    def embed(self, F, data):
+    def embed(self, F: Any, data: Any) -> Any:
         return self.pool(self.body(scale_pixels(data)))
 
-    def answer(self, F, features):
+    def answer(self, F: Any, features: Any) -> Any:
         features = self.dropout(features)
         age, gender = self.age(features), self.gender(features)
         if self.norm_logits:
             age, gender = self.age_norm(age), self.gender_norm(gender)
         return age, gender
 
-    def loss(self, F, outputs, labels):
+    def loss(self, F: Any, outputs: Any, labels: Any) -> Any:
         age_logits, gender_logits = outputs
         gender, age_min, age_max = split_labels(F, labels)
         age_loss = self.age.loss(F, age_logits, age_min, age_max)
         return age_loss + self.gender_weight * self.gender.loss(F, gender_logits, gender)
 
-    def decode(self, F, outputs):
+    def decode(self, F: Any, outputs: Any) -> Any:
         return (*self.age.answer(F, outputs[0]), self.gender.decode(F, outputs[1]))
 
-    def distribution(self, F, outputs):
+    def distribution(self, F: Any, outputs: Any) -> Any:
         return self.age.distribution(F, outputs[0])

@@ -4,6 +4,8 @@ Yang et al., IJCAI 2018, "SSR-Net: A Compact Soft Stagewise Regression Network f
 `ssrnet_gender` is the same network with a score for gender, `ssrnet_multi` gives both from one body.
 """
 
+from typing import Any, Dict, Optional
+
 from mxnet import init
 from mxnet.gluon import HybridBlock, nn
 
@@ -30,7 +32,7 @@ class Streams(HybridBlock):
     convolutions of stage 1 too, as in the Keras original; the existing MXNet checkpoints have none.
     """
 
-    def __init__(self, first_relu=False, prefix=None):
+    def __init__(self, first_relu: bool = False, prefix: Optional[str] = None) -> None:
         super().__init__(prefix=prefix)
         with self.name_scope():
             for stream, pool in (("s", nn.MaxPool2D), ("x", nn.AvgPool2D)):
@@ -44,7 +46,7 @@ class Streams(HybridBlock):
                 setattr(self, stream, layers)
                 setattr(self, f"{stream}_maps", maps)
 
-    def hybrid_forward(self, F, images):
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
         flat = {}
         for stream, layers, maps in (("s", self.s, self.s_maps), ("x", self.x, self.x_maps)):
             seen = [images]
@@ -77,31 +79,31 @@ def _flat_map(relu, pool):
 
 
 class SSRNet(FaceNet):
-    """Streams, and a stagewise head for each answer. Calling it gives a tuple of scores (N, 1), in order of `weights`.
+    """Streams, and a stagewise head for each output. Calling it gives a tuple of scores (N, 1), in order of `weights`.
 
-    `weights`: {answer: its weight in the loss}. `scaled`: (x - 127.5) / 128 inside of the graph, as the MXNet
+    `weights`: {output: its weight in the loss}. `scaled`: (x - 127.5) / 128 inside of the graph, as the MXNet
     checkpoints have it; False: raw 0..255, as the Keras ones. `lambda_local` and `lambda_d` scale the shift of the bins
     and the stretch of the stages. Raises `ValueError` for a size below 38 pixels.
     """
 
     def __init__(
         self,
-        name,
-        size,
-        weights,
-        arguments,
-        scaled=True,
-        dropout=0.2,
-        lambda_local=1.0,
-        lambda_d=1.0,
-        first_relu=False,
-    ):
+        name: str,
+        size: int,
+        weights: Dict[str, float],
+        arguments: dict,
+        scaled: bool = True,
+        dropout: float = 0.2,
+        lambda_local: float = 1.0,
+        lambda_d: float = 1.0,
+        first_relu: bool = False,
+    ) -> None:
         require_bool(scaled=scaled, first_relu=first_relu)
         require_share(dropout=dropout)
         for option, value in (("lambda_local", lambda_local), ("lambda_d", lambda_d)):
             if not (is_number(value) and 0 <= value <= 1):
-                raise ValueError(f"{option}={value}: a number of 0 to 1 is wanted")
-        head = {"dropout": dropout, "lambda_local": lambda_local, "lambda_d": lambda_d}
+                raise ValueError(f"{option}={value}: must be a number of 0 to 1")
+        head: Dict[str, Any] = {"dropout": dropout, "lambda_local": lambda_local, "lambda_d": lambda_d}
         super().__init__(name, size, SMALLEST, scaled=scaled, first_relu=first_relu, **head, **arguments)
         self.scaled, self.weights = scaled, weights
         self.answers = {answer: kind for answer, kind in {**AGE, **GENDER}.items() if answer in weights}
@@ -112,13 +114,13 @@ class SSRNet(FaceNet):
             if "p_male" in weights:
                 self.gender = StagewiseHead(start=0.5, prefix="gender_", **head)
 
-    def hybrid_forward(self, F, data):
+    def hybrid_forward(self, F: Any, data: Any) -> Any:
         maps = self.body(scale_pixels(data) if self.scaled else data)
         heads = {"age": "age", "p_male": "gender"}
         return tuple(getattr(self, heads[answer])(*maps) for answer in self.answers)
 
-    def loss(self, F, outputs, labels):
-        """L1: of the age to the label's interval in years, of the gender score to 0 or 1."""
+    def loss(self, F: Any, outputs: Any, labels: Any) -> Any:
+        """Return the L1 loss: of the age to the label's interval in years, of the gender score to 0 or 1."""
         gender, age_min, age_max = split_labels(F, labels)
         losses = []
         for answer, score in zip(self.answers, outputs):
@@ -130,33 +132,35 @@ class SSRNet(FaceNet):
             losses.append(self.weights[answer] * known * off)
         return F.squeeze(sum(losses[1:], losses[0]), axis=1)
 
-    def decode(self, F, outputs):
-        """Age in years, 0 to 100; P(male) is the score, clipped to 0..1, and no calibrated probability."""
+    def decode(self, F: Any, outputs: Any) -> Any:
+        """Return age in years, 0 to 100, and P(male), which is the score clipped to 0..1 and not a calibrated
+        probability."""
         ends = {"age": (YEARS, LAST_AGE), "p_male": (1.0, 1.0)}
         return tuple(
             F.clip(ends[answer][0] * score, 0, ends[answer][1]) for answer, score in zip(self.answers, outputs)
         )
 
-    def initialize_for_training(self, ctx):
-        """Glorot's uniform weights, as in the source; biases start where no ReLU of a head is dead."""
+    def initialize_for_training(self, ctx: Any) -> None:
+        """Initialise with Glorot's uniform weights, as the source does; biases start where no ReLU of a head is
+        dead."""
         self.initialize(init.Xavier(), ctx=ctx)
 
 
 @register
-def ssrnet(size=64, **arguments):
-    """Age by soft stagewise regression, 40,531 parameters."""
+def ssrnet(size: int = 64, **arguments: Any) -> SSRNet:
+    """Build SSR-Net, age by soft stagewise regression, 40,531 parameters."""
     return SSRNet("ssrnet", size, {"age": 1.0}, {}, **arguments)
 
 
 @register
-def ssrnet_gender(size=64, **arguments):
-    """The same network with a gender score, over 0.5 male."""
+def ssrnet_gender(size: int = 64, **arguments: Any) -> SSRNet:
+    """Build SSR-Net with a gender score, over 0.5 male."""
     return SSRNet("ssrnet_gender", size, {"p_male": 1.0}, {}, **arguments)
 
 
 @register
-def ssrnet_multi(size=64, gender_weight=GENDER_WEIGHT, **arguments):
-    """Age and gender from one body; `gender_weight` of the gender score's L1 against years."""
+def ssrnet_multi(size: int = 64, gender_weight: float = GENDER_WEIGHT, **arguments: Any) -> SSRNet:
+    """Build SSR-Net with age and gender from one body; `gender_weight` of the gender score's L1 against years."""
     require_not_negative(gender_weight=gender_weight)
     weights = {"age": 1.0, "p_male": gender_weight}
     return SSRNet("ssrnet_multi", size, weights, {"gender_weight": gender_weight}, **arguments)

@@ -4,17 +4,19 @@
 Pre-LN blocks, QuickGELU, a class token whose last state is normed and projected to the features.
 """
 
+from typing import Any
+
 from mxnet import init
 from mxnet.gluon import HybridBlock, nn
 
 from symbols.options import require_count
 
-# Of CLIP's training pictures, RGB 0..1.
+# Of CLIP's training images, RGB 0..1.
 MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def scale_as_clip(F, data):
-    """Pixels 0..255 RGB (N, 3, H, W) -> the mean of 0 and the variance of 1, a channel, that CLIP knows."""
+def scale_as_clip(F: Any, data: Any) -> Any:
+    """Normalise pixels 0..255 RGB (N, 3, H, W) to a mean of 0 and a variance of 1 a channel, as CLIP does."""
     channels = [F.slice_axis(data, axis=1, begin=index, end=index + 1) for index in range(3)]
     # Scalars a channel rather than a constant of (1, 3, 1, 1): the body keeps the parameters of its source, no more.
     scaled = [(channel - 255 * mean) * (1 / (255 * spread)) for channel, mean, spread in zip(channels, MEAN, SPREAD)]
@@ -24,14 +26,14 @@ def scale_as_clip(F, data):
 class Attention(HybridBlock):
     """Multi-head self-attention, (N, T, width) -> the same. `heads` divides `width`."""
 
-    def __init__(self, width, heads, **kwargs):
+    def __init__(self, width: int, heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width, self.heads = width, heads
         with self.name_scope():
             self.qkv = nn.Dense(3 * width, flatten=False, in_units=width)
             self.out = nn.Dense(width, flatten=False, in_units=width)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         qkv = self.qkv(x)
         query, key, value = (self._of_heads(F, qkv, part) for part in range(3))
         # Scaled before the product, whose sums stay small so in half precision too.
@@ -48,7 +50,7 @@ class Attention(HybridBlock):
 class TransformerLayer(HybridBlock):
     """Attention and a perceptron of four times the width, each on a LayerNorm and added, (N, T, width) -> the same."""
 
-    def __init__(self, width, heads, **kwargs):
+    def __init__(self, width: int, heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.ln_1 = nn.LayerNorm(in_channels=width)
@@ -57,7 +59,7 @@ class TransformerLayer(HybridBlock):
             self.widen = nn.Dense(4 * width, flatten=False, in_units=width)
             self.narrow = nn.Dense(width, flatten=False, in_units=4 * width)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         x = x + self.attention(self.ln_1(x))
         wide = self.widen(self.ln_2(x))
         return x + self.narrow(wide * F.sigmoid(1.702 * wide))  # QuickGELU
@@ -69,12 +71,21 @@ class VisualTransformer(HybridBlock):
     `patch` divides `size`; `heads` divides `width`; `ValueError` where they do not.
     """
 
-    def __init__(self, size=224, patch=16, width=768, layers=12, heads=12, features=512, **kwargs):
+    def __init__(
+        self,
+        size: int = 224,
+        patch: int = 16,
+        width: int = 768,
+        layers: int = 12,
+        heads: int = 12,
+        features: int = 512,
+        **kwargs: Any,
+    ) -> None:
         require_count(patch=patch, width=width, layers=layers, heads=heads, features=features)
         if size % patch:
-            raise ValueError(f"patch={patch}: it does not divide the size of {size} pixels")
+            raise ValueError(f"patch={patch}: must divide the size of {size} pixels")
         if width % heads:
-            raise ValueError(f"heads={heads}: they do not divide the width of {width}")
+            raise ValueError(f"heads={heads}: must divide the width of {width}")
         super().__init__(**kwargs)
         spread = init.Normal(width**-0.5)  # as CLIP begins
         with self.name_scope():
@@ -89,7 +100,7 @@ class VisualTransformer(HybridBlock):
             self.ln_post = nn.LayerNorm(in_channels=width)
             self.projection = nn.Dense(features, use_bias=False, in_units=width)
 
-    def hybrid_forward(self, F, x, class_embedding, position_embedding):
+    def hybrid_forward(self, F: Any, x: Any, class_embedding: Any, position_embedding: Any) -> Any:
         patches = F.transpose(F.reshape(self.patches(x), shape=(0, 0, -1)), axes=(0, 2, 1))
         # The class token of every face; a broadcast to the size of the batch would not reach ncnn.
         none = 0 * F.slice_axis(patches, axis=1, begin=0, end=1)

@@ -1,4 +1,7 @@
-"""Export a network with random weights and lively answers, for the tests that prove it survives ONNX and ncnn."""
+"""Export a network with random weights whose outputs vary, for the tests that compare ONNX and ncnn with MXNet."""
+
+from pathlib import Path
+from typing import Dict, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -16,12 +19,12 @@ MODERATE = 0.05  # spread of the logits, over faces
 
 
 def make_lively(network, passes=40):
-    """Random weights, and BatchNorm statistics of the pictures that they see: every face is answered otherwise.
+    """Draw random weights, and take BatchNorm statistics of drawn images, so that the outputs differ from face to face.
 
     Without such statistics the features of a deep network grow to 1e4, and ages differ by years for rounding alone.
-    Steep answers do the same in small: with logits four times as large, EfficientNetV2-B0's ages at 32 pixels were in
-    MXNet 4.0e-4 years from float64, in ONNX Runtime 1.3e-4, and so over ONNX's gate. Small networks with heads of their
-    own keep the weights that training begins with.
+    Large logits do the same in small: with logits four times as large, EfficientNetV2-B0's ages at 32 pixels were in
+    MXNet 4.0e-4 years from float64, in ONNX Runtime 1.3e-4, and so over ONNX's tolerance. Small networks with heads of
+    their own keep the weights that training begins with.
     """
     if isinstance(network, (AgeGenderNet, AGMixer)):
         network.initialize(mx.init.Xavier("gaussian", "in", 2), force_reinit=True)
@@ -39,11 +42,11 @@ def make_lively(network, passes=40):
         dropout._rate = 0  # the statistics are to be those of inference
     for _ in range(passes):
         with autograd.record():
-            answers = sum(output.sum() for output in network(faces))
-        answers.backward()  # which is when MXNet moves the statistics
+            total = sum(output.sum() for output in network(faces))
+        total.backward()  # which is when MXNet moves the statistics
     for dropout, rate in dropouts:
         dropout._rate = rate
-    # Features of a deep backbone are large: its heads answer them moderately.
+    # Features of a deep backbone are large: scale the heads so that their logits are moderate.
     heads = ()
     if isinstance(network, AgeGenderNet):
         heads = zip((network.age, network.gender), network(faces))
@@ -55,16 +58,19 @@ def make_lively(network, passes=40):
     return network
 
 
-def ship(network, folder):
-    """Export to ONNX and ncnn, which `deploy` proves to say what MXNet says. Returns how much each answer differs over
-    drawn pictures, {name: largest range}."""
-    name = network.arguments["name"].replace(":", "-")
+def ship(network, folder: Path, formats: Sequence[str] = ("onnx", "ncnn")) -> Dict[str, float]:
+    """Export a network; `deploy` raises where a format differs from MXNet by more than its tolerance.
+
+    Returns how much each output varies over drawn images, {name: largest range}.
+    """
+    model_name = network.arguments["name"].replace(":", "-")
     shape = {"name": "data", "size": network.size, "channels": "RGB", "range": [0, 255]}
     slim = network.slim()
     slim(nd.zeros((1, 3, network.size, network.size)))
-    card = Card(name=name, network=network.arguments, input=shape, outputs=dict(network.answers))
+    card = Card(name=model_name, network=network.arguments, input=shape, outputs=dict(network.answers))
     save_model(slim, card, folder / "model")
-    forms = export_model(folder / "model", ["onnx", "ncnn"], folder / "out")
-    assert {form.runtime for form in forms} == {"mxnet", "onnx", "ncnn", "ncnn-fp16"}
-    said = open_model(load_card(folder / "out"), "mxnet").raw_outputs(draw_probes(network.size))
-    return {answer: float(np.ptp(value, axis=0).max()) for answer, value in said.items()}
+    forms = export_model(folder / "model", list(formats), folder / "out")
+    written = {"mxnet", *formats, *(["ncnn-fp16"] if "ncnn" in formats else [])}
+    assert {form.runtime for form in forms} == written
+    raw = open_model(load_card(folder / "out"), "mxnet").raw_outputs(draw_probes(network.size))
+    return {name: float(np.ptp(value, axis=0).max()) for name, value in raw.items()}

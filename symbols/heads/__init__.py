@@ -1,4 +1,4 @@
-"""Heads: block, loss and decoding of one answer in one place.
+"""Heads: block, loss and decoding of one output in one place.
 
 An age head is a `HybridBlock` from features (N, C) to logits, with
 `loss(F, logits, age_min, age_max)`: (N, 1) ages, -1 unknown -> (N,), 0 where unknown, and
@@ -6,7 +6,9 @@ An age head is a `HybridBlock` from features (N, C) to logits, with
 """
 
 import inspect
+from typing import Any, Union
 
+from symbols.heads.ages import AgeHead
 from symbols.heads.cascade import CascadeHead
 from symbols.heads.distribution import DexHead, DistributionHead, MeanVarianceHead
 from symbols.heads.groups import GroupsHead
@@ -27,10 +29,10 @@ AGE_HEADS = {
 }
 
 
-def create_age_head(name, **options):
-    """The head of a name, or of {"name": name, option: value, ..} as recipes have it.
+def create_age_head(name: Union[str, dict], **options: Any) -> AgeHead:
+    """Build the head of a name, or of {"name": name, option: value, ..} as recipes have it.
 
-    Raises `ValueError`, with the choices, for an unknown name or option, and for a value that is none.
+    Raises `ValueError`, with the choices, for an unknown name, option or value.
     """
     if isinstance(name, dict):
         options = {**name, **options}

@@ -1,6 +1,8 @@
 """Ages of a range that a data set has, such as CACD's 14 to 62, by two heads of AGMixer (ISCAS 2025): one class
 a year, and one number for the share of the range. Labels outside of the range count as its ends."""
 
+from typing import Any
+
 from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, distance_to_interval, value_of
@@ -10,17 +12,17 @@ from symbols.options import is_whole
 OLDEST = 120  # of any label
 
 
-def require_range(first, last):
-    """Raises `ValueError` where these are no ages, or only one."""
+def require_range(first: int, last: int) -> None:
+    """Raise `ValueError` unless these are whole years, the first before the last."""
     whole = all(is_whole(age) for age in (first, last))
     if not (whole and 0 <= first < last <= OLDEST):
-        raise ValueError(f"age_min={first}, age_max={last}: whole years are wanted, 0 <= age_min < age_max <= {OLDEST}")
+        raise ValueError(f"age_min={first}, age_max={last}: must be whole years, 0 <= age_min < age_max <= {OLDEST}")
 
 
 class AgeClassesHead(AgeHead):
     """Features (N, C) -> logits (N, last - first + 1), a class a year. The age is the expectation, as in DEX."""
 
-    def __init__(self, first, last, **kwargs):
+    def __init__(self, first: int, last: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.first, self.last = first, last
         with self.name_scope():
@@ -28,21 +30,21 @@ class AgeClassesHead(AgeHead):
         years = [[float(year) for year in range(first, last + 1)]]
         self.years = self.params.get_constant("years", years)
 
-    def hybrid_forward(self, F, features, years):
+    def hybrid_forward(self, F: Any, features: Any, years: Any) -> Any:
         return self.dense(features)
 
-    def loss(self, F, logits, age_min, age_max):
-        """-log of the probability mass inside of the label: of a whole year, the cross-entropy of its class."""
+    def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
+        """Return -log of the probability mass inside of the label: of a whole year, the cross-entropy of its class."""
         low, high = F.clip(age_min, self.first, self.last), F.clip(age_max, self.first, self.last)
         years = value_of(F, self.years, logits)
         inside = F.broadcast_greater_equal(years, F.floor(low)) * F.broadcast_lesser_equal(years, F.ceil(high))
         return F.squeeze((age_min >= 0) * minus_log_mass(F, F.log_softmax(logits), inside), axis=1)
 
-    def decode(self, F, logits):
+    def decode(self, F: Any, logits: Any) -> Any:
         return F.sum(F.broadcast_mul(F.softmax(logits), value_of(F, self.years, logits)), axis=1, keepdims=True)
 
-    def distribution(self, F, logits):
-        """Ages over 100 count as 100; those that the range lacks have no probability."""
+    def distribution(self, F: Any, logits: Any) -> Any:
+        """Return P(age = 0..100): ages over 100 count as 100, ages outside the range have probability 0."""
         years = F.clip(value_of(F, self.years, logits), 0, LAST_AGE)
         return F.dot(F.softmax(logits), F.one_hot(F.squeeze(years, axis=0), depth=LAST_AGE + 1))
 
@@ -50,17 +52,17 @@ class AgeClassesHead(AgeHead):
 class AgeShareHead(AgeHead):
     """Features (N, C) -> (N, 1): the age is first + last * sigmoid, as the source has it (and not last - first)."""
 
-    def __init__(self, first, last, **kwargs):
+    def __init__(self, first: int, last: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.first, self.last = first, last
         with self.name_scope():
             self.dense = nn.Dense(1)
 
-    def hybrid_forward(self, F, features):
+    def hybrid_forward(self, F: Any, features: Any) -> Any:
         return self.dense(features)
 
-    def loss(self, F, logits, age_min, age_max):
-        """The root of the mean square of the years outside of the label, over the known ages of the batch: the same
+    def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
+        """Return the root mean square of the years outside of the label, over the known ages of the batch: the same
         number for every face, 0 where no age is known."""
         low, high = F.clip(age_min, self.first, self.last), F.clip(age_max, self.first, self.last)
         known = age_min >= 0
@@ -70,5 +72,5 @@ class AgeShareHead(AgeHead):
         root = F.sqrt(mean + 1e-8) - 1e-4
         return F.broadcast_add(F.squeeze(0 * age_min, axis=1), F.reshape(root, shape=(1,)))
 
-    def decode(self, F, logits):
+    def decode(self, F: Any, logits: Any) -> Any:
         return self.first + self.last * F.sigmoid(logits)

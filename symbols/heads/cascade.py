@@ -4,6 +4,8 @@ The head of the age estimation compact model (AEC), as its Keras source has it: 
 source's. See `symbols.aec`.
 """
 
+from typing import Any, Optional
+
 from mxnet import init
 from mxnet.gluon import nn
 
@@ -13,8 +15,8 @@ from symbols.options import require_bool, require_not_negative
 # Of each stage, coarse to fine: (years of one step, units of its three dense layers). In the order of creation.
 STAGES = ((20, (5, 10, 5)), (4, (5, 10, 5)), (1, (4, 8, 4)))
 COARSE = sum(units[-1] for years, units in STAGES if years > 1)  # logits of the stages that count in fours and more
-STEP = 4  # years that the two coarse stages can tell apart
-LEAST_SPREAD = 1.0  # years^2 of variance of a batch's labels below which a ratio to it says nothing
+STEP = 4  # years that the two coarse stages can distinguish
+LEAST_SPREAD = 1.0  # years^2 of variance of a batch's labels below which a ratio to it means nothing
 
 
 class CascadeHead(AgeHead):
@@ -32,15 +34,15 @@ class CascadeHead(AgeHead):
 
     def __init__(
         self,
-        leading=True,
-        mae=3.0,
-        coarse=8.5,
-        fine=12.0,
-        ratio=18.0,
-        coarse_free=0.0,
-        fine_free=0.0,
-        prefix=None,
-    ):
+        leading: bool = True,
+        mae: float = 3.0,
+        coarse: float = 8.5,
+        fine: float = 12.0,
+        ratio: float = 18.0,
+        coarse_free: float = 0.0,
+        fine_free: float = 0.0,
+        prefix: Optional[str] = None,
+    ) -> None:
         require_bool(leading=leading)
         options = {"mae": mae, "coarse": coarse, "fine": fine, "ratio": ratio}
         options.update(coarse_free=coarse_free, fine_free=fine_free)
@@ -55,12 +57,12 @@ class CascadeHead(AgeHead):
         steps = [[float(years * i + (leading and i == 0)) for years, units in STAGES for i in range(units[-1])]]
         self.years = self.params.get_constant("years", steps)
 
-    def hybrid_forward(self, F, features, years):
+    def hybrid_forward(self, F: Any, features: Any, years: Any) -> Any:
         return F.concat(*(stage(features) for stage in self.stages), dim=1)
 
-    def loss(self, F, logits, age_min, age_max):
-        """Of an interval, |age - label| is the years outside of it, and there is no ratio, which is one of numbers. A
-        batch whose exact ages are all but one and the same has none either."""
+    def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
+        """Return the losses (N,). For an interval, |age - label| is the years outside of it, and the ratio is left out.
+        A batch whose exact ages are nearly equal has no ratio either."""
         low, high = clip_to_head(F, age_min), clip_to_head(F, age_max)
         years = self._years(F, logits)
         age = F.sum(years, axis=1, keepdims=True)
@@ -76,11 +78,11 @@ class CascadeHead(AgeHead):
         ratio = F.broadcast_mul(exact, error_ratio(F, age, low, exact))
         return F.squeeze(loss + weights["ratio"] * ratio, axis=1)
 
-    def decode(self, F, logits):
+    def decode(self, F: Any, logits: Any) -> Any:
         return F.sum(self._years(F, logits), axis=1, keepdims=True)
 
     def _years(self, F, logits):
-        """(N, 14) what each step of each stage adds to the age."""
+        """Return (N, 14), the years that each step of each stage adds to the age."""
         shares, begin = [], 0
         for _, units in STAGES:
             shares.append(F.softmax(F.slice_axis(logits, axis=1, begin=begin, end=begin + units[-1])))
@@ -99,13 +101,14 @@ def _stage(units, prefix):
 
 
 def _in_fours(F, age):
-    """What the coarse stages can say of an age: the source's labels of them, `age20 + age4`, are whole fours."""
+    """Return the part of an age that the coarse stages can express: the source's labels of them, `age20 + age4`, are
+    whole fours."""
     return STEP * F.floor(age / STEP)
 
 
-def error_ratio(F, age, label, counts):
-    """(1, 1): sum of squared errors over the sum of squared deviations of labels from their mean, of ages (N, 1) where
-    `counts` (N, 1) is 1; 0 where the labels hardly differ, and of a batch of one."""
+def error_ratio(F: Any, age: Any, label: Any, counts: Any) -> Any:
+    """Return (1, 1): sum of squared errors over the sum of squared deviations of labels from their mean, of ages (N, 1)
+    where `counts` (N, 1) is 1; 0 where the labels hardly differ, and of a batch of one."""
     count = F.maximum(F.sum(counts, axis=0, keepdims=True), 1)
     mean = F.sum(counts * label, axis=0, keepdims=True) / count
     spread = F.sum(counts * F.broadcast_sub(label, mean) ** 2, axis=0, keepdims=True)

@@ -5,6 +5,8 @@ the L1 term on the expectation that of Gao et al. 2018 ("DLDL-v2"), mean and var
 ("Mean-variance loss for deep age estimation from a face").
 """
 
+from typing import Any, Optional, Sequence, Union
+
 from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head, distance_to_interval, value_of, years_constant
@@ -22,7 +24,9 @@ class DistributionHead(AgeHead):
     {"start": years} (see `heads.label_width`). `l1`: weight of the distance in years.
     """
 
-    def __init__(self, sigma=2.5, l1=0.1, prefix=None):
+    def __init__(
+        self, sigma: Union[float, str, Sequence[float], dict] = 2.5, l1: float = 0.1, prefix: Optional[str] = None
+    ) -> None:
         require_not_negative(l1=l1)
         width = read_width(sigma)
         super().__init__(prefix=prefix)
@@ -33,13 +37,13 @@ class DistributionHead(AgeHead):
             self.dense = nn.Dense(LAST_AGE + 1)
         self.years = years_constant(self.params)
 
-    def hybrid_forward(self, F, features, years, log_sigma=None):
+    def hybrid_forward(self, F: Any, features: Any, years: Any, log_sigma: Any = None) -> Any:
         return self.dense(features)
 
-    def loss(self, F, logits, age_min, age_max):
-        """Of an exact age, the cross-entropy with a Gaussian about it, or with its class where `sigma` is 0; of an
-        interval, -log of the probability mass inside. To both come `l1` times the years by which the expectation lies
-        outside of the label. An age between two whole years is of both classes.
+    def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
+        """Return the losses (N,). Of an exact age, the cross-entropy with a Gaussian about it, or with its class where
+        `sigma` is 0; of an interval, -log of the probability mass inside. Both add `l1` times the years by which the
+        expectation lies outside of the label. An age between two whole years is of both classes.
 
         Where the width is learnt, it is the divergence from that Gaussian in place of the cross-entropy, which depends
         on the width alone, and the width's own loss besides."""
@@ -68,8 +72,8 @@ class DistributionHead(AgeHead):
         divergence = F.sum(F.exp(log_q) * (log_q - log_p), axis=1, keepdims=True)
         return divergence + width_loss(F, log, F.abs(self.decode(F, logits) - age))
 
-    def width(self, F, age):
-        """(N, 1) the label distribution's width in years at ages (N, 1)."""
+    def width(self, F: Any, age: Any) -> Any:
+        """Return the width (N, 1) of the label distribution in years at ages (N, 1)."""
         if isinstance(self.sigma, float):
             return 0 * age + self.sigma
         if isinstance(self.sigma, tuple):
@@ -77,37 +81,44 @@ class DistributionHead(AgeHead):
             return young + (old - young) / LAST_AGE * age
         return width_of(F, log_width(F, value_of(F, self.log_sigma, age), value_of(F, self.years, age), age))
 
-    def loss_of_expectation(self, F, logits, low, high):
-        """What the expected age (N, 1) adds to the loss."""
+    def loss_of_expectation(self, F: Any, logits: Any, low: Any, high: Any) -> Any:
+        """Return the term (N, 1) of the loss that depends on the expected age."""
         return self.l1 * distance_to_interval(F, self.decode(F, logits), low, high)
 
-    def distribution(self, F, logits):
+    def distribution(self, F: Any, logits: Any) -> Any:
         return F.softmax(logits)
 
-    def decode(self, F, logits):
+    def decode(self, F: Any, logits: Any) -> Any:
         return F.sum(F.broadcast_mul(F.softmax(logits), value_of(F, self.years, logits)), axis=1, keepdims=True)
 
 
 class DexHead(DistributionHead):
-    """Rothe et al. 2015: classified by the cross-entropy of one class a year, answered by the expectation."""
+    """Rothe et al. 2015: trained by the cross-entropy of one class a year, decoded by the expectation."""
 
-    def __init__(self, sigma=0.0, l1=0.0, prefix=None):
+    def __init__(
+        self, sigma: Union[float, str, Sequence[float], dict] = 0.0, l1: float = 0.0, prefix: Optional[str] = None
+    ) -> None:
         super().__init__(sigma, l1, prefix)
 
 
 class MeanVarianceHead(DistributionHead):
     """Pan et al. 2018: cross-entropy + `mean` * (expectation - age)^2 / 2 + `variance` * the distribution's variance.
 
-    Of an interval the mean loss takes the distance to it, and no variance is asked for: where inside of it the ages lie
-    is left open.
+    For an interval the mean loss takes the distance to it, and the variance loss is left out.
     """
 
-    def __init__(self, mean=0.2, variance=0.05, sigma=0.0, prefix=None):
+    def __init__(
+        self,
+        mean: float = 0.2,
+        variance: float = 0.05,
+        sigma: Union[float, str, Sequence[float], dict] = 0.0,
+        prefix: Optional[str] = None,
+    ) -> None:
         require_not_negative(mean=mean, variance=variance)
         super().__init__(sigma, 0.0, prefix)
         self.mean, self.variance = float(mean), float(variance)
 
-    def loss_of_expectation(self, F, logits, low, high):
+    def loss_of_expectation(self, F: Any, logits: Any, low: Any, high: Any) -> Any:
         expected = self.decode(F, logits)
         squares = F.broadcast_sub(value_of(F, self.years, logits), expected) ** 2
         variance = F.sum(F.softmax(logits) * squares, axis=1, keepdims=True)
@@ -115,8 +126,9 @@ class MeanVarianceHead(DistributionHead):
         return self.mean * mean_loss + self.variance * (low == high) * variance
 
 
-def minus_log_mass(F, log_p, inside):
-    """-log of the probability of all classes for which `inside` (N, K) is 1, from log-probabilities (N, K); (N, 1)."""
+def minus_log_mass(F: Any, log_p: Any, inside: Any) -> Any:
+    """Return -log of the probability of all classes for which `inside` (N, K) is 1, from log-probabilities (N, K); (N,
+    1)."""
     masked = F.where(inside, log_p, F.ones_like(log_p) * MASKED)
     peak = F.BlockGrad(F.max(masked, axis=1, keepdims=True))
     return -(peak + F.log(F.sum(F.exp(F.broadcast_sub(masked, peak)), axis=1, keepdims=True)))

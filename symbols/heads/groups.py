@@ -1,13 +1,15 @@
 """Age as one of six groups: softmax over 0-5, 6-18, 19-30, 31-45, 46-65 and 66 and over, as the field's networks for
 age groups have it (EfficientNetV2 on age_gender.csv)."""
 
+from typing import Any, Optional
+
 from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head, value_of
 from symbols.heads.distribution import minus_log_mass
 from symbols.options import is_whole, require_share
 
-# First and last year of each group; the labels of this house end at 120.
+# First and last year of each group; labels end at 120.
 GROUPS = ((0, 5), (6, 18), (19, 30), (31, 45), (46, 65), (66, 120))
 ANSWER = "probabilities of " + ", ".join(f"{first}-{last}" for first, last in GROUPS)
 
@@ -18,16 +20,16 @@ class GroupsHead(AgeHead):
     `hidden`: units of a dense layer with ReLU before the last one, 0 for none; `dropout`: the share of them that
     training leaves out. The published form has 256 and .3.
 
-    It answers the probabilities of the groups, and an age in years that is but an estimate: the expectation where each
+    It outputs the probabilities of the groups, and an estimated age in years: the expectation where each
     group's probability is spread evenly over its years, the last one's over 66 to 100. A face that is surely of the
     fourth group is 38 years old.
     """
 
     answers = {"age": "years", "age_group": ANSWER}
 
-    def __init__(self, hidden=0, dropout=0.3, prefix=None):
+    def __init__(self, hidden: int = 0, dropout: float = 0.3, prefix: Optional[str] = None) -> None:
         if not (is_whole(hidden) and hidden >= 0):
-            raise ValueError(f"hidden={hidden}: a number of units is wanted, 0 for none")
+            raise ValueError(f"hidden={hidden}: must be a number of units, 0 for none")
         require_share(dropout=dropout)
         super().__init__(prefix=prefix)
         with self.name_scope():
@@ -41,20 +43,20 @@ class GroupsHead(AgeHead):
             self.params.get_constant(name, [years]) for name, years in zip(("first", "last"), bounds)
         )
 
-    def hybrid_forward(self, F, features, first, last):
+    def hybrid_forward(self, F: Any, features: Any, first: Any, last: Any) -> Any:
         return self.dense(self.hidden(features))
 
-    def loss(self, F, logits, age_min, age_max):
-        """-log of the probability of the group, or of all groups into which an interval reaches. An age between two
-        birthdays is of the year before: 5.5 is "5" until the sixth birthday."""
+    def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
+        """Return -log of the probability of the group, or of all groups that an interval overlaps. An age between two
+        birthdays belongs to the year before: 5.5 is "5" until the sixth birthday."""
         low, high = clip_to_head(F, age_min), clip_to_head(F, age_max)
         first, last = value_of(F, self.first, logits), value_of(F, self.last, logits)
         reached = F.broadcast_lesser_equal(first, F.floor(high)) * F.broadcast_greater_equal(last, F.floor(low))
         loss = minus_log_mass(F, F.log_softmax(logits), reached)
         return F.squeeze((age_min >= 0) * loss, axis=1)
 
-    def distribution(self, F, logits):
-        """Each group's probability spread evenly over its years, up to 100."""
+    def distribution(self, F: Any, logits: Any) -> Any:
+        """Return each group's probability spread evenly over its years, up to 100."""
         p = F.softmax(logits)
         parts = []
         for index, (first, last) in enumerate(GROUPS):
@@ -62,9 +64,9 @@ class GroupsHead(AgeHead):
             parts.append(F.tile(F.slice_axis(p, axis=1, begin=index, end=index + 1) / years, reps=(1, years)))
         return F.concat(*parts, dim=1)
 
-    def decode(self, F, logits):
+    def decode(self, F: Any, logits: Any) -> Any:
         middle = (value_of(F, self.first, logits) + F.clip(value_of(F, self.last, logits), 0, LAST_AGE)) / 2
         return F.sum(F.broadcast_mul(F.softmax(logits), middle), axis=1, keepdims=True)
 
-    def answer(self, F, logits):
+    def answer(self, F: Any, logits: Any) -> Any:
         return self.decode(F, logits), F.softmax(logits)

@@ -1,6 +1,8 @@
-"""The head of AGMixer: branches that see age and gender in features, and a mixer of the two ("AGMixer: age estimation
+"""The head of AGMixer: branches for age and gender, and a mixer of the two ("AGMixer: age estimation
 using gender feature and improved ordinal loss", ISCAS 2025; the blocks are those of Tolstikhin et al. 2021,
 "MLP-Mixer")."""
+
+from typing import Any
 
 from mxnet.gluon import HybridBlock, nn
 
@@ -8,22 +10,22 @@ from mxnet.gluon import HybridBlock, nn
 class Perceptron(HybridBlock):
     """Dense, GELU, dense along the last axis, to `units`; dropout behind both."""
 
-    def __init__(self, hidden, units, dropout, **kwargs):
+    def __init__(self, hidden: int, units: int, dropout: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.widen = nn.Dense(hidden, flatten=False)
             self.narrow = nn.Dense(units, flatten=False)
             self.dropout = nn.Dropout(dropout)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         hidden = F.LeakyReLU(self.widen(x), act_type="gelu")
         return self.dropout(self.narrow(self.dropout(hidden)))
 
 
 class Branch(HybridBlock):
-    """Features (N, C) -> (what the branch sees in them (N, width), what `head` says of that)."""
+    """Features (N, C) -> (features of the branch (N, width), logits of `head` on them)."""
 
-    def __init__(self, width, head, dropout=0.5, **kwargs):
+    def __init__(self, width: int, head: HybridBlock, dropout: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.norm = nn.LayerNorm()
@@ -31,15 +33,15 @@ class Branch(HybridBlock):
             self.shortcut = nn.Dense(width)
             self.head = head
 
-    def hybrid_forward(self, F, features):
-        seen = self.perceptron(self.norm(features)) + self.shortcut(features)
-        return seen, self.head(seen)
+    def hybrid_forward(self, F: Any, features: Any) -> Any:
+        branched = self.perceptron(self.norm(features)) + self.shortcut(features)
+        return branched, self.head(branched)
 
 
 class MixerBlock(HybridBlock):
     """(N, tokens, width) -> the same: a perceptron across the tokens, one across the channels, each on a LayerNorm."""
 
-    def __init__(self, tokens, width, expansion, dropout, **kwargs):
+    def __init__(self, tokens: int, width: int, expansion: int, dropout: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.token_norm = nn.LayerNorm()
@@ -47,7 +49,7 @@ class MixerBlock(HybridBlock):
             self.channel_norm = nn.LayerNorm()
             self.across_channels = Perceptron(width * expansion, width, dropout)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         turned = F.transpose(self.token_norm(x), axes=(0, 2, 1))
         x = x + F.transpose(self.across_tokens(turned), axes=(0, 2, 1))
         return x + self.across_channels(self.channel_norm(x))
@@ -56,7 +58,7 @@ class MixerBlock(HybridBlock):
 class Mixer(HybridBlock):
     """Two views (N, width) of the same faces -> (N, width): `depth` blocks, LayerNorm, the larger of both views."""
 
-    def __init__(self, width, depth=3, expansion=4, dropout=0.5, **kwargs):
+    def __init__(self, width: int, depth: int = 3, expansion: int = 4, dropout: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.blocks = nn.HybridSequential()
@@ -64,6 +66,6 @@ class Mixer(HybridBlock):
                 self.blocks.add(MixerBlock(2, width, expansion, dropout))
             self.norm = nn.LayerNorm()
 
-    def hybrid_forward(self, F, one, other):
+    def hybrid_forward(self, F: Any, one: Any, other: Any) -> Any:
         tokens = F.concat(F.expand_dims(one, axis=1), F.expand_dims(other, axis=1), dim=1)
         return F.max(self.norm(self.blocks(tokens)), axis=1)

@@ -1,17 +1,19 @@
-"""Features in the order of ages: ORDER (Shah et al. 2024, "Ordinal classification with distance regularization for
+"""Losses that order features by age: ORDER (Shah et al. 2024, "Ordinal classification with distance regularization for
 robust brain age prediction") and iORDER ("AGMixer: age estimation using gender feature and improved ordinal loss",
 ISCAS 2025).
 
 Both push the features of two faces apart, the more so the further apart their ages are.
 """
 
+from typing import Any
+
 ORDERS = ("iorder", "order", "none")
 FAR = 1e9  # beyond any distance of features or ages
 LEAST = 1e-6  # distances of unit vectors below it are rounding
 
 
-def order_loss(F, features, age, known, improved=True):
-    """One number, (1,): iORDER, or ORDER where `improved` is off; 0 where there is no pair of known ages.
+def order_loss(F: Any, features: Any, age: Any, known: Any, improved: bool = True) -> Any:
+    """Return one number, (1,): iORDER, or ORDER where `improved` is off; 0 where there is no pair of known ages.
 
     `features` (N, C), which are normalised here; `age` (N, 1) in years; `known` (N, 1), 1 where the face counts: the
     distance of two ages that are only intervals is not known, so give 1 to exact ages alone.

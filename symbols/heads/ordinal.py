@@ -1,6 +1,8 @@
 """Age by 100 binary decisions "older than k years", k = 0..99 (Niu et al. 2016, "Ordinal regression with multiple
 output CNN"; the form of the existing one-megabyte MXNet checkpoints)."""
 
+from typing import Any, Optional
+
 from mxnet.gluon import nn
 
 from symbols.heads.ages import LAST_AGE, AgeHead, clip_to_head
@@ -15,19 +17,19 @@ class OrdinalHead(AgeHead):
 
     units = LAST_AGE
 
-    def __init__(self, weight=0.1, prefix=None):
+    def __init__(self, weight: float = 0.1, prefix: Optional[str] = None) -> None:
         require_not_negative(weight=weight)
         super().__init__(prefix=prefix)
         self.weight = float(weight)
         with self.name_scope():
             self.dense = nn.Dense(self.units)
 
-    def hybrid_forward(self, F, features):
+    def hybrid_forward(self, F: Any, features: Any) -> Any:
         return self.dense(features)
 
-    def loss(self, F, logits, age_min, age_max):
-        """Binary cross-entropies. Of an interval, only the decisions that it settles count: k < age_min is "older",
-        k >= age_max is "not older". As in the existing trainers, age 0 counts as 1."""
+    def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
+        """Return binary cross-entropies (N,), summed. For an interval, only the decisions that it implies count:
+        k < age_min is "older", k >= age_max is "not older". As in the existing trainers, age 0 counts as 1."""
         low, high = F.maximum(clip_to_head(F, age_min), 1), F.maximum(clip_to_head(F, age_max), 1)
         z = self._older_logits(F, logits)
         k = F.expand_dims(F.contrib.arange_like(z, axis=1), axis=0)
@@ -35,14 +37,14 @@ class OrdinalHead(AgeHead):
         losses = older * F.Activation(-z, "softrelu") + not_older * F.Activation(z, "softrelu")
         return F.squeeze(age_min >= 0, axis=1) * self.weight * F.sum(losses, axis=1)
 
-    def distribution(self, F, logits):
-        """P(age = a) = P(older than a-1) - P(older than a), where the decisions agree; negative differences are 0."""
+    def distribution(self, F: Any, logits: Any) -> Any:
+        """Return P(age = a) = P(older than a-1) - P(older than a); negative differences are 0."""
         older = F.sigmoid(self._older_logits(F, logits))
         certain = F.ones_like(F.slice_axis(older, axis=1, begin=0, end=1))
         steps = F.relu(F.concat(certain, older, dim=1) - F.concat(older, 0 * certain, dim=1))
         return F.broadcast_div(steps, F.sum(steps, axis=1, keepdims=True))
 
-    def decode(self, F, logits):
+    def decode(self, F: Any, logits: Any) -> Any:
         return F.sum(F.sigmoid(self._older_logits(F, logits)), axis=1, keepdims=True)
 
     def _older_logits(self, F, logits):
@@ -55,7 +57,7 @@ class OrdinalPairsHead(OrdinalHead):
 
     units = 2 * LAST_AGE
 
-    def decode(self, F, logits):
+    def decode(self, F: Any, logits: Any) -> Any:
         return F.sum(self._older_logits(F, logits) > 0, axis=1, keepdims=True)
 
     def _older_logits(self, F, logits):

@@ -3,6 +3,8 @@
 The head of C3AE, Zhang et al., CVPR 2019, "C3AE: Exploring the Limits of Compact Model for Age Estimation".
 """
 
+from typing import Any, Optional
+
 from mxnet import init, nd
 from mxnet.gluon import nn
 
@@ -22,7 +24,7 @@ class TwoPointHead(AgeHead):
     starts as the years of the bins: from Keras' small random weights, steps of 1e-3 need days to get to 110.
     """
 
-    def __init__(self, kl=10.0, l1=1.0, prefix=None):
+    def __init__(self, kl: float = 10.0, l1: float = 1.0, prefix: Optional[str] = None) -> None:
         require_not_negative(kl=kl, l1=l1)
         super().__init__(prefix=prefix)
         self.kl, self.l1 = float(kl), float(l1)
@@ -31,15 +33,15 @@ class TwoPointHead(AgeHead):
             self.feature = nn.Dense(BINS, prefix="feature_")
             self.dense = nn.Dense(1, weight_initializer=init.Constant(years), prefix="years_")
 
-    def hybrid_forward(self, F, features):
+    def hybrid_forward(self, F: Any, features: Any) -> Any:
         logits = self.feature(features)
         return F.concat(logits, self.dense(F.softmax(logits)), dim=1)
 
-    def loss(self, F, logits, age_min, age_max):
-        """Of an exact age, `kl` * KL(two-point label || softmax) + `l1` * |age - label|.
+    def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
+        """Return the losses (N,). For an exact age, `kl` * KL(two-point label || softmax) + `l1` * |age - label|.
 
-        Of an interval, -log of the probability of all bins that the two points of any age inside can be, for the KL,
-        and the years outside of it. That mass is asked for by every age inside alike, and so by none of them.
+        For an interval, in place of the KL -log of the probability of all bins that two points of an age inside can
+        have, and the years outside of it in place of the L1.
         """
         low, high = clip_to_head(F, age_min), clip_to_head(F, age_max)
         bins = F.slice_axis(logits, axis=1, begin=0, end=BINS)
@@ -56,10 +58,11 @@ class TwoPointHead(AgeHead):
         loss = loss + self.l1 * distance_to_interval(F, age, low, high)
         return F.squeeze((age_min >= 0) * loss, axis=1)
 
-    def decode(self, F, logits):
+    def decode(self, F: Any, logits: Any) -> Any:
         return F.clip(F.slice_axis(logits, axis=1, begin=BINS, end=BINS + 1), 0, LAST_AGE)
 
 
-def two_points(F, years, age):
-    """(N, 12) shares of the bins at `years` (1, 12) that make up ages (N, 1): 1 at the bin, 0 ten years from it."""
+def two_points(F: Any, years: Any, age: Any) -> Any:
+    """Return the shares (N, 12) of the bins at `years` (1, 12) that make up ages (N, 1): 1 at the bin, 0 ten years from
+    it."""
     return F.relu(1 - F.abs(F.broadcast_sub(years, age)) / WIDTH)

@@ -185,7 +185,7 @@ def test_lambdas_are_read_from_the_graph(tmp_path):
     assert ssrnet.from_mxnet(MxnetWeights(given.arrays, heads)).arguments["lambda_local"] == 0.25
     (tmp_path / "net-symbol.json").write_text(json.dumps(graph).replace('"0.25"', '"7"'))
     (tmp_path / "net-0000.params").write_bytes((UPSTREAM / FILES["ssrnet"]).read_bytes())
-    with pytest.raises(AgedgeError, match="net-0000.params: lambda_local=7.0: a number of 0 to 1"):
+    with pytest.raises(AgedgeError, match="net-0000.params: lambda_local=7.0: must be a number of 0 to 1"):
         import_weights(tmp_path / "net-0000.params", "ssrnet", tmp_path / "out")
     assert ssrnet.from_mxnet(given).arguments == {"name": "ssrnet", "lambda_local": 1.0, "lambda_d": 1.0}
 

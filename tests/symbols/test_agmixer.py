@@ -160,13 +160,13 @@ def test_ages_of_any_range_and_their_distribution(first, last):
 @pytest.mark.parametrize(
     "options, reason",
     [
-        ({"age_min": 50, "age_max": 50}, "age_min=50, age_max=50: whole years are wanted"),
+        ({"age_min": 50, "age_max": 50}, "age_min=50, age_max=50: must be whole years"),
         ({"age_max": 130}, "age_max=130"),
         ({"age_min": 1.5}, "age_min=1.5"),
         ({"order": "odd"}, "order: unknown 'odd'; choose one of iorder, order, none"),
-        ({"mixer_width": 0}, "mixer_width=0: a whole number"),
-        ({"mixer_depth": True}, "mixer_depth=True: a whole number"),
-        ({"dropout": 1}, "dropout=1: a share below 1"),
+        ({"mixer_width": 0}, "mixer_width=0: must be a whole number"),
+        ({"mixer_depth": True}, "mixer_depth=True: must be a whole number"),
+        ({"dropout": 1}, "dropout=1: must be from 0 to below 1"),
     ],
 )
 @pytest.mark.parametrize("name", ["agmixer", "agmixer_mobile"])
@@ -176,7 +176,7 @@ def test_options_that_make_no_sense_are_refused(name, options, reason):
 
 
 def test_the_stem_of_the_small_one_is_checked():
-    with pytest.raises(ValueError, match="stem_stride=3: 1 or 2"):
+    with pytest.raises(ValueError, match="stem_stride=3: must be 1 or 2"):
         symbols.create("agmixer_mobile", stem_stride=3)
 
 

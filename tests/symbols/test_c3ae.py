@@ -69,9 +69,11 @@ def test_the_full_form_sees_what_the_plain_one_does_not():
     image = nd.random.uniform(0, 255, (1, 3, 128, 128))
     for name, value in plain.body.collect_params().items():
         value.set_data(full.body.collect_params()[name].data())
-    features = full.see(nd, image)
+    features = full.extract_features(nd, image)
     assert features.shape == (1, 1536)
-    np.testing.assert_allclose(features[:, 1024:].asnumpy(), plain.see(nd, image[:, :, 32:96, 32:96]).asnumpy())
+    np.testing.assert_allclose(
+        features[:, 1024:].asnumpy(), plain.extract_features(nd, image[:, :, 32:96, 32:96]).asnumpy()
+    )
 
 
 def test_two_points_of_an_age():
@@ -162,7 +164,7 @@ def test_gradients_are_those_of_the_loss(ages):
     "arguments, reason",
     [
         ({"full": "yes"}, "full=yes"),
-        ({"full": True, "size": 100}, "size=100: a multiple of 8"),
+        ({"full": True, "size": 100}, "size=100: must be a multiple of 8"),
         ({"full": True, "size": 64}, "size=64"),
         ({"size": 32}, "size=32"),
         ({"age_head": {"name": "two_point", "kl": -1}}, "kl=-1"),

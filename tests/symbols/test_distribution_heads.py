@@ -129,7 +129,7 @@ def test_gradients_are_those_of_the_loss(name, ages):
     "name,options", [("mean_variance", {"mean": -1}), ("dex", {"sigma": -2}), ("dex", {"l1": "x"})]
 )
 def test_options_are_checked(name, options):
-    with pytest.raises(ValueError, match=f"age_head: {next(iter(options))}=.*: a number of at least 0"):
+    with pytest.raises(ValueError, match=f"age_head: {next(iter(options))}=.*: must be a number of at least 0"):
         create_age_head(name, **options)
 
 

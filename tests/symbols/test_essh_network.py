@@ -210,10 +210,10 @@ def test_a_few_steps_lower_the_loss():
     "arguments, message",
     [
         ({"body": "resnet"}, "body=resnet: choose one of mobilenet025, vgg16"),
-        ({"width": 6}, "width=6: a multiple of 4, from 8 on"),
-        ({"width": 30}, "width=30: a multiple of 4"),
-        ({"width": "64"}, "width=64: a multiple of 4"),
-        ({"width": True}, "width=True: a multiple of 4"),
+        ({"width": 6}, "width=6: must be a multiple of 4, at least 8"),
+        ({"width": 30}, "width=30: must be a multiple of 4"),
+        ({"width": "64"}, "width=64: must be a multiple of 4"),
+        ({"width": True}, "width=True: must be a multiple of 4"),
     ],
 )
 def test_impossible_arguments_are_named(arguments, message):

@@ -130,7 +130,7 @@ def test_extreme_logits_give_numbers():
     "sigma", ["wide", [2], [1, 2, 3], [2, "x"], [0, 3], [2, float("nan")], {"start": 0.1}, {"start": 11}, {"from": 2}]
 )
 def test_a_width_that_is_none_is_refused_in_a_line(sigma):
-    with pytest.raises(ValueError, match="^age_head: sigma=.*: a number of at least 0 is wanted, .*learnt") as caught:
+    with pytest.raises(ValueError, match="^age_head: sigma=.*: must be a number of at least 0, .*learnt") as caught:
         create_age_head({"name": "distribution", "sigma": sigma})
     assert "\n" not in str(caught.value)
 

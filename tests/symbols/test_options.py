@@ -38,7 +38,7 @@ def test_no_age_head_takes_nonsense(name, option):
 
 @pytest.mark.parametrize("network", ["mobilenet025", "agmixer_mobile"])
 def test_true_is_no_stride(network):
-    with pytest.raises(ValueError, match="stem_stride=True: 1 or 2 is wanted"):
+    with pytest.raises(ValueError, match="stem_stride=True: must be 1 or 2"):
         symbols.create(network, stem_stride=True)
 
 

@@ -40,13 +40,13 @@ def test_other_sizes(size):
 @pytest.mark.parametrize(
     "arguments, reason",
     [
-        ({"size": 37}, "size=37: a side of at least 38 pixels"),
+        ({"size": 37}, "size=37: must be a whole number of at least 38 pixels"),
         ({"size": 64.0}, "size=64.0"),
-        ({"scaled": 1}, "scaled=1: true or false"),
-        ({"first_relu": "no"}, "first_relu=no: true or false"),
-        ({"dropout": 1}, "dropout=1: a share below 1"),
-        ({"lambda_d": 2}, "lambda_d=2: a number of 0 to 1"),
-        ({"lambda_local": True}, "lambda_local=True: a number of 0 to 1"),
+        ({"scaled": 1}, "scaled=1: must be true or false"),
+        ({"first_relu": "no"}, "first_relu=no: must be true or false"),
+        ({"dropout": 1}, "dropout=1: must be from 0 to below 1"),
+        ({"lambda_d": 2}, "lambda_d=2: must be a number of 0 to 1"),
+        ({"lambda_local": True}, "lambda_local=True: must be a number of 0 to 1"),
     ],
 )
 def test_bad_arguments_are_named(arguments, reason):

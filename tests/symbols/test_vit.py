@@ -127,10 +127,10 @@ def test_attention_stays_finite_where_scores_are_extreme():
 @pytest.mark.parametrize(
     "options, reason",
     [
-        ({"patch": 10}, "patch=10: it does not divide the size of 224 pixels"),
-        ({"heads": 7}, "heads=7: they do not divide the width of 768"),
-        ({"layers": 0}, "layers=0: a whole number of at least 1"),
-        ({"patch": True}, "patch=True: a whole number"),
+        ({"patch": 10}, "patch=10: must divide the size of 224 pixels"),
+        ({"heads": 7}, "heads=7: must divide the width of 768"),
+        ({"layers": 0}, "layers=0: must be a whole number of at least 1"),
+        ({"patch": True}, "patch=True: must be a whole number"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options, reason):
