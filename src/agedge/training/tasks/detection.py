@@ -57,7 +57,7 @@ def train_detector(network: Any, recipe: Recipe, contexts: list, resume: bool = 
 
 
 class DetectionTask(Task):
-    """SceneMaker with annotated faces.
+    """Scenes with annotated faces.
 
     Attributes:
         scenes: the composer of training scenes.
@@ -136,7 +136,7 @@ class TimedBatches:
     def __iter__(self) -> "TimedBatches":
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> SceneBatch:
         started = time.perf_counter()
         try:
             batch = next(self.source)
@@ -146,7 +146,7 @@ class TimedBatches:
         return batch
 
 
-def as_floats(batch: Batch) -> Tuple[np.ndarray, ...]:
+def as_floats(batch: SceneBatch) -> Tuple[np.ndarray, ...]:
     """Return the arrays of a batch as float32."""
     return tuple(np.asarray(value, np.float32) for value in batch)
 
