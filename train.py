@@ -113,12 +113,12 @@ def main(
         from agedge.training.tasks.finalize_detection import finish_detector as finish
     else:
         from agedge.training.tasks import age_gender
-        from agedge.training.tasks.finalize_age_gender import finish, retest
+        from agedge.training.tasks.finalize_age_gender import evaluate_run, finish
 
         refuse_keys(settings, ["scenes"], "ages and genders")
         train = functools.partial(age_gender.train, create=symbols.create)
     if test:
-        say(*retest(built, settings, Path(settings.run.dir)).split("\n"))
+        say(*evaluate_run(built, settings, Path(settings.run.dir)).split("\n"))
         return
     if fin:
         if not settings.pretrained:

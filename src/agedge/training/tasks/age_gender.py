@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.evaluation.evaluate import ask
+from agedge.evaluation.evaluate import predict_records
 from agedge.evaluation.metrics import measure
 from agedge.evaluation.plots import plot_curves
 from agedge.records import RecordWriter
@@ -118,7 +118,7 @@ class Ages(Task):
         # Not before the network has its shapes: hybridized blocks cannot learn them.
         self.predict = self.predict or predictor(self.network, self.contexts[0], self.folder)
         files = self.data.val
-        answers = ask(self.predict, files, self.size, labels=self.data.val_layout, crop=self.data.crop)
+        answers = predict_records(self.predict, files, self.size, labels=self.data.val_layout, crop=self.data.crop)
         measured = measure(answers.labels, answers.ages, answers.p_male)
         row = {f"val_{key}": measured[key] for key in ("age_mae", "gender_acc")}
         row.update({f"val_adults_{key}": measured["adults"][key] for key in ("age_mae", "gender_acc")})
