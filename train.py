@@ -39,7 +39,7 @@ def main(options: TrainOptions) -> None:
     task = choose_task(recipe.network["name"] in symbols.detectors(), recipe, symbols.create)
     folder = Path(recipe.run.dir)
     if options.test:
-        say(*task.retest(network, recipe, folder).split("\n"))
+        say(*task.evaluate(network, recipe, folder).split("\n"))
         return
     if options.fin:
         task.freeze_backbone(network, recipe)

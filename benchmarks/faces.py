@@ -64,9 +64,7 @@ def main(
     folder: str = typer.Option("", help="ESSH's checkpoint, where it is not ssh_model."),
     save: Optional[Path] = typer.Option(None, help="With --det: folder for the annotated images."),
     rounds: int = typer.Option(7, min=1, help="Rounds; in each every detector is timed once. The median counts."),
-    sizes: int = typer.Option(
-        200, min=0, help="Photographs, of as many sizes, between two readings of the memory."
-    ),
+    sizes: int = typer.Option(200, min=0, help="Photographs, of as many sizes, between two readings of the memory."),
     yunet: str = typer.Option("", help="The file of OpenCV's YuNet."),
     peers_python: str = typer.Option(sys.executable, help="The Python that has facenet-pytorch and mtcnn installed."),
     write: Optional[Path] = typer.Option(None, help="The Markdown file whose table is to be replaced."),

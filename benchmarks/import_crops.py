@@ -14,7 +14,7 @@ import typer
 
 from agedge.cli import run_command
 from agedge.crop import Crop
-from agedge.evaluation.evaluate import ask
+from agedge.evaluation.evaluate import predict_records
 from agedge.evaluation.metrics import measure
 
 MARGINS = {"utkface": (-0.1, 0, 0.2, 0.4, 0.6, 0.8), "arcface": (-0.1, 0, 0.2, 0.4)}
@@ -44,7 +44,7 @@ def main(
 
 def measure_adults(predict, data: Path, size: int, crop: Crop) -> dict:
     """What evaluate.py measures at 21 to 60 years."""
-    answers = ask(predict, data, size, crop=crop)
+    answers = predict_records(predict, data, size, crop=crop)
     return measure(answers.labels, answers.ages, answers.p_male)["adults"]
 
 

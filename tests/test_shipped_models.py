@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import symbols
-from agedge.evaluation.evaluate import ask
+from agedge.evaluation.evaluate import predict_records
 from agedge.evaluation.metrics import measure
 from agedge.runtime import load_card, load_model
 from deploy.isolated import ask_apart
@@ -81,7 +81,7 @@ def test_it_is_as_good_as_its_card_says(tmp_path):
     rows = read(tmp_path / "UTKFace")
     pack(rows, tmp_path, Split.parse("train=0.9,val=0.1"), Preparation(), source=SOURCE, terms=TERMS)
     model = load_model(ROOT / "models/mobilenet025")
-    answers = ask(model.predict, tmp_path / "val.rec", 112, crop=model.card.crop)
+    answers = predict_records(model.predict, tmp_path / "val.rec", 112, crop=model.card.crop)
     measured = measure(answers.labels, answers.ages, answers.p_male)
     assert measured["n"] == pytest.approx(model.card.error["n"], abs=20)
     assert measured["age_mae"] == pytest.approx(model.card.error["age_mae"], abs=0.05)

@@ -10,7 +10,7 @@ import pytest
 
 from agedge.crop import Crop
 from agedge.evaluation import batches
-from agedge.evaluation.evaluate import Answers
+from agedge.evaluation.evaluate import Predictions
 from agedge.faces.annotations import Photo
 from agedge.faces.detector import Faces
 from agedge.predict import Person
@@ -29,7 +29,7 @@ def make_records() -> dict:
     crop = Crop.named("arcface", 112)
     batch = batches.Faces(np.arange(2), np.ones((2, 3)), np.zeros((2, 4, 4, 3), np.uint8))
     prediction = Prediction(np.array([1.0, NAN]), np.array([0.2, 0.3]))
-    answers = Answers(np.ones((2, 3)), np.ones(2), np.ones(2), {"a": [1]})
+    predictions = Predictions(np.ones((2, 3)), np.ones(2), np.ones(2), {"a": [1]})
     stored = Stored(3, np.ones(3, np.float32), b"jpeg", landmarks=np.ones((5, 2)))
     photo = Photo(Path("a.jpg"), np.ones((1, 4)))
     return {
@@ -38,7 +38,7 @@ def make_records() -> dict:
         "Crop": (crop, crop.resized(56)),
         "batch": (batch, batch._replace(index=np.array([0, 2]))),
         "Prediction": (prediction, replace(prediction, groups=np.ones((2, 3)))),
-        "Answers": (answers, replace(answers, bad={"a": [2]})),
+        "Predictions": (predictions, replace(predictions, bad={"a": [2]})),
         "Stored": (stored, replace(stored, landmarks=None)),
         "Photo": (photo, replace(photo, ignored=np.array([True]))),
     }

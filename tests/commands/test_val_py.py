@@ -96,7 +96,7 @@ def test_groups_of_ones_own(toys, tmp_path):
 @pytest.mark.parametrize(
     "words,status,fault",
     [
-        (("--model", "gender"), 1, "it says no age, only p_male (probability)"),
+        (("--model", "gender"), 1, "predicts no age, only p_male (probability)"),
         (("--model", "age", "--groups", "5-1"), 2, "--groups: 5-1"),
         (("--model", "groups", "--groups", "0-10,11+"), 2, "own group 6-18 fits into none"),
         (("--model", "age", "--faces", "-1"), 2, "--faces"),

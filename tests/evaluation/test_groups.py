@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 
 from agedge.errors import AgedgeError, UsageError
-from agedge.evaluation.evaluate import Answers
-from agedge.evaluation.group_plots import Shown, draw_sheet, plot_confusion
+from agedge.evaluation.evaluate import Predictions
+from agedge.evaluation.group_plots import SheetFace, draw_sheet, plot_confusion
 from agedge.evaluation.groups import (
     choose_faces,
-    find_said_groups,
+    describe_prediction,
+    find_predicted_groups,
     find_true_groups,
     format_confusion,
     measure_groups,
     parse_groups,
-    say_answer,
 )
 from agedge.evaluation.metrics import BANDS
 
@@ -25,7 +25,7 @@ def labels_of(*ages):
 
 def answers_of(ages, groups=None):
     count = len(ages)
-    return Answers(np.zeros((count, 3)), np.array(ages, np.float32), np.full(count, 0.5), {}, groups)
+    return Predictions(np.zeros((count, 3)), np.array(ages, np.float32), np.full(count, 0.5), {}, groups)
 
 
 def test_groups_are_read_as_they_are_written():
@@ -54,21 +54,21 @@ def test_a_label_is_in_a_group_when_all_of_it_is():
 
 
 def test_an_age_is_in_the_group_of_its_whole_year():
-    said = find_said_groups(answers_of([5.4, 5.6, 18.5, 65.49, 99, np.nan]), [], BANDS)
+    said = find_predicted_groups(answers_of([5.4, 5.6, 18.5, 65.49, 99, np.nan]), [], BANDS)
     assert said.tolist() == [0, 1, 2, 4, 5, -1]
 
 
 def test_a_network_of_groups_says_the_most_probable_one():
     groups = np.eye(6)[[3, 0]] * 0.5 + 0.1
-    assert find_said_groups(answers_of([50, 50], groups), list(BANDS), BANDS).tolist() == [3, 0]
+    assert find_predicted_groups(answers_of([50, 50], groups), list(BANDS), BANDS).tolist() == [3, 0]
 
 
 def test_groups_that_are_asked_for_may_be_unions_of_the_networks():
     p = np.array([[0.3, 0.0, 0.2, 0.2, 0.25, 0.05]])
-    assert find_said_groups(answers_of([0], p), list(BANDS), [(0, 18), (19, 45), (46, 120)]).tolist() == [1]
-    assert find_said_groups(answers_of([0], p), list(BANDS), [(19, 30), (46, 65)]).tolist() == [-1]
-    with pytest.raises(UsageError, match="own group 0-5 fits into none of them; it knows 0-5, 6-18, .*66\\+"):
-        find_said_groups(answers_of([0], p), list(BANDS), [(0, 3), (4, 120)])
+    assert find_predicted_groups(answers_of([0], p), list(BANDS), [(0, 18), (19, 45), (46, 120)]).tolist() == [1]
+    assert find_predicted_groups(answers_of([0], p), list(BANDS), [(19, 30), (46, 65)]).tolist() == [-1]
+    with pytest.raises(UsageError, match="own group 0-5 fits into none of them; its groups are 0-5, 6-18, .*66\\+"):
+        find_predicted_groups(answers_of([0], p), list(BANDS), [(0, 3), (4, 120)])
 
 
 def test_the_confusion_matrix_has_the_true_groups_in_rows():
@@ -102,7 +102,7 @@ def test_what_is_said_outside_of_all_groups_is_wrong_and_shown():
 
 
 def test_no_face_in_any_group_is_an_error():
-    with pytest.raises(AgedgeError, match="not one of 2 faces has an age that lies in one of the groups"):
+    with pytest.raises(AgedgeError, match="none of the 2 faces has an age in one of the groups"):
         measure_groups(labels_of((0, 120), (-1, -1)), np.array([0, 0]), BANDS)
 
 
@@ -117,10 +117,10 @@ def test_faces_are_chosen_by_seed_evenly_from_each_group():
 def test_what_is_written_below_a_face():
     p = np.array([[0.1, 0.1, 0.6, 0.1, 0.05, 0.05]])
     own = list(BANDS)
-    assert say_answer(answers_of([33.6]), 0, 3, BANDS, []) == "34 years"
-    assert say_answer(answers_of([33.6], p), 0, 2, BANDS, own) == "19-30 60%"
-    assert say_answer(answers_of([33.6], p), 0, 0, [(0, 18), (19, 120)], own) == "0-18 20%"
-    assert say_answer(answers_of([33.6], p), 0, -1, [(0, 18)], own) == "none of them"
+    assert describe_prediction(answers_of([33.6]), 0, 3, BANDS, []) == "34 years"
+    assert describe_prediction(answers_of([33.6], p), 0, 2, BANDS, own) == "19-30 60%"
+    assert describe_prediction(answers_of([33.6], p), 0, 0, [(0, 18), (19, 120)], own) == "0-18 20%"
+    assert describe_prediction(answers_of([33.6], p), 0, -1, [(0, 18)], own) == "no group"
 
 
 def test_the_pictures_show_what_was_measured(tmp_path):
@@ -130,7 +130,7 @@ def test_the_pictures_show_what_was_measured(tmp_path):
     picture = cv2.imread(str(tmp_path / "confusion.png"))
     assert picture.shape[0] > 400 and picture.std() > 10
     face = np.full((32, 32, 3), (200, 120, 40), np.uint8)
-    shown = [Shown(face, "0-5", "3", "4 years", True), Shown(face, "6-18", "10-15", "30 years", False)]
+    shown = [SheetFace(face, "0-5", "3", "4 years", True), SheetFace(face, "6-18", "10-15", "30 years", False)]
     draw_sheet(shown, tmp_path / "faces.png", "toys")
     sheet = cv2.imread(str(tmp_path / "faces.png"))
     blue = (sheet == (200, 120, 40)).all(axis=2).sum()

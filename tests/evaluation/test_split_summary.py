@@ -54,7 +54,7 @@ def test_two_runs_of_one_split_are_two_rows(tmp_path, capsys):
 @pytest.mark.parametrize(
     "content, says",
     [
-        (None, "test.json: missing"),
+        (None, "test.json: does not exist"),
         ("{", "test.json: not the JSON of an evaluation"),
         ("[1]", "test.json: not the JSON of an evaluation"),
         ('{"n": 3}', "test.json: not the JSON of an evaluation"),

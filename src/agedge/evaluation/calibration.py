@@ -1,6 +1,6 @@
-"""Whether a model is as sure as it says: P(male) against how often it is right, age intervals against true ages."""
+"""Calibration: P(male) against the share that is male, age intervals against true ages."""
 
-from typing import List, Sequence
+from typing import List, Sequence, Tuple
 
 import numpy as np
 
@@ -11,15 +11,15 @@ BINS = 10  # equally wide, as in Guo et al., "On Calibration of Modern Neural Ne
 
 
 def measure_reliability(labels: np.ndarray, p_male: np.ndarray, bins: int = BINS) -> dict:
-    """P(male) (n,) against the labels (n, 3): {"n", "ece", "bins": [{"low", "high", "n", "said", "male"}]}.
+    """Compare P(male) (n,) with the labels (n, 3): {"n", "ece", "bins": [{"low", "high", "n", "predicted", "male"}]}.
 
-    `said` is the mean P(male) of a bin, `male` the share of its faces that are labelled male. `ece`, the expected
-    calibration error, is the mean of |said - male| over the faces (Naeini et al., AAAI 2015); None where no gender is
-    known or given, and `bins` is then empty. Bins without a face are left out.
+    `predicted` is the mean P(male) of a bin, `male` the share of its faces that are labelled male. `ece`, the expected
+    calibration error, is the mean of |predicted - male| over the faces (Naeini et al., AAAI 2015); None where no
+    gender is known or predicted, and `bins` is then empty. Bins without a face are left out.
     """
     known = (labels[:, 0] >= 0) & ~np.isnan(p_male)
-    said, male = p_male[known].astype(float), labels[known, 0]
-    place = np.minimum((said * bins).astype(int), bins - 1)
+    predicted, male = p_male[known].astype(float), labels[known, 0]
+    place = np.minimum((predicted * bins).astype(int), bins - 1)
     rows = []
     for index in np.unique(place):
         inside = place == index
@@ -28,19 +28,19 @@ def measure_reliability(labels: np.ndarray, p_male: np.ndarray, bins: int = BINS
                 "low": index / bins,
                 "high": (index + 1) / bins,
                 "n": int(inside.sum()),
-                "said": mean(said[inside]),
+                "predicted": mean(predicted[inside]),
                 "male": mean(male[inside]),
             }
         )
-    apart = sum(row["n"] * abs(row["said"] - row["male"]) for row in rows)
-    return {"n": int(known.sum()), "ece": round(apart / len(said), 6) if rows else None, "bins": rows}
+    distance = sum(row["n"] * abs(row["predicted"] - row["male"]) for row in rows)
+    return {"n": int(known.sum()), "ece": round(distance / len(predicted), 6) if rows else None, "bins": rows}
 
 
 def measure_coverage(labels: np.ndarray, low: np.ndarray, high: np.ndarray, groups: Groups) -> List[dict]:
-    """How many exact true ages lie within intervals [low, high] (n,) in years, by group of the true age, then of all:
-    [{"group", "n", "covered", "width"}], the share and the intervals' mean width in years; None where there is none.
+    """Return the share of exact true ages inside of intervals [low, high] (n,) in years, by age group and of all.
 
-    A label that is an interval is not counted: nobody knows where in it the age lies.
+    [{"group", "n", "covered", "width"}]: `covered` is the share, `width` the mean width in years; None without faces. A
+    label that is an interval is not counted, as the age inside of it is unknown.
     """
     exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2]) & ~np.isnan(low)
     true, group = labels[:, 1], find_true_groups(labels, groups)
@@ -54,9 +54,8 @@ def measure_coverage(labels: np.ndarray, low: np.ndarray, high: np.ndarray, grou
     return [*rows, row("all", exact)]
 
 
-def share_interval(hits: Sequence, z: float = 1.96) -> tuple:
-    """(low, high) between which a share lies with 95% certainty, from its n hits and misses (Wilson 1927); of none,
-    (0, 1)."""
+def share_interval(hits: Sequence[float], z: float = 1.96) -> Tuple[float, float]:
+    """Return the 95% confidence interval (low, high) of a share from n hits and misses (Wilson 1927); n = 0: (0, 1)."""
     count = len(hits)
     if not count:
         return 0.0, 1.0

@@ -1,4 +1,4 @@
-"""How well a detector finds annotated faces: recall, precision, average precision, landmarks, by size and occlusion."""
+"""Metrics of a face detector on annotated faces: recall, precision, average precision, landmarks."""
 
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -9,17 +9,17 @@ from agedge.faces.boxes import overlaps
 from agedge.faces.detector import Faces
 
 IOU = 0.4  # overlap from which a face counts as found: annotators disagree on chins and foreheads
-WRONG, IGNORED = -1, -2  # what a found face matches, where that is no annotated one
+WRONG, IGNORED = -1, -2  # the match of a detected face that is not an annotated one
 SIZES = (16, 32, 64, 128, 256)  # pixels, the bounds of the bands of a face's size, the square root of its area
-CLEAR = "none"  # the name of faces without a word for what covers them
+CLEAR = "none"  # the tag of faces without occlusion
 Result = Tuple[Faces, Photo]
 
 
 def match_faces(faces: Faces, photo: Photo, iou: float = IOU) -> np.ndarray:
-    """For each found face (n,) the index of the annotated one that it is, `WRONG`, or `IGNORED`.
+    """Return for each detected face (n,) the index of its annotated face, `WRONG`, or `IGNORED`.
 
-    Greedy, the best score first: each takes the annotated face that it overlaps most, at least by `iou`, of those that
-    none has taken. So of two boxes about a face one is wrong. An ignored face may be found by none or by many.
+    Greedy, the best score first: each takes the free annotated face that it overlaps most, at least by `iou`. So of two
+    boxes about one face one is wrong. An ignored face may be detected any number of times.
     """
     shared = overlaps(faces.boxes, photo.boxes)
     matches = np.full(len(faces), WRONG)
@@ -35,11 +35,11 @@ def match_faces(faces: Faces, photo: Photo, iou: float = IOU) -> np.ndarray:
 
 
 def measure_detection(results: Iterable[Result], iou: float = IOU) -> Dict:
-    """What a detector's `Faces` of annotated photographs are worth, as plain numbers; None where there is no case.
+    """Return the metrics of a detector's `Faces` on annotated photographs; a metric without cases is None.
 
-    `photos`, `faces` and `detected` that count, `recall`, `precision`, `average_precision`; `landmarks_error`: the
-    mean distance of the points, in distances of the annotated eyes, over the `landmarks_faces` that were found and have
-    both eyes annotated; `sizes`, `occlusion`: a list of {"band" or "tag", "n", "recall"}.
+    The counts `photos`, `faces` and `detected`; `recall`, `precision`, `average_precision`; `landmarks_error`: the
+    mean distance of the points, in distances of the annotated eyes, over the `landmarks_faces` that were detected and
+    have both eyes annotated; `sizes`, `occlusion`: a list of {"band" or "tag", "n", "recall"}.
     """
     results = list(results)
     matches = [match_faces(faces, photo, iou) for faces, photo in results]
@@ -50,16 +50,17 @@ def measure_detection(results: Iterable[Result], iou: float = IOU) -> Dict:
     found, counted = _join(found, bool), _join(counted, bool)
     boxes = _join([photo.boxes for _, photo in results], np.float64, (0, 4))
     tags = [tag.split() or [CLEAR] for _, photo in results for tag in photo.occlusion.tolist()]
-    said = _join(matches, int)
-    right, scores = said[said != IGNORED] >= 0, _join([f.scores for f, _ in results], np.float64)[said != IGNORED]
+    matched = _join(matches, int)
+    counting = matched != IGNORED
+    correct, scores = matched[counting] >= 0, _join([faces.scores for faces, _ in results], np.float64)[counting]
     errors = [e for (faces, photo), its in zip(results, matches) for e in landmark_errors(faces, photo, its)]
     return {
         "photos": len(results),
         "faces": int(counted.sum()),
-        "detected": len(right),
+        "detected": len(correct),
         "recall": _mean(found[counted]),
-        "precision": _mean(right),
-        "average_precision": average_precision(right, scores, int(counted.sum())),
+        "precision": _mean(correct),
+        "average_precision": average_precision(correct, scores, int(counted.sum())),
         "landmarks_error": _mean(errors),
         "landmarks_faces": len(errors),
         "sizes": _by_size(boxes[counted], found[counted]),
@@ -67,23 +68,23 @@ def measure_detection(results: Iterable[Result], iou: float = IOU) -> Dict:
     }
 
 
-def average_precision(right: np.ndarray, scores: np.ndarray, count: int) -> Optional[float]:
-    """The area below precision over recall, each precision the best at that recall or a higher one (Everingham et al.,
-    "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015).
+def average_precision(correct: np.ndarray, scores: np.ndarray, count: int) -> Optional[float]:
+    """Return the area below the precision-recall curve, with the precision made monotonic (Everingham et al., "The
+    Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015).
 
-    `right` (n,) bool and `scores` (n,) of what was detected, `count` of the annotated faces; None where there is none.
+    `correct` (n,) bool and `scores` (n,) of the detected faces, `count` of the annotated faces; None for `count` 0.
     """
     if not count:
         return None
     order = np.argsort(-np.asarray(scores), kind="stable")
-    hits = np.cumsum(np.asarray(right, bool)[order])
+    hits = np.cumsum(np.asarray(correct, bool)[order])
     precision = hits / np.arange(1, len(hits) + 1)
     best = np.maximum.accumulate(precision[::-1])[::-1]
     return float((best * np.diff(hits, prepend=0)).sum() / count)
 
 
 def landmark_errors(faces: Faces, photo: Photo, matches: np.ndarray) -> List[float]:
-    """Mean distance of the known points, over that of the eyes, of each matched face whose eyes are annotated."""
+    """Return the mean distance of known landmarks, in distances of the eyes, of each matched face with known eyes."""
     errors = []
     for points, index in zip(faces.landmarks, matches):
         known = photo.landmarks[index] if index >= 0 else np.full((5, 2), np.nan)

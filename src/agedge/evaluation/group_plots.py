@@ -1,21 +1,22 @@
-"""Two pictures of age groups, as PNG: which group was said instead of which, and faces with what was said of them."""
+"""Two plots of age groups, as PNG: the confusion matrix, and a sheet of faces with their predictions."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List
+from typing import IO, Any, Dict, List, Optional, Union
 
 import cv2
 import numpy as np
 
-from agedge.evaluation.evaluate import Answers
+from agedge.crop import Crop
+from agedge.evaluation.evaluate import Predictions
 from agedge.evaluation.groups import (
     Groups,
     choose_faces,
     collect_faces,
+    describe_label,
+    describe_prediction,
     find_true_groups,
     name_group,
-    say_answer,
-    say_label,
 )
 from agedge.evaluation.plots import new_figure, write_figure
 from agedge.faces.align import resize_square
@@ -29,23 +30,23 @@ DPI = 100
 
 @compare_by_value
 @dataclass(frozen=True)
-class Shown:
-    """A face of the sheet: its image (h, w, 3) BGR uint8, its true group and age, and what the model said."""
+class SheetFace:
+    """A face of the sheet: its image (h, w, 3) BGR uint8, its true group and age, and the prediction."""
 
     image: np.ndarray
     group: str
     age: str
-    said: str
-    right: bool
+    prediction: str
+    correct: bool
 
 
-def plot_confusion(measured: dict, path: Path, title: str = "") -> None:
-    """The confusion matrix of `measure_groups`: colours are shares of a row, cells have counts and shares."""
-    names = [row["group"] for row in measured["groups"]]
-    counts = np.array(measured["confusion"])
+def plot_confusion(metrics: Dict[str, Any], path: Union[Path, IO[bytes]], title: str = "") -> None:
+    """Plot the confusion matrix of `measure_groups`: colours are shares of a row, cells show counts and shares."""
+    names = [row["group"] for row in metrics["groups"]]
+    counts = np.array(metrics["confusion"])
     heads = list(names)
-    if any(measured["outside"]):
-        counts, heads = np.column_stack([counts, measured["outside"]]), [*names, "none"]
+    if any(metrics["outside"]):
+        counts, heads = np.column_stack([counts, metrics["outside"]]), [*names, "none"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(4.8, 1.4 + 0.72 * len(heads))
     figure, (axes,) = new_figure(1, side)
@@ -57,36 +58,47 @@ def plot_confusion(measured: dict, path: Path, title: str = "") -> None:
         text = f"{counts[row, column]}\n{percent}" if counts[row, column] else "0"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color="white" if share > 0.55 else INK)
     axes.set_xticks(range(len(heads)), heads)
-    axes.set_yticks(range(len(names)), [f"{row['group']}\n({row['n']})" for row in measured["groups"]])
+    axes.set_yticks(range(len(names)), [f"{row['group']}\n({row['n']})" for row in metrics["groups"]])
     axes.set(xlabel="predicted age group", ylabel="true age group (faces)")
     axes.tick_params(length=0)
-    text = f"{title}\naccuracy {measured['accuracy']:.1%} of {measured['n']:,} faces".strip()
+    text = f"{title}\naccuracy {metrics['accuracy']:.1%} of {metrics['n']:,} faces".strip()
     axes.set_title(text, fontsize=10, parse_math=False)
     figure.colorbar(shown, ax=axes, label="share of the true group", fraction=0.045)
     write_figure(figure, path, bbox_inches="tight")  # the square cells push the axis' name over the edge
 
 
 def gather_faces(
-    answers: Answers, said: np.ndarray, own: Groups, groups: Groups, count: int, seed: int, size: int, **reading
-) -> List[Shown]:
-    """About `count` faces of what `ask` answered, as many of each true group; `reading`: its `labels` and `crop`."""
-    true = find_true_groups(answers.labels, groups)
+    predictions: Predictions,
+    predicted: np.ndarray,
+    own: Groups,
+    groups: Groups,
+    count: int,
+    seed: int,
+    size: int,
+    labels: str = "auto",
+    crop: Optional[Crop] = None,
+) -> List[SheetFace]:
+    """Return about `count` of the predicted faces, equally many of each true group.
+
+    `size`, `labels`, `crop`: as `predict_records` had them.
+    """
+    true = find_true_groups(predictions.labels, groups)
     chosen = choose_faces(true, count, seed)
-    images = collect_faces(answers.bad, chosen, size, **reading)
+    images = collect_faces(predictions.bad, chosen, size, labels, crop)
     return [
-        Shown(
+        SheetFace(
             images[position],
             name_group(*groups[true[position]]),
-            say_label(answers.labels[position]),
-            say_answer(answers, position, said[position], groups, own),
-            bool(said[position] == true[position]),
+            describe_label(predictions.labels[position]),
+            describe_prediction(predictions, position, predicted[position], groups, own),
+            bool(predicted[position] == true[position]),
         )
         for position in chosen
     ]
 
 
-def draw_sheet(faces: List[Shown], path: Path, title: str = "") -> None:
-    """Write a sheet of faces: a row (or several) a true group; below each face what was said, red where it is wrong."""
+def draw_sheet(faces: List[SheetFace], path: Path, title: str = "") -> None:
+    """Write a sheet of faces, with rows by true group; below each face stands the prediction, red where it is wrong."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -108,13 +120,13 @@ def draw_sheet(faces: List[Shown], path: Path, title: str = "") -> None:
     for face, line, column in places:
         x, y = LEFT + column * (FACE + GAP), TOP + line * (FACE + CAPTION)
         canvas[y : y + FACE, x : x + FACE] = resize_square(face.image, FACE)[..., ::-1]
-        if not face.right:
+        if not face.correct:
             cv2.rectangle(canvas, (x, y), (x + FACE - 1, y + FACE - 1), RED_RGB, 4)
         if face.group not in named:
             named.add(face.group)
             axes.text(LEFT - GAP, y + FACE / 2, face.group, ha="right", va="center", fontsize=11, color=INK)
-        colour, sign = (INK, "") if face.right else (RED, "\u2717 ")
-        axes.text(x, y + FACE + 8, f"{sign}{face.said}", va="center", fontsize=8, color=colour)
+        colour, sign = (INK, "") if face.correct else (RED, "\u2717 ")
+        axes.text(x, y + FACE + 8, f"{sign}{face.prediction}", va="center", fontsize=8, color=colour)
         axes.text(x, y + FACE + 20, f"true {face.age}", va="center", fontsize=7, color=GREY)
     axes.imshow(canvas, interpolation="nearest", aspect="auto", extent=(0, width, height, 0))
     axes.set(xlim=(0, width), ylim=(height, 0))

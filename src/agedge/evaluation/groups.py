@@ -1,16 +1,17 @@
-"""Ages as groups: how often a model says the right one, and which it says instead.
+"""Metrics of age groups: accuracy and confusion matrix.
 
-A network for age groups answers by its most probable group, any other model by the group of its age.
+A network for age groups predicts its most probable group, any other model the group of its age.
 """
 
 import re
-from typing import Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation.batches import evaluation_batches
-from agedge.evaluation.evaluate import Answers
+from agedge.evaluation.evaluate import Predictions
 from agedge.labels import MAX_AGE
 
 Groups = Sequence[Tuple[int, int]]  # first and last year of each, both included
@@ -18,12 +19,12 @@ NONE = -1  # the index of no group
 
 
 def parse_groups(text: str) -> Groups:
-    """[(0, 5), (6, 18), (66, 120)] from "0-5,6-18,66+". Raises `UsageError` on anything but groups in their order."""
+    """Return [(0, 5), (6, 18), (66, 120)] for "0-5,6-18,66+". Raises `UsageError` unless the groups are in order."""
     groups = []
     for word in text.split(","):
         found = re.fullmatch(r"\s*(\d+)(?:-(\d+)|(\+))?\s*", word)
         if not found:
-            raise UsageError(f"--groups: '{word.strip()}' is no group; write them as 0-5,6-18,19-30,66+")
+            raise UsageError(f"--groups: '{word.strip()}' is not a group; write groups as 0-5,6-18,19-30,66+")
         first = int(found[1])
         last = MAX_AGE if found[3] else int(found[2] or first)
         after = groups[-1][1] if groups else -1
@@ -38,26 +39,29 @@ def parse_groups(text: str) -> Groups:
 
 
 def name_group(first: int, last: int) -> str:
+    """Return "31-45", or "66+" for the last group."""
     return f"{first}+" if last >= MAX_AGE else f"{first}-{last}"
 
 
 def find_true_groups(labels: np.ndarray, groups: Groups) -> np.ndarray:
-    """(n,) the index of the group in which the whole age of a label (n, 3) lies; -1 where it is unknown, lies between
-    groups or in several. An age of 5.5 is "5" until the sixth birthday."""
+    """Return (n,) the index of the group that contains the whole age of each label (n, 3).
+
+    -1 where the age is unknown, lies between groups or in several. An age of 5.5 is "5" until the sixth birthday.
+    """
     found = np.full(len(labels), NONE)
     for index, (first, last) in enumerate(groups):
         found[(labels[:, 1] >= first) & (np.floor(labels[:, 2]) <= last)] = index
     return found
 
 
-def find_said_groups(answers: Answers, own: Groups, groups: Groups) -> np.ndarray:
-    """(n,) the index of the group that a model says, -1 where it says a year of no group.
+def find_predicted_groups(predictions: Predictions, own: Groups, groups: Groups) -> np.ndarray:
+    """Return (n,) the index of the predicted group, -1 where the predicted year is in no group.
 
-    `own`: the groups of which the model gives probabilities, [] where it gives an age, which is rounded to a whole year
-    as test.py shows it. Raises `UsageError` where an own group lies in several of `groups`.
+    `own`: the groups whose probabilities the model predicts; [] where it predicts an age, which is rounded to a whole
+    year as in test.py. Raises `UsageError` where one of `own` lies in several of `groups`.
     """
     if not own:
-        years = np.floor(answers.ages + 0.5)
+        years = np.floor(predictions.ages + 0.5)
         found = np.full(len(years), NONE)
         for index, (first, last) in enumerate(groups):
             found[(years >= first) & (years <= last)] = index
@@ -68,31 +72,32 @@ def find_said_groups(answers: Answers, own: Groups, groups: Groups) -> np.ndarra
         if touched and (len(touched) > 1 or first < groups[touched[0]][0] or last > groups[touched[0]][1]):
             raise UsageError(
                 f"--groups: the model's own group {name_group(first, last)} fits into none of them; "
-                f"it knows {', '.join(name_group(*group) for group in own)}"
+                f"its groups are {', '.join(name_group(*group) for group in own)}"
             )
         places.append(touched[0] if touched else NONE)
-    # The groups asked for may be unions of the model's; the last column is for its years of no group.
-    sums = np.zeros((len(answers.groups), len(groups) + 1))
+    # The requested groups may be unions of the model's; the last column is for years in no group.
+    assert predictions.groups is not None
+    sums = np.zeros((len(predictions.groups), len(groups) + 1))
     for column, place in enumerate(places):
-        sums[:, place] += answers.groups[:, column]
-    said = sums.argmax(axis=1)
-    return np.where(said == len(groups), NONE, said)
+        sums[:, place] += predictions.groups[:, column]
+    predicted = sums.argmax(axis=1)
+    return np.where(predicted == len(groups), NONE, predicted)
 
 
-def measure_groups(labels: np.ndarray, said: np.ndarray, groups: Groups) -> dict:
-    """Accuracy, the share that is at most one group off, and the confusion matrix, rows the true groups; `outside`
-    counts what was said to be of no group. Faces whose age is unknown or lies in no single group are not counted.
+def measure_groups(labels: np.ndarray, predicted: np.ndarray, groups: Groups) -> Dict[str, Any]:
+    """Return the accuracy, the share at most one group off, and the confusion matrix, whose rows are the true groups.
 
-    Raises `AgedgeError` where no face is left.
+    `predicted` (n,): indices of groups; `outside` counts those in no group. Faces whose age is unknown or lies in no
+    single group are not counted. Raises `AgedgeError` where no face is left.
     """
     true = find_true_groups(labels, groups)
     counted = true != NONE
     if not counted.any():
-        raise AgedgeError(f"not one of {len(labels)} faces has an age that lies in one of the groups")
+        raise AgedgeError(f"none of the {len(labels)} faces has an age in one of the groups")
     table = np.zeros((len(groups), len(groups) + 1), int)
-    np.add.at(table, (true[counted], said[counted]), 1)  # -1 is the last column
+    np.add.at(table, (true[counted], predicted[counted]), 1)  # -1 is the last column
     confusion, outside = table[:, :-1], table[:, -1]
-    near = (np.abs(true - said) <= 1) & (said != NONE)
+    near = (np.abs(true - predicted) <= 1) & (predicted != NONE)
     totals = table.sum(axis=1)
     rows = [
         {
@@ -114,13 +119,13 @@ def measure_groups(labels: np.ndarray, said: np.ndarray, groups: Groups) -> dict
     }
 
 
-def format_confusion(measured: dict) -> str:
-    """The measures as lines of text: a row a true group, a column a group that was said, then all."""
-    names = [row["group"] for row in measured["groups"]]
-    heads = names + (["none"] if any(measured["outside"]) else [])
+def format_confusion(metrics: Dict[str, Any]) -> str:
+    """Return the metrics as lines of text: a row for each true group, a column for each predicted group, then all."""
+    names = [row["group"] for row in metrics["groups"]]
+    heads = names + (["none"] if any(metrics["outside"]) else [])
     width = max(6, *(len(name) for name in heads))
     lines = [f"{'true':>{width}}  {'faces':>6}  " + " ".join(f"{name:>{width}}" for name in heads) + "  accuracy"]
-    for row, counts, outside in zip(measured["groups"], measured["confusion"], measured["outside"]):
+    for row, counts, outside in zip(metrics["groups"], metrics["confusion"], metrics["outside"]):
         cells = (counts + [outside])[: len(heads)]
         share = "-" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
         lines.append(
@@ -129,12 +134,12 @@ def format_confusion(measured: dict) -> str:
             + f"  {share:>8}"
         )
     lines.append(
-        f"accuracy {measured['accuracy']:.1%} of {measured['n']} faces; {measured['one_off']:.1%} at most one off"
+        f"accuracy {metrics['accuracy']:.1%} of {metrics['n']} faces; {metrics['one_off']:.1%} at most one off"
     )
     left_out = [
-        f"{measured[key]} of {what}"
+        f"{metrics[key]} of {what}"
         for key, what in (("unknown_age", "unknown age"), ("no_single_group", "an age that lies in no single group"))
-        if measured[key]
+        if metrics[key]
     ]
     if left_out:
         lines.append(f"not counted: {', '.join(left_out)}")
@@ -142,7 +147,7 @@ def format_confusion(measured: dict) -> str:
 
 
 def choose_faces(true: np.ndarray, count: int, seed: int = 0) -> List[int]:
-    """Positions of about `count` faces of known groups (n,), as many of each as there are, in the groups' order."""
+    """Return the positions of about `count` faces of known groups (n,), equally many of each, in the groups' order."""
     random = np.random.RandomState(seed)
     known = np.unique(true[true != NONE])
     chosen: List[int] = []
@@ -153,32 +158,36 @@ def choose_faces(true: np.ndarray, count: int, seed: int = 0) -> List[int]:
     return chosen
 
 
-def collect_faces(files: Iterable, chosen: Iterable[int], size: int, labels="auto", crop=None) -> Dict[int, np.ndarray]:
-    """{position: (size, size, 3) BGR uint8} of the chosen faces, by their positions in what `ask` answered."""
-    wanted, found, passed = set(chosen), {}, 0
+def collect_faces(
+    files: Iterable[str], chosen: Iterable[int], size: int, labels: str = "auto", crop: Optional[Crop] = None
+) -> Dict[int, np.ndarray]:
+    """Return {position: image (size, size, 3) BGR uint8} of the chosen faces, by their positions in the predictions."""
+    chosen, passed = set(chosen), 0
+    found: Dict[int, np.ndarray] = {}
     for path in files:
         for batch in evaluation_batches(path, size, labels=labels, crop=crop):
             for position, image in enumerate(batch.images, passed):
-                if position in wanted:
+                if position in chosen:
                     found[position] = image
             passed += len(batch.images)
-            if len(found) == len(wanted):
+            if len(found) == len(chosen):
                 return found
     return found
 
 
-def say_answer(answers: Answers, position: int, said: int, groups: Groups, own: Groups) -> str:
-    """What a model said of a face: "31-45 62%" of groups of its own, else "34 years"."""
+def describe_prediction(predictions: Predictions, position: int, predicted: int, groups: Groups, own: Groups) -> str:
+    """Return "31-45 62%" for a model that predicts groups, else "34 years"."""
     if not own:
-        return f"{answers.ages[position]:.0f} years"
-    if said == NONE:
-        return "none of them"
-    first, last = groups[said]
+        return f"{predictions.ages[position]:.0f} years"
+    if predicted == NONE:
+        return "no group"
+    assert predictions.groups is not None
+    first, last = groups[predicted]
     inside = [first <= low and high <= last for low, high in own]
-    return f"{name_group(first, last)} {answers.groups[position][inside].sum():.0%}"
+    return f"{name_group(first, last)} {predictions.groups[position][inside].sum():.0%}"
 
 
-def say_label(label: np.ndarray) -> str:
-    """The age of a label (3,): "28", or "20-29"."""
+def describe_label(label: np.ndarray) -> str:
+    """Return the age of a label (3,) as text: "28", or "20-29"."""
     low, high = label[1:]
     return f"{low:g}" if low == high else f"{low:g}-{high:g}"

@@ -1,35 +1,38 @@
-"""Errors of ages and genders against labels that may be intervals or unknown."""
+"""Metrics of ages and genders, for labels that may be intervals or unknown."""
 
-from typing import Optional
+from typing import Any, Dict, Optional
 
 import numpy as np
 
 from agedge.labels import is_male
 
-# The six age groups of the field's efficient networks; the seventh row is the age range that papers on adults report.
+# The six age groups usual for efficient networks; the seventh row is the age range that papers on adults report.
 BANDS = ((0, 5), (6, 18), (19, 30), (31, 45), (46, 65), (66, 120))
 ADULTS = (21, 60)
 
 
 def age_errors(labels: np.ndarray, ages: np.ndarray) -> np.ndarray:
-    """(n,) signed years by which ages (n,) miss labels (n, 3); 0 inside an interval, NaN where either is unknown."""
+    """Return the signed errors (n,) of ages in years: 0 inside of a label's interval, NaN where either is unknown."""
     low, high = labels[:, 1], labels[:, 2]
     off = np.where(ages < low, ages - low, np.where(ages > high, ages - high, 0.0))
     return np.where((low >= 0) & ~np.isnan(ages), off, np.nan)
 
 
 def gender_hits(labels: np.ndarray, p_male: np.ndarray) -> np.ndarray:
-    """(n,) 1 where P(male) > 0.5 agrees with the label, 0 where not, NaN where either is unknown."""
+    """Return (n,) 1 where the predicted gender is the label's, 0 where it is not, NaN where either is unknown."""
     known = (labels[:, 0] >= 0) & ~np.isnan(p_male)
     return np.where(known, is_male(p_male) == (labels[:, 0] == 1), np.nan)
 
 
-def measure(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray) -> dict:
-    """Of n faces: age MAE and bias in years, the share within 3 and 5 years (cumulative score), gender accuracy, and
-    the same by age band. A face whose interval lies in no single band is in none. None stands for "nothing known"."""
+def measure(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray) -> Dict[str, Any]:
+    """Return the metrics of n faces: age MAE and bias in years, CS@3, CS@5, gender accuracy, and the same by band.
+
+    CS@3 (cumulative score) is the share of ages at most 3 years off. A face whose interval lies in no single band is in
+    none. A metric without known values is None.
+    """
     errors, hits = age_errors(labels, ages), gender_hits(labels, p_male)
 
-    def row(chosen=slice(None)) -> dict:
+    def row(chosen: Any) -> Dict[str, Any]:
         error = errors[chosen]
         return {
             "n": int(error.size),
@@ -40,30 +43,30 @@ def measure(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray) -> dict:
             "gender_acc": mean(hits[chosen]),
         }
 
-    def band(first: int, last: int) -> dict:
+    def band(first: int, last: int) -> Dict[str, Any]:
         # An age of 5.5 is "5" until the sixth birthday.
         inside = (labels[:, 1] >= first) & (np.floor(labels[:, 2]) <= last)
         return {"band": f"{first}-{last}" if last < 120 else f"{first}+", **row(inside)}
 
-    return {**row(), "bands": [band(*ages) for ages in BANDS], "adults": band(*ADULTS)}
+    return {**row(slice(None)), "bands": [band(*ages) for ages in BANDS], "adults": band(*ADULTS)}
 
 
 def within(errors: np.ndarray, years: float) -> np.ndarray:
-    """1 where an error is at most so many years, NaN where it is unknown."""
+    """Return 1 where an error is at most `years`, 0 where it is not, NaN where it is unknown."""
     return np.where(np.isnan(errors), np.nan, np.abs(errors) <= years)
 
 
 def mean(values: np.ndarray) -> Optional[float]:
-    """The mean of what is known, to six decimals; None where nothing is."""
+    """Return the mean of the values that are not NaN, to six decimals; None without any."""
     known = values[~np.isnan(values)]
     return round(float(known.mean()), 6) if known.size else None
 
 
-def calibrate(labels: np.ndarray, ages: np.ndarray, level: float = 0.8, least: int = 30) -> dict:
-    """Offsets in years around a predicted age between which the true one lies in `level` of the cases.
+def calibrate(labels: np.ndarray, ages: np.ndarray, level: float = 0.8, least: int = 30) -> Dict[str, Any]:
+    """Return the offsets in years around a predicted age between which the true age lies in `level` of the cases.
 
     Split conformal prediction (Vovk et al. 2005) by predicted age: quantiles of true minus predicted age among exact
-    labels, in bins of ten years that grow until they hold `least` faces. {} where there are too few.
+    labels, in bins of ten years that grow until they hold `least` faces. {} where there are too few faces.
     """
     exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2]) & ~np.isnan(ages)
     predicted, true = ages[exact], labels[exact, 1]
@@ -83,10 +86,10 @@ def calibrate(labels: np.ndarray, ages: np.ndarray, level: float = 0.8, least: i
     return {"level": level, "age": at, "low": low, "high": high}
 
 
-def format_table(measured: dict) -> str:
-    """The measures as lines of text: one a band, then all."""
+def format_table(metrics: Dict[str, Any]) -> str:
+    """Return the metrics as lines of text: one for each band, then all."""
     lines = [f"{'age':>8} {'faces':>6} {'MAE':>6} {'bias':>6} {'CS@5':>6} {'gender':>7}"]
-    for row in [*measured["bands"], measured["adults"], {"band": "all", **measured}]:
+    for row in [*metrics["bands"], metrics["adults"], {"band": "all", **metrics}]:
         if row["n"]:
             forms = {"age_mae": "{:.2f}", "age_bias": "{:+.2f}", "age_cs5": "{:.1%}", "gender_acc": "{:.1%}"}
             texts = ["-" if row[key] is None else form.format(row[key]) for key, form in forms.items()]

@@ -1,7 +1,8 @@
-"""Pictures of a run and of an evaluation, as PNG. Drawn without a display."""
+"""Plots of a run and of an evaluation, as PNG, drawn without a display."""
 
 import io
 from pathlib import Path
+from typing import IO, Any, List, Tuple, Union
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from agedge.results.kinds import mark_picture
 from agedge.safe_write import write_bytes
 
 
-def new_figure(columns: int, height: float = 3.6):
-    """A figure with a row of axes, on the canvas that needs no display."""
+def new_figure(columns: int, height: float = 3.6) -> Tuple[Any, Any]:
+    """Return a figure and its row of axes, on a canvas that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -20,21 +21,21 @@ def new_figure(columns: int, height: float = 3.6):
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def write_figure(figure, path, dpi: int = 110, **options) -> None:
-    """Write a figure as PNG, whole or not at all; `options` of its `savefig`. Raises `OSError` that names `path`.
+def write_figure(figure: Any, path: Union[str, Path, IO[bytes]], dpi: int = 110, **options: Any) -> None:
+    """Write a figure as PNG, whole or not at all; `options` go to `savefig`. Raises `OSError` that names `path`.
 
     `path` may be an open file.
     """
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=dpi, **options)
-    if hasattr(path, "write"):
+    if not isinstance(path, (str, Path)):
         path.write(png.getvalue())
     else:
         write_bytes(path, mark_picture(png.getvalue()))
 
 
-def plot_curves(log: list, path: Path) -> None:
-    """Loss, age MAE and gender accuracy by epoch, from the rows of log.csv."""
+def plot_curves(log: List[dict], path: Path) -> None:
+    """Plot loss, age MAE and gender accuracy by epoch, from the rows of log.csv."""
     figure, (loss, age, gender) = new_figure(3)
     epochs = [row["epoch"] for row in log]
     loss.plot(epochs, [row["loss"] for row in log], color="tab:blue")
@@ -51,8 +52,8 @@ def plot_curves(log: list, path: Path) -> None:
     write_figure(figure, path)
 
 
-def plot_detection_curves(log: list, path: Path) -> None:
-    """The losses of a detector, and its recall, precision and average precision by epoch, from the rows of log.csv."""
+def plot_detection_curves(log: List[dict], path: Path) -> None:
+    """Plot a detector's losses, recall, precision and average precision by epoch, from the rows of log.csv."""
     figure, (losses, found) = new_figure(2)
     epochs = [row["epoch"] for row in log]
     for key in log[-1]:
@@ -69,12 +70,12 @@ def plot_detection_curves(log: list, path: Path) -> None:
     write_figure(figure, path)
 
 
-def _number(value) -> float:
+def _number(value: Any) -> float:
     return np.nan if value in (None, "") else value
 
 
 def plot_errors(labels: np.ndarray, ages: np.ndarray, path: Path) -> None:
-    """Predicted against true age, and bias and MAE by true age, of faces whose age is exact and was guessed."""
+    """Plot predicted against true age, and bias and MAE by true age, of faces with an exact and a predicted age."""
     exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2]) & ~np.isnan(ages)
     true, predicted = labels[exact, 1], ages[exact]
     errors = age_errors(labels[exact], predicted)

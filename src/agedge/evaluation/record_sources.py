@@ -1,45 +1,48 @@
-"""Which record of which file an answer is of, its row in NAME.csv, and its picture."""
+"""Find the record of a prediction: its file and number, its row in NAME.csv, and its image."""
 
 import csv
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Optional
+from typing import Dict, Iterable, List, NamedTuple, Optional, Union
 
 import numpy as np
 
+from agedge.crop import Crop
 from agedge.errors import AgedgeError
-from agedge.evaluation.batches import fitting
-from agedge.evaluation.evaluate import Answers
+from agedge.evaluation.batches import make_refit
+from agedge.evaluation.evaluate import Predictions
 from agedge.recordio import read_frames
 from agedge.records import decode, read_raw
 
 
-class Origin(NamedTuple):
-    """A .rec and the number of a record in it."""
+class RecordSource(NamedTuple):
+    """A .rec file and the number of a record in it."""
 
     file: str
     number: int
 
 
-def find_origins(answers: Answers) -> List[Origin]:
-    """The record of each of n answers: they are in the order of the files, without the records that no one could read.
+def find_sources(predictions: Predictions) -> List[RecordSource]:
+    """Return the record of each of n predictions: in the order of the files, without the unreadable records.
 
-    Raises `AgedgeError` where the files do not hold as many records as were answered.
+    Raises `AgedgeError` where the number of records in the files has changed since.
     """
-    files = list(answers.bad)
+    files = list(predictions.bad)
     counts = [sum(1 for _ in read_frames(path)) for path in files] if len(files) > 1 else []
-    counts = counts or [len(answers.labels) + len(answers.bad[files[0]])]
-    origins: List[Origin] = []
+    counts = counts or [len(predictions.labels) + len(predictions.bad[files[0]])]
+    sources: List[RecordSource] = []
     for path, count in zip(files, counts):
-        left_out = set(answers.bad[path])
-        origins += [Origin(path, number) for number in range(count) if number not in left_out]
-    if len(origins) != len(answers.labels):
-        raise AgedgeError(f"{files[0]}: changed since it was read: {len(origins)} faces, not {len(answers.labels)}")
-    return origins
+        left_out = set(predictions.bad[path])
+        sources += [RecordSource(path, number) for number in range(count) if number not in left_out]
+    if len(sources) != len(predictions.labels):
+        raise AgedgeError(f"{files[0]}: changed since it was read: {len(sources)} faces, not {len(predictions.labels)}")
+    return sources
 
 
-def read_rows(path) -> Dict[int, dict]:
-    """The rows of the NAME.csv beside a .rec, by record number; {} where there is none. Raises `AgedgeError` where it
-    is damaged."""
+def read_rows(path: Union[str, Path]) -> Dict[int, Dict[str, str]]:
+    """Return the rows of the NAME.csv beside a .rec, by record number; {} where there is none.
+
+    Raises `AgedgeError` where it is damaged.
+    """
     file = Path(path).with_suffix(".csv")
     if not file.is_file():
         return {}
@@ -50,24 +53,28 @@ def read_rows(path) -> Dict[int, dict]:
             raise AgedgeError(f"{file}: not the table of {Path(path).name}: {error!r}") from None
 
 
-def find_rows(origins: List[Origin], rows: Dict[str, Dict[int, dict]]) -> List[dict]:
-    """The row of each origin, {} where its table, `rows` by file, has none."""
-    return [rows.get(file, {}).get(number, {}) for file, number in origins]
+def find_rows(sources: List[RecordSource], rows: Dict[str, Dict[int, Dict[str, str]]]) -> List[Dict[str, str]]:
+    """Return the row of each record; {} where its table, `rows` by file, has none."""
+    return [rows.get(file, {}).get(number, {}) for file, number in sources]
 
 
-def read_faces(origins: Iterable[Origin], size: int, labels: str = "auto", crop=None) -> Dict[Origin, np.ndarray]:
-    """{origin: (size, size, 3) BGR uint8}, cut as `crop` says; a record that is no image is left out. Only the faces
-    that are asked for are decoded."""
+def read_faces(
+    sources: Iterable[RecordSource], size: int, labels: str = "auto", crop: Optional[Crop] = None
+) -> Dict[RecordSource, np.ndarray]:
+    """Return {source: image (size, size, 3) BGR uint8}, moved to `crop`. Unreadable records are left out.
+
+    Only the faces of `sources` are decoded.
+    """
     wanted: Dict[str, set] = {}
-    for file, number in origins:
+    for file, number in sources:
         wanted.setdefault(file, set()).add(number)
-    found: Dict[Origin, np.ndarray] = {}
+    found: Dict[RecordSource, np.ndarray] = {}
     for file, numbers in wanted.items():
-        refit, last = fitting(file, size, crop), max(numbers)
+        refit, last = make_refit(file, size, crop), max(numbers)
         for number, (_, jpeg) in enumerate(read_raw(file, labels)):
             image: Optional[np.ndarray] = refit(decode(jpeg)) if number in numbers else None
             if image is not None:
-                found[Origin(file, number)] = image
+                found[RecordSource(file, number)] = image
             if number == last:
                 break
     return found

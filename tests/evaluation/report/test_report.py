@@ -12,10 +12,10 @@ import pytest
 
 from agedge.errors import AgedgeError
 from agedge.evaluation.calibration import measure_coverage, measure_reliability, share_interval
-from agedge.evaluation.evaluate import ask
+from agedge.evaluation.evaluate import predict_records
 from agedge.evaluation.metrics import BANDS, calibrate, measure
-from agedge.evaluation.record_sources import Origin, find_origins
-from agedge.evaluation.report.write import say_calibration, write_report
+from agedge.evaluation.record_sources import RecordSource, find_sources
+from agedge.evaluation.report.write import explain_calibration, write_report
 from agedge.evaluation.subgroups import choose_groups, confuse_genders
 from agedge.labels import Label, exact
 from agedge.records import RecordWriter, encode
@@ -70,14 +70,14 @@ def describe(outputs=BOTH, **fields):
 
 def report(folder, files, model=predict, card=None, **options):
     """The text of the report, what was answered, and its sections by key."""
-    answers = ask(model, files, SIZE)
+    predictions = predict_records(model, files, SIZE)
     folder.mkdir(exist_ok=True)
-    write_report(folder / "report.html", card or describe(), answers, **options)
+    write_report(folder / "report.html", card or describe(), predictions, **options)
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert not list(folder.glob("*.partial"))
     found = re.findall(r'<section id="(\w+)">(.*?)</section>', text, re.S)
     assert tuple(key for key, _ in found) == NAMES
-    return text, answers, dict(found)
+    return text, predictions, dict(found)
 
 
 def read_table(section):
@@ -116,8 +116,8 @@ def mixed(tmp_path_factory):
 
 
 def test_the_table_has_every_age_and_gender_as_measured(mixed):
-    text, answers, parts = mixed
-    measured = measure(answers.labels, answers.ages, answers.p_male)
+    text, predictions, parts = mixed
+    measured = measure(predictions.labels, predictions.ages, predictions.p_male)
     rows = read_table(parts["errors"])
     assert rows[0] == ["age", "", "faces", "MAE", "bias", "CS@5", "gender"]
     bands = [row for row in rows[1:] if row[1] == "all"]
@@ -126,8 +126,8 @@ def test_the_table_has_every_age_and_gender_as_measured(mixed):
         values = [band[key] for key in ("age_mae", "age_bias", "age_cs5", "gender_acc")]
         assert row == [band["band"], "all", str(band["n"]), *(form.format(value) for form, value in zip(forms, values))]
     assert len(bands) == 6  # five bands with faces, and all
-    women = answers.labels[:, 0] == 0
-    theirs = measure(answers.labels[women], answers.ages[women], answers.p_male[women])
+    women = predictions.labels[:, 0] == 0
+    theirs = measure(predictions.labels[women], predictions.ages[women], predictions.p_male[women])
     shown = next(row for row in rows[rows.index(bands[-1]) :] if row[1] == "female")
     assert shown[2:4] == ["30", f"{theirs['age_mae']:.2f}"] and shown[6] == f"{theirs['gender_acc']:.1%}"
     figures = dict((name, value) for value, name in re.findall(r"<div><b>(.*?)</b><span>(.*?)</span>", text))
@@ -148,12 +148,12 @@ def test_a_report_is_one_small_file_that_asks_nobody(mixed):
 
 
 def test_the_confusions_count_the_faces(mixed):
-    _, answers, parts = mixed
+    _, predictions, parts = mixed
     rows = read_table(parts["confusion"])
     assert rows[0] == ["true", "0-5", "6-18", "19-30", "31-45", "46-65", "66+"]
     assert sum(int(cell) for row in rows[1:] for cell in row[1:]) == 60
-    assert rows[5][0] == "46-65" and rows[5][2] == "1", "the 59 years that were said to be 9"
-    (women, men) = confuse_genders(answers.labels, answers.p_male)
+    assert rows[5][0] == "46-65" and rows[5][2] == "1", "the 59 years predicted to be 9"
+    (women, men) = confuse_genders(predictions.labels, predictions.p_male)
     assert read_table(parts["gender"])[1:] == [
         ["female", "30", str(women[0]), str(women[1]), f"{women[0] / 30:.1%}"],
         ["male", "30", str(men[0]), str(men[1]), f"{men[1] / 30:.1%}"],
@@ -167,12 +167,20 @@ def test_answers_are_traced_to_their_records_past_a_broken_one_in_the_first_file
     wrong = ((exact(1, 50), 50, 0.01), {"file": "<wrong>.jpg", "race": "two"})
     first = write_faces(tmp_path / "a.rec", [right[0], (BROKEN, {"file": "broken.jpg", "race": "no"}), off, right[1]])
     second = write_faces(tmp_path / "b.rec", [right[0], wrong])
-    text, answers, parts = report(tmp_path / "out", [first, second])
+    text, predictions, parts = report(tmp_path / "out", [first, second])
     a, b = str(first), str(second)
-    assert find_origins(answers) == [Origin(a, 0), Origin(a, 2), Origin(a, 3), Origin(b, 0), Origin(b, 1)]
-    (colour, error, said, record), (other, gender, labelled, its) = read_sheet(parts["worst"])
-    assert (error, said, record) == ("+50 years", "true 40, said 90", "a.rec record 2 off.jpg")
-    assert (labelled, its) == ("labelled male", "b.rec record 1 <wrong>.jpg") and gender.startswith("said female, 9")
+    assert find_sources(predictions) == [
+        RecordSource(a, 0),
+        RecordSource(a, 2),
+        RecordSource(a, 3),
+        RecordSource(b, 0),
+        RecordSource(b, 1),
+    ]
+    (colour, error, line, record), (other, gender, labelled, its) = read_sheet(parts["worst"])
+    assert (error, line, record) == ("+50 years", "true 40, predicted 90", "a.rec record 2 off.jpg")
+    assert (labelled, its) == ("labelled male", "b.rec record 1 <wrong>.jpg") and gender.startswith(
+        "predicted female, 9"
+    )
     np.testing.assert_allclose(colour, (180, 128, 26), atol=4)
     np.testing.assert_allclose(other, (100, 128, 3), atol=4)
     assert "<wrong>" not in text
@@ -184,10 +192,10 @@ def test_answers_are_traced_to_their_records_past_a_broken_one_in_the_first_file
 
 def test_a_file_that_changed_since_is_refused(tmp_path):
     files = [write_faces(tmp_path / f"{name}.rec", mixed_faces(5)) for name in "ab"]
-    answers = ask(predict, files, SIZE)
+    predictions = predict_records(predict, files, SIZE)
     write_faces(tmp_path / "a.rec", mixed_faces(4))
     with pytest.raises(AgedgeError, match="a.rec: changed since it was read: 9 faces, not 10"):
-        find_origins(answers)
+        find_sources(predictions)
 
 
 def test_labels_that_are_intervals_or_unknown(tmp_path):
@@ -195,8 +203,8 @@ def test_labels_that_are_intervals_or_unknown(tmp_path):
     faces = [((Label(1, *bounds[nth % 4]), 15, 0.9), {}) for nth in range(16)]
     faces += [((Label(-1, -1, -1), 15, 0.9), {}), ((exact(0, 5), 15, 0.9), {})]
     file = write_faces(tmp_path / "val.rec", faces)
-    _, answers, parts = report(tmp_path / "out", [file], card=describe(interval=calibrate_anew()))
-    assert choose_groups(answers.labels) == bounds
+    _, predictions, parts = report(tmp_path / "out", [file], card=describe(interval=calibrate_anew()))
+    assert choose_groups(predictions.labels) == bounds
     rows = [row for row in read_table(parts["errors"])[1:] if row[1] == "all"]
     assert [row[:4] for row in rows] == [
         ["0-2", "all", "4", "13.00"],
@@ -209,7 +217,7 @@ def test_labels_that_are_intervals_or_unknown(tmp_path):
     assert "16 faces whose label is an interval" in parts["bias"] and "1 exact ages" in parts["bias"]
     assert [row[0] for row in read_table(parts["confusion"])] == ["true", "0-2", "3-9", "10-19", "70+"]
     assert read_table(parts["calibration"])[-1][:2] == ["all", "1"], "only where the age is exact"
-    assert read_sheet(parts["worst"])[0][2:] == ("true 70-120, said 15", "record 3")
+    assert read_sheet(parts["worst"])[0][2:] == ("true 70-120, predicted 15", "record 3")
 
 
 def calibrate_anew():
@@ -221,7 +229,7 @@ def test_a_network_that_answers_only_gender(tmp_path):
     file = write_faces(tmp_path / "val.rec", [((Label(nth % 2), 0, 0.9), {}) for nth in range(8)])
     text, _, parts = report(tmp_path / "out", [file], predict_gender, describe({"p_male": "probability"}))
     for key in ("bias", "confusion", "worst"):
-        assert "Left out: no age is both known and said" in parts[key]
+        assert "Left out: no age is both known and predicted" in parts[key]
     assert read_table(parts["errors"])[1] == ["all", "all", "8", "-", "-", "-", "50.0%"]
     assert "age MAE, years" not in text and "<b>50.0%</b>" in text
     assert len(read_sheet(parts["worst"])) == 4
@@ -230,7 +238,7 @@ def test_a_network_that_answers_only_gender(tmp_path):
 def test_a_network_that_answers_only_age(tmp_path):
     file = write_faces(tmp_path / "val.rec", mixed_faces())
     text, _, parts = report(tmp_path / "out", [file], predict_age, describe({"age": "years"}))
-    assert "Left out: no gender is both known and said" in parts["gender"]
+    assert "Left out: no gender is both known and predicted" in parts["gender"]
     assert parts["calibration"].count("Left out") == 2 and parts["worst"].count("Left out") == 1
     assert "<span>gender accuracy</span>" not in text and len(read_sheet(parts["worst"])) == 24
 
@@ -241,7 +249,7 @@ def test_a_network_of_age_groups_is_judged_by_its_own(tmp_path):
     answer = "probabilities of 0-5, 6-18, 19-30, 31-45, 46-65, 66+"
     card = describe({"age": "years", "age_group": answer})
     _, _, parts = report(tmp_path / "out", [file], predict_groups, card)
-    assert "Right: 83.3% of 6 faces" in parts["confusion"] and "the model&#x27;s own" in parts["confusion"]
+    assert "Accuracy: 83.3% of 6 faces" in parts["confusion"] and "the model&#x27;s own" in parts["confusion"]
     assert read_table(parts["confusion"])[-1] == ["66+", "0", "0", "0", "1", "0", "0"]
 
 
@@ -266,8 +274,8 @@ def test_a_report_of_a_run_has_its_curves_recipe_and_test(tmp_path):
 
 
 def answers_of(file):
-    answers = ask(predict, [file], SIZE)
-    return answers.labels, answers.ages, answers.p_male
+    predictions = predict_records(predict, [file], SIZE)
+    return predictions.labels, predictions.ages, predictions.p_male
 
 
 def test_what_lies_beside_and_is_damaged_is_told_and_left_out(tmp_path, caplog):
@@ -280,16 +288,16 @@ def test_what_lies_beside_and_is_damaged_is_told_and_left_out(tmp_path, caplog):
     card = describe()
     card.save(folder / "model")
     _, _, parts = report(folder, [file], card=card)
-    assert "Left out" in parts["curves"] and "Left out: no NAME.csv beside the data says a race" in parts["race"]
+    assert "Left out" in parts["curves"] and "Left out: no NAME.csv beside the data names a race" in parts["race"]
     assert "log.csv: not the log of a run" in caplog.text and "val.csv: not the table of val.rec" in caplog.text
 
 
 def test_who_calibrated_the_intervals_is_said(tmp_path):
-    answers = ask(predict, [write_faces(tmp_path / "val.rec", mixed_faces(8))], SIZE)
-    for count, words in ((8, "this flatters"), (7, "they may have faces in common")):
+    predictions = predict_records(predict, [write_faces(tmp_path / "val.rec", mixed_faces(8))], SIZE)
+    for count, words in ((8, "the shares are optimistic"), (7, "they may have faces in common")):
         known = {"validation": [{"file": "val.rec", "source": None, "count": count}]}
-        assert words in say_calibration(describe(training=known), answers, False)
-    assert "calibrated on other faces, as far as" in say_calibration(describe(), answers, False)
+        assert words in explain_calibration(describe(training=known), predictions, False)
+    assert "calibrated on other faces, as far as" in explain_calibration(describe(), predictions, False)
 
 
 def test_coverage_counts_exact_ages_within_the_intervals(tmp_path):

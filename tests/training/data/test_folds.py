@@ -12,7 +12,7 @@ import pytest
 import symbols
 from agedge.cli import run_command
 from agedge.errors import AgedgeError, UsageError
-from agedge.evaluation.evaluate import ask, to_json
+from agedge.evaluation.evaluate import predict_records, to_json
 from agedge.labels import exact
 from agedge.records import RecordWriter, read_records
 from agedge.runtime import Prediction, load_card
@@ -148,7 +148,7 @@ def test_several_files_are_evaluated_record_by_record_once(tmp_path):
         assert images.shape[1:] == (SIZE, SIZE, 3)
         return Prediction(images.mean((1, 2, 3)), np.zeros(len(images)))
 
-    answers = ask(predict, [*files, files[0]], SIZE)
+    answers = predict_records(predict, [*files, files[0]], SIZE)
     labels = [record.label for path in files[:2] for record in read_records(path)]
     np.testing.assert_equal(answers.labels, labels)
     images = [record.image.mean() for path in files[:2] for record in read_records(path)]
@@ -156,10 +156,10 @@ def test_several_files_are_evaluated_record_by_record_once(tmp_path):
     said = to_json("m", "mxnet", answers, {})
     assert said["data"] == [str(path) for path in files]
     assert said["bad_records"] == {str(files[0]): [], str(files[1]): [], str(files[2]): [0]}
-    one = to_json("m", "mxnet", ask(predict, files[1], SIZE), {})
+    one = to_json("m", "mxnet", predict_records(predict, files[1], SIZE), {})
     assert (one["data"], one["bad_records"]) == (str(files[1]), [])
     with pytest.raises(AgedgeError, match="c.rec: not one readable image in it"):
-        ask(predict, files[2], SIZE)
+        predict_records(predict, files[2], SIZE)
 
 
 def test_a_run_over_folds_is_validated_and_tested_on_all_of_theirs(tmp_path):

@@ -1,7 +1,7 @@
-"""The pictures of a report: PNGs of one panel each, so that a phone can put them below each other."""
+"""The plots of a report: PNGs of one panel each, so that a phone can show them below each other."""
 
 import io
-from typing import Callable, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 import numpy as np
 
@@ -9,26 +9,27 @@ from agedge.evaluation.calibration import share_interval
 from agedge.evaluation.groups import name_group
 from agedge.evaluation.metrics import age_errors
 from agedge.evaluation.plots import new_figure
+from agedge.evaluation.subgroups import Subgroup
 
 DPI = 120
 MOST_POINTS = 5000  # of the scatter: more hide each other, and the file grows
-FEW = 5  # faces, below which a spread says nothing
+FEW = 5  # faces, below which quantiles mean nothing
 BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "#777777"
 
 
-def to_png(save: Callable) -> bytes:
-    """What `save(file)` writes, such as `plot_confusion` with the file as its path."""
+def to_png(save: Callable[[io.BytesIO], object]) -> bytes:
+    """Return what `save(file)` writes, such as `plot_confusion` with the file as its path."""
     buffer = io.BytesIO()
     save(buffer)
     return buffer.getvalue()
 
 
-def _finish(figure) -> bytes:
+def _finish(figure: Any) -> bytes:
     return to_png(lambda file: figure.savefig(file, dpi=DPI))
 
 
 def draw_curves(log: Sequence[dict], lines: Sequence[tuple], name: str, best: Optional[int]) -> bytes:
-    """Columns of log.csv by epoch; `lines`: (column, label, line style); `best`: the epoch whose weights were kept."""
+    """Plot columns of log.csv by epoch. `lines`: (column, label, line style); `best`: the epoch that was kept."""
     figure, (axes,) = new_figure(1)
     epochs = [row["epoch"] for row in log]
     mark = "o" if len(log) == 1 else ""
@@ -43,14 +44,14 @@ def draw_curves(log: Sequence[dict], lines: Sequence[tuple], name: str, best: Op
     return _finish(figure)
 
 
-def draw_scatter(true: np.ndarray, said: np.ndarray) -> bytes:
-    """Predicted (n,) against exact true ages (n,), of a random few thousand where there are more."""
+def draw_scatter(true: np.ndarray, predicted: np.ndarray) -> bytes:
+    """Plot predicted ages (n,) against exact true ages (n,), of a random 5,000 where there are more."""
     if len(true) > MOST_POINTS:
         chosen = np.random.RandomState(0).permutation(len(true))[:MOST_POINTS]
-        true, said = true[chosen], said[chosen]
+        true, predicted = true[chosen], predicted[chosen]
     figure, (axes,) = new_figure(1, 4.0)
-    end = max(100, float(true.max()), float(said.max())) + 2
-    axes.scatter(true, said, s=6, alpha=0.35, linewidths=0, color=BLUE)
+    end = max(100, float(true.max()), float(predicted.max())) + 2
+    axes.scatter(true, predicted, s=6, alpha=0.35, linewidths=0, color=BLUE)
     axes.plot([0, end], [0, end], color="black", linewidth=0.8)
     axes.set(xlabel="true age (years)", ylabel="predicted age (years)", xlim=(0, end), ylim=(0, end), aspect="equal")
     axes.grid(alpha=0.3)
@@ -58,7 +59,7 @@ def draw_scatter(true: np.ndarray, said: np.ndarray) -> bytes:
 
 
 def draw_bias(true: np.ndarray, errors: np.ndarray) -> bytes:
-    """Predicted minus true age by ten years of exact true age (n,): mean, and the middle 80% of the faces."""
+    """Plot predicted minus true age by ten years of exact true age (n,): mean, and the middle 80% of the faces."""
     figure, (axes,) = new_figure(1, 4.0)
     decades = [decade for decade in range(0, 121, 10) if ((true >= decade) & (true < decade + 10)).any()]
     members = [errors[(true >= decade) & (true < decade + 10)] for decade in decades]
@@ -76,8 +77,10 @@ def draw_bias(true: np.ndarray, errors: np.ndarray) -> bytes:
 
 
 def draw_intervals(labels: np.ndarray, ages: np.ndarray, bounds: Sequence[tuple]) -> bytes:
-    """Predicted ages (n,) of faces whose label (n, 3) is one of the intervals `bounds`, against these: boxes to the
-    quartiles, whiskers over the middle 90%."""
+    """Plot predicted ages (n,) of faces whose label (n, 3) is one of the intervals `bounds`, beside the interval.
+
+    Boxes reach to the quartiles, whiskers over the middle 90%.
+    """
     figure, (axes,) = new_figure(1, 4.0)
     names, boxes = [], []
     for place, (low, high) in enumerate(bounds):
@@ -106,7 +109,7 @@ def draw_intervals(labels: np.ndarray, ages: np.ndarray, bounds: Sequence[tuple]
 
 
 def draw_gender_by_age(names: List[str], shares: List[tuple]) -> bytes:
-    """Share of right genders by age group; `shares`: ("female", a share or None for each group), and so on."""
+    """Plot the gender accuracy by age group; `shares`: ("female", a share or None for each group), and so on."""
     figure, (axes,) = new_figure(1)
     places, width = np.arange(len(names)), 0.8 / len(shares)
     for nth, (label, values) in enumerate(shares):
@@ -120,7 +123,7 @@ def draw_gender_by_age(names: List[str], shares: List[tuple]) -> bytes:
 
 
 def draw_reliability(bins: List[dict]) -> bytes:
-    """The bins of `measure_reliability`: the share labelled male against the mean P(male), with the faces of each."""
+    """Plot the share labelled male against the mean P(male), by the bins of `measure_reliability`."""
     figure, (axes,) = new_figure(1, 4.0)
     counts = axes.twinx()
     middles = [(row["low"] + row["high"]) / 2 for row in bins]
@@ -128,7 +131,7 @@ def draw_reliability(bins: List[dict]) -> bytes:
     counts.set_ylabel("faces (grey)")
     counts.set_ylim(0, max(row["n"] for row in bins) * 1.05)
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
-    axes.plot([row["said"] for row in bins], [row["male"] for row in bins], "o-", color=BLUE)
+    axes.plot([row["predicted"] for row in bins], [row["male"] for row in bins], "o-", color=BLUE)
     axes.set(xlabel="mean P(male)", ylabel="share labelled male", xlim=(0, 1), ylim=(-0.02, 1.02))
     axes.set_zorder(counts.get_zorder() + 1)
     axes.patch.set_visible(False)
@@ -136,10 +139,10 @@ def draw_reliability(bins: List[dict]) -> bytes:
     return _finish(figure)
 
 
-def draw_mae_by_part(parts: Sequence[tuple], labels: np.ndarray, ages: np.ndarray) -> Optional[bytes]:
-    """Age MAE of parts (name, which of the n faces), with the 95% interval of each mean; None where none is known."""
+def draw_mae_by_subgroup(subgroups: Sequence[Subgroup], labels: np.ndarray, ages: np.ndarray) -> Optional[bytes]:
+    """Plot the age MAE of subgroups with the 95% interval of each mean. Return None where no error is known."""
     errors = np.abs(age_errors(labels, ages))
-    values = [(name, errors[chosen][~np.isnan(errors[chosen])]) for name, chosen in parts]
+    values = [(name, errors[chosen][~np.isnan(errors[chosen])]) for name, chosen in subgroups]
     values = [(name, known) for name, known in values if len(known)]
     reach = [1.96 * known.std(ddof=1) / np.sqrt(len(known)) if len(known) > 1 else np.nan for _, known in values]
     means = [known.mean() for _, known in values]
@@ -147,9 +150,9 @@ def draw_mae_by_part(parts: Sequence[tuple], labels: np.ndarray, ages: np.ndarra
     return _draw_bars(names, means, [reach, reach], "age MAE (years)") if values else None
 
 
-def draw_gender_by_part(parts: Sequence[tuple], hits: np.ndarray) -> Optional[bytes]:
-    """Gender accuracy of parts, from `gender_hits` (n,), with 95% intervals; None where none is known."""
-    values = [(name, hits[chosen][~np.isnan(hits[chosen])]) for name, chosen in parts]
+def draw_gender_by_subgroup(subgroups: Sequence[Subgroup], hits: np.ndarray) -> Optional[bytes]:
+    """Plot the gender accuracy of subgroups, from `gender_hits` (n,), with 95% intervals. Return None without any."""
+    values = [(name, hits[chosen][~np.isnan(hits[chosen])]) for name, chosen in subgroups]
     values = [(name, known) for name, known in values if len(known)]
     means = np.array([known.mean() for _, known in values])
     bounds = np.array([share_interval(known) for _, known in values]).reshape(-1, 2)
@@ -158,7 +161,7 @@ def draw_gender_by_part(parts: Sequence[tuple], hits: np.ndarray) -> Optional[by
     return _draw_bars(names, means, reach, "gender accuracy", 1) if values else None
 
 
-def _draw_bars(names: List[str], means, reach, what: str, end: Optional[float] = None) -> bytes:
+def _draw_bars(names: List[str], means: Any, reach: Any, what: str, end: Optional[float] = None) -> bytes:
     figure, (axes,) = new_figure(1, 1.2 + 0.32 * len(names))
     places = np.arange(len(names))[::-1]
     axes.barh(places, means, 0.65, xerr=reach, color=BLUE, alpha=0.75, error_kw={"linewidth": 1, "capsize": 2})

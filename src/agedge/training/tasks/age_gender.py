@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.evaluation.evaluate import ask
+from agedge.evaluation.evaluate import predict_records
 from agedge.evaluation.metrics import measure
 from agedge.evaluation.plots import plot_curves
 from agedge.records import RecordWriter
@@ -152,7 +152,7 @@ class AgeGenderTask(Task):
         # Not earlier: hybridized blocks cannot infer shapes, which the network has by now.
         self.predict = self.predict or predictor(self.network, self.contexts[0], self.folder)
         files = self.data.val
-        answers = ask(self.predict, files, self.size, labels=self.data.val_layout, crop=self.data.crop)
+        answers = predict_records(self.predict, files, self.size, labels=self.data.val_layout, crop=self.data.crop)
         measured = measure(answers.labels, answers.ages, answers.p_male)
         row = {f"val_{key}": measured[key] for key in ("age_mae", "gender_acc")}
         row.update({f"val_adults_{key}": measured["adults"][key] for key in ("age_mae", "gender_acc")})

@@ -1,7 +1,8 @@
-"""Whether a written model is the network that was trained: both are asked about the same images."""
+"""Check that a written model is the network that was trained, by comparing their outputs for the same images."""
 
 import shutil
 from pathlib import Path
+from typing import List, NoReturn
 
 import cv2
 import numpy as np
@@ -9,10 +10,10 @@ import numpy as np
 from agedge.errors import AgedgeError
 from agedge.runtime.outputs import Prediction
 
-EXAMPLES = 16  # faces of the validation's
-DRAWN = 8  # faces that are drawn: what is validated on may be few or alike
+EXAMPLES = 16  # faces of the validation data
+DRAWN = 8  # drawn faces beside them: the validation data may be few or alike
 # Rounding weights to halves moves the ages of drawn faces by 0.05 years, their probabilities by 0.0023 at most
-# (models/mobilenet025, its weights moved by a thousandth, five times). Twenty times that is another network.
+# (models/mobilenet025, its weights moved by a thousandth, five times). Twenty times that means another network.
 MOST_YEARS = 1.0
 MOST_SHARE = 0.05
 
@@ -32,7 +33,7 @@ def draw_faces(count: int, size: int) -> np.ndarray:
 
 
 def compare_faces(trained: Prediction, written: Prediction) -> str:
-    """Return in what a written model answers other than the trained network on the same faces; "" where in nothing."""
+    """Return which prediction of a written model differs from the trained network's for the same faces; "" for none."""
     outputs = [("age", MOST_YEARS), ("p_male", MOST_SHARE), ("groups", MOST_SHARE)]
     for name, most in outputs:
         before, after = getattr(trained, name), getattr(written, name)
@@ -41,8 +42,11 @@ def compare_faces(trained: Prediction, written: Prediction) -> str:
     return ""
 
 
-def compare_maps(trained: list, written: list) -> str:
-    """Return the same of a detector's outputs, whose first of every three are probabilities."""
+def compare_maps(trained: List[np.ndarray], written: List[np.ndarray]) -> str:
+    """Return which score map of a written detector differs from the trained network's; "" for none.
+
+    Of every three outputs (scores, boxes, landmarks) the first is compared.
+    """
     for number in range(0, len(trained), 3):
         if reason := compare(f"score map {number // 3}", trained[number], written[number], MOST_SHARE):
             return reason
@@ -50,14 +54,15 @@ def compare_maps(trained: list, written: list) -> str:
 
 
 def compare(name: str, before: np.ndarray, after: np.ndarray, most: float) -> str:
+    """Return how much an output differs if by more than `most`, else ""."""
     known = ~np.isnan(before)  # an output that the network does not have is NaN
     difference = np.abs(after[known].astype(np.float64) - before[known]).max(initial=0)
     # `not <=`: it may be NaN.
     return "" if difference <= most else f"{name} differs by {difference:.3g}, where {most:g} is allowed"
 
 
-def refuse_model(model: Path, run, reason: str) -> None:
-    """Remove a model that is not the network that was trained. Raises `AgedgeError`, which names the run."""
+def refuse_model(model: Path, run: Path, reason: str) -> NoReturn:
+    """Remove a model that differs from the trained network, and raise `AgedgeError`, which names the run."""
     shutil.rmtree(model, ignore_errors=True)
     raise AgedgeError(
         f"{run}: trained, but the written model is not the trained network: {reason} (weights beyond half precision?); "

@@ -15,13 +15,13 @@ class TaskFunctions(NamedTuple):
     Attributes:
         train: function (network, recipe, contexts, resume, progress) that trains, and returns the run's folder.
         finish: function (network, recipe, folder) that writes the finished model, and returns its metrics as text.
-        retest: function (network, recipe, folder) that measures the finished model again (--test), likewise.
+        evaluate: function (network, recipe, folder) that evaluates the finished model again (--test), likewise.
         freeze_backbone: function (network, recipe) that changes the recipe for fine-tuning (--fin).
     """
 
     train: Callable[..., Path]
     finish: Callable[..., str]
-    retest: Callable[..., str]
+    evaluate: Callable[..., str]
     freeze_backbone: Callable[[Any, Recipe], None]
 
 
@@ -50,10 +50,10 @@ def choose_task(is_detector: bool, recipe: Recipe, create: Callable[..., Any]) -
         )
 
     from agedge.training.tasks.age_gender import train
-    from agedge.training.tasks.finalize_age_gender import finish, retest
+    from agedge.training.tasks.finalize_age_gender import evaluate_run, finish
 
     refuse_keys(recipe, ["scenes"], "ages and genders")
-    return TaskFunctions(functools.partial(train, create=create), finish, retest, freeze_backbone)
+    return TaskFunctions(functools.partial(train, create=create), finish, evaluate_run, freeze_backbone)
 
 
 def freeze_backbone(network: Any, recipe: Recipe) -> None:

@@ -1,15 +1,16 @@
-"""The end of a run: its best checkpoint as a slim model with its card, and what was measured of it."""
+"""Finish a run: write its best checkpoint as a slim model with a card, and evaluate it."""
 
-import json
 import re
 from pathlib import Path
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
 from agedge import __version__
-from agedge.evaluation.batches import evaluation_batches, warn_of_bad_images
-from agedge.evaluation.evaluate import ask, to_json
-from agedge.evaluation.metrics import calibrate, format_table, measure
+from agedge.crop import Crop
+from agedge.evaluation.batches import evaluation_batches
+from agedge.evaluation.evaluate import Predict, evaluate_model, to_json
+from agedge.evaluation.metrics import calibrate, format_table
 from agedge.evaluation.plots import plot_errors
 from agedge.evaluation.report.write import write_report
 from agedge.records import read_crop, read_info
@@ -18,7 +19,7 @@ from agedge.runtime.card import Card, load_card
 from agedge.runtime.model import to_network_input
 from agedge.safe_write import write_json
 from agedge.training.data.open_data import find_files
-from agedge.training.recipe import as_plain
+from agedge.training.recipe import Recipe, as_plain
 from agedge.training.run.checkpoint import load_checkpoint
 from agedge.training.run.divergence import DivergedError, check_loss
 from agedge.training.tasks.age_gender import predictor
@@ -26,12 +27,12 @@ from agedge.training.tasks.check_model import DRAWN, EXAMPLES, compare_faces, dr
 from agedge.training.weights.load_weights import load_weights
 
 
-def finish(network, recipe, folder: Path) -> str:
-    """Write `folder/model` (slim graph, weights, card.json), errors.png, report.json and report.html, measured on
-    `data.val`; and where there is a `data.test`, test.json, in the form of evaluate.py's JSON. Returns the tables of
-    errors.
+def finish(network: Any, recipe: Recipe, folder: Path) -> str:
+    """Write the final model of a run and its evaluation, and return the tables of errors.
 
-    `network` is a fresh one of the recipe; it gets the weights of `folder/best.ckpt`.
+    `folder/model` gets the slim graph, the weights and card.json; errors.png, report.json and report.html are measured
+    on `data.val`, and test.json (as evaluate.py writes it) on `data.test` where the recipe has one. `network` is a new
+    one of the recipe; it gets the weights of `folder/best.ckpt`.
     """
     import mxnet as mx
 
@@ -67,47 +68,58 @@ def finish(network, recipe, folder: Path) -> str:
         difference = str(error)
     if difference:
         refuse_model(folder / MODEL, folder, difference)
-    ask_of = questioner(predict, network, recipe, card)
-    answers = ask_of(val)
-    card.error = measure(answers.labels, answers.ages, answers.p_male)
-    card.interval = calibrate(answers.labels, answers.ages)
+    predictions, card.error = evaluate_model(predict, card, val, recipe.data.labels)
+    card.interval = calibrate(predictions.labels, predictions.ages)
     card.save(folder / MODEL)
     write_json(folder / REPORT, card.error)
     if card.error["age_mae"] is not None:
-        plot_errors(answers.labels, answers.ages, folder / ERRORS)
-    tables = [say("validation", val), format_table(card.error)]
+        plot_errors(predictions.labels, predictions.ages, folder / ERRORS)
+    tables = [format_metrics("validation", val, card.error)]
+    others = []
     if test:
-        tables.append(measure_test(ask_of, test, folder))
-    others = [("test", json.loads((folder / TEST).read_text(encoding="utf-8")))] if test else []
-    write_report(folder / REPORT_PAGE, card, answers, labels=recipe.data.labels, calibrated=True, others=others)
-    return "\n".join([*tables, f"model: {folder / 'model'}"])
+        metrics = evaluate_test(predict, card, test, recipe.data.labels, folder)
+        tables.append(format_metrics("test", test, metrics))
+        others.append(("test", metrics))
+    write_report(folder / REPORT_PAGE, card, predictions, labels=recipe.data.labels, calibrated=True, others=others)
+    return "\n".join([*tables, f"model: {folder / MODEL}"])
 
 
-def retest(network, recipe, folder: Path) -> str:
-    """Measure the model of a finished run again, on `data.test`, into test.json; without one, on `data.val`, into no
-    file. Returns the table of errors.
+def evaluate_run(network: Any, recipe: Recipe, folder: Path) -> str:
+    """Evaluate the model of a finished run on `data.test`, into test.json, or without one on `data.val`, into no file.
 
-    `network` is a fresh one of the recipe. Raises `AgedgeError` where the run has no model yet.
+    Return the table of errors. `network` is a new one of the recipe. Raises `AgedgeError` where the run has no model.
     """
     import mxnet as mx
 
     card = load_card(folder)
     network.initialize_for_training(mx.cpu())
     network(mx.nd.zeros((1, 3, network.size, network.size)))
-    ask_of = questioner(load_written(network, card, folder), network, recipe, card)
+    predict = load_written(network, card, folder)
     test = find_files(recipe.data, "test")
     if test:
-        return measure_test(ask_of, test, folder)
+        return format_metrics("test", test, evaluate_test(predict, card, test, recipe.data.labels, folder))
     val = find_files(recipe.data, "val")
-    answers = ask_of(val)
-    return "\n".join([say("validation", val), format_table(measure(answers.labels, answers.ages, answers.p_male))])
+    return format_metrics("validation", val, evaluate_model(predict, card, val, recipe.data.labels)[1])
 
 
-def load_written(network, card: Card, folder: Path):
-    """Give `network` the weights of the model that `card` is of, and return it as a `predictor`.
+def evaluate_test(predict: Predict, card: Card, files: List[Path], labels: str, folder: Path) -> Dict[str, Any]:
+    """Evaluate on the test files, write `folder/test.json`, and return its content."""
+    predictions, metrics = evaluate_model(predict, card, files, labels)
+    content = to_json(str(folder), "mxnet", predictions, metrics)
+    write_json(folder / TEST, content)
+    return content
 
-    What was saved is what is measured. Not by load_model: in a process that has trained, MXNet 1.9.1 now and then ends
-    its fused inference graphs with "!IsMKLDNNData()".
+
+def format_metrics(split: str, files: List[Path], metrics: Dict[str, Any]) -> str:
+    """Return the table of errors, below the split and its files."""
+    return f"{split}: {', '.join(path.name for path in files)}\n{format_table(metrics)}"
+
+
+def load_written(network: Any, card: Card, folder: Path) -> Predict:
+    """Load the weights of the card's model into `network`, and return its `predictor`: the saved model is measured.
+
+    `load_model` is not used: in a process that has trained, MXNet 1.9.1 sometimes fails in its fused inference graphs
+    with "!IsMKLDNNData()".
     """
     import mxnet as mx
 
@@ -115,39 +127,16 @@ def load_written(network, card: Card, folder: Path):
     return predictor(network, mx.cpu(), folder)
 
 
-def questioner(predict, network, recipe, card: Card):
-    """`ask_of(files) -> Answers` of `predict`, the model that `card` is of."""
-
-    def ask_of(files: list):
-        answers = ask(predict, files, network.size, labels=recipe.data.labels, crop=card.crop)
-        for path, numbers in answers.bad.items():
-            warn_of_bad_images(path, numbers)
-        return answers
-
-    return ask_of
-
-
-def measure_test(ask_of, files: list, folder: Path) -> str:
-    """Measure on the test files, into `folder/test.json`; returns the table."""
-    answers = ask_of(files)
-    measured = measure(answers.labels, answers.ages, answers.p_male)
-    write_json(folder / TEST, to_json(str(folder), "mxnet", answers, measured))
-    return "\n".join([say("test", files), format_table(measured)])
-
-
-def say(what: str, files: list) -> str:
-    """What a table was measured on."""
-    return f"{what}: {', '.join(path.name for path in files)}"
-
-
-def find_crop(path: Path, size: int):
-    """The crop of the training faces at the network's size, or None where the .rec does not say."""
+def find_crop(path: Path, size: int) -> Optional[Crop]:
+    """Return the crop of the training faces at the network's size; None where the .rec does not name one."""
     crop = read_crop(path)
     return crop.resized(size) if crop else None
 
 
-def describe_training(recipe, train: list, val: list, test: list, state: dict) -> dict:
-    """What a card says of how its model came to be."""
+def describe_training(
+    recipe: Recipe, train: List[Path], val: List[Path], test: List[Path], state: Dict[str, Any]
+) -> Dict[str, Any]:
+    """Return the `training` of a card: data, epochs, recipe and tool."""
     return {
         "train": [describe_records(path) for path in train],
         "validation": [describe_records(path) for path in val],
@@ -162,12 +151,12 @@ def describe_training(recipe, train: list, val: list, test: list, state: dict) -
     }
 
 
-def describe_records(path: Path) -> dict:
-    """A .rec as its NAME.json tells of it."""
+def describe_records(path: Path) -> Dict[str, Any]:
+    """Return the name of a .rec, and source, count and split from its NAME.json."""
     return {"file": path.name, **{key: read_info(path).get(key) for key in ("source", "count", "split")}}
 
 
 def without_folders(source: str) -> str:
-    """Return the last part of a path, or of PREFIX,EPOCH: a card travels, and the folders of a machine are its own."""
+    """Return the last part of a path, or of PREFIX,EPOCH: a card must not contain a machine's folders."""
     name = re.split(r"[/\\]", source.rstrip("/\\"))[-1]
     return Path(source).resolve().name if name in (".", "..") else name
