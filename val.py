@@ -15,7 +15,7 @@ from agedge.evaluation.metrics import BANDS
 from agedge.results.kinds import FOLDER, MEASURES, PICTURE
 from agedge.results.overwrite import Result, check_results, model_inputs, record_inputs, write_json_result
 from agedge.runtime import load_model
-from agedge.runtime.outputs import group_bounds, says_age
+from agedge.runtime.outputs import describe_outputs, group_bounds, predicts_age
 
 log = logging.getLogger("val")
 
@@ -44,10 +44,8 @@ def val(
     loaded = load_model(model, runtime, form=decode, trust=trust)
     card = loaded.card
     own = group_bounds(card.outputs)
-    if not own and not says_age(card.outputs):
-        raise AgedgeError(
-            f"{model}: it says no age, only {', '.join(f'{name} ({what})' for name, what in card.outputs.items())}"
-        )
+    if not own and not predicts_age(card.outputs):
+        raise AgedgeError(f"{model}: it predicts no age, only {describe_outputs(card.outputs)}")
     asked = asked or own or BANDS
     if card.crop is None:
         log.warning("%s: nobody knows its crop: the faces are used as they are", model)

@@ -11,7 +11,7 @@ from agedge.errors import AgedgeError
 from agedge.evaluation.batches import evaluation_batches
 from agedge.runtime import load_model
 from agedge.runtime.card import load_card
-from agedge.runtime.outputs import decode, says_age, says_gender
+from agedge.runtime.outputs import decode, predicts_age, predicts_gender
 from deploy.isolated import ask_apart
 from deploy.tolerances import GATES, compare_raw
 
@@ -74,12 +74,12 @@ def judge(runtime: str, ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarra
     fault = gate.fault(compare_raw(ours, theirs)) if gate.most is not None else ""
     mine, other = decode(ours, outputs), decode(theirs, outputs)
     age_max = age_mean = p_male_max = flips = None
-    if says_age(outputs):
+    if predicts_age(outputs):
         age_off = np.abs(other.age.astype(np.float64) - mine.age)
         age_max, age_mean = float(age_off.max()), float(age_off.mean())
         if gate.mean is not None and not age_mean <= gate.mean:  # NaN is over it too
             fault = f"ages change by {age_mean:.3g} years on average, over the gate of {gate.mean:g}"
-    if says_gender(outputs):
+    if predicts_gender(outputs):
         p_male_max = float(np.abs(other.p_male - mine.p_male).max())
         flips = int((other.is_male != mine.is_male).sum())
         if gate.flips is not None and flips > gate.flips:

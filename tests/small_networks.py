@@ -4,6 +4,7 @@ import numpy as np
 
 from agedge.runtime.card import Card
 from agedge.runtime.model_files import INPUT, Checkpoint, save_checkpoint
+from agedge.runtime.outputs import AGE_AND_GENDER
 
 SIZE = 32
 
@@ -11,9 +12,7 @@ SIZE = 32
 def describe(name="small", size=SIZE, **fields) -> Card:
     """A card for a network of ours."""
     shape = {"name": INPUT, "size": size, "channels": "RGB", "range": [0, 255]}
-    return Card(
-        name=name, network={"name": name}, input=shape, outputs={"age": "years", "p_male": "probability"}, **fields
-    )
+    return Card(name=name, network={"name": name}, input=shape, outputs=AGE_AND_GENDER, **fields)
 
 
 def faces(count, size=SIZE, seed=1) -> np.ndarray:

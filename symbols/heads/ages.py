@@ -9,10 +9,10 @@ LAST_AGE = 100
 class AgeHead(HybridBlock):
     """Features (N, C) -> logits, which `loss` and `decode` take.
 
-    `answers`: {name of an output: what it is} for the card; `answer` gives those outputs.
+    `answers`: the outputs for the card, {name: {"kind", ..}} as docs/card.md lists them; `answer` gives those outputs.
     """
 
-    answers = {"age": "years"}
+    answers = {"age": {"kind": "years"}}
 
     def loss(self, F, logits, age_min, age_max):
         """(N,) losses from ages (N, 1) in years, an interval each; 0 where they are unknown, -1."""

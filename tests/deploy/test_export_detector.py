@@ -156,7 +156,7 @@ def test_what_is_for_ages_refuses_a_detector(exported, tmp_path):
     model = str(exported[0] / "model")
     with pytest.raises(UsageError, match="a face detector: benchmarks/faces.py times it"):
         door.bench(model, None, 1)
-    with pytest.raises(AgedgeError, match="it is for detection, not for age and gender"):
+    with pytest.raises(AgedgeError, match="the card is for 'detection', not for 'age and gender'"):
         slim_model(model, tmp_path / "slim")
 
 

@@ -49,7 +49,7 @@ def test_an_imported_model_runs_and_its_card_says_where_it_is_from(keras_file, t
     assert sorted(path.name for path in written) == ["card.json", "ssrnet-0000.params", "ssrnet-symbol.json"]
     model = load_model(tmp_path / "model")
     card = model.card
-    assert card.outputs == {"age": "years"} and card.input["channels"] == "RGB"
+    assert card.outputs == {"age": {"kind": "years"}} and card.input["channels"] == "RGB"
     assert card.network["scaled"] is False and card.network["first_relu"] is True
     told = card.training["imported"]
     assert told["file"] == "weights.bin" and told["kind"] == "Keras HDF5"

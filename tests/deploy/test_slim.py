@@ -59,7 +59,7 @@ def test_losses_become_answers_and_labels_vanish(tmp_path):
     for name in labels:
         del checkpoint.args[name]
     card = describe()
-    card.outputs = {name: "unknown" for name in ("groups", "years", "male")}
+    card.outputs = {name: {"kind": "unknown"} for name in ("groups", "years", "male")}
     save_checkpoint(checkpoint, card, tmp_path / "model")
     slim_card = slim_model(tmp_path / "model", tmp_path / "slim")
     symbol = mx.sym.load(str(slim_card.path("mxnet", "symbol")))

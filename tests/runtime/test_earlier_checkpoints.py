@@ -87,4 +87,4 @@ def test_the_doors_take_them(tmp_path):
     face = json.loads((tmp_path / "a").read_text())["faces"][0]
     assert done.returncode == 0 and 20 < face["age"] < 100 and face["gender"] is None
     done = subprocess.run([*command, "--decode", "pairs"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and "outputs lro (1): --decode pairs wants one of 202" in done.stderr
+    assert done.returncode == 1 and "outputs lro (1): --decode pairs needs a single output of 202" in done.stderr

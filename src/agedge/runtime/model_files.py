@@ -16,7 +16,7 @@ from agedge.runtime.card import Card, load_card
 from agedge.runtime.checks.params import check_params
 from agedge.runtime.checks.symbol import load_symbol
 from agedge.runtime.half_precision import round_to_half
-from agedge.runtime.outputs import OURS, is_known, name_outputs, recognise_outputs
+from agedge.runtime.outputs import AGE_AND_GENDER, can_decode, outputs_of_form, recognise_outputs
 from agedge.safe_write import temporary_folder
 
 INPUT = "data"
@@ -66,10 +66,9 @@ def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
     stages = find_stages(checkpoint)
     size, widths = measure(checkpoint, symbol_file, stages)
     if form:
-        outputs = name_outputs(widths, form, symbol_file)
+        outputs = outputs_of_form(widths, form, symbol_file)
     else:
         outputs = recognise_outputs(widths, guess_form(checkpoint.symbol))
-    known = all(is_known(name, what) for name, what in outputs.items())
     return Card(
         name=prefix.name,
         network={},
@@ -82,7 +81,7 @@ def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
         },
         outputs=outputs,
         # Earlier MXNet trainers align faces to the template of face recognition; their models are best on it.
-        crop=Crop.named("arcface", size) if known and outputs != OURS else None,
+        crop=Crop.named("arcface", size) if can_decode(outputs) and outputs != AGE_AND_GENDER else None,
         files={"mxnet": names},
         folder=folder,
     )

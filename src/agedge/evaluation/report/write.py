@@ -17,7 +17,7 @@ from agedge.evaluation.report.worst_faces import tell_worst
 from agedge.evaluation.subgroups import choose_groups
 from agedge.records import read_info
 from agedge.runtime.card import Card
-from agedge.runtime.outputs import group_bounds
+from agedge.runtime.outputs import describe_outputs, group_bounds
 from agedge.safe_write import write_text
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def tell_head(run: Run, card: Card, said: parts.Said, others) -> List[str]:
     measured, best = said.measured, card.training.get("best_epoch")
     facts = [
         ("model", say_network(card)),
-        ("answers", ", ".join(f"{name} ({what})" for name, what in card.outputs.items())),
+        ("answers", describe_outputs(card.outputs)),
     ]
     facts += [("data", say_data(file, said)) for file in said.answers.bad]
     if best:
