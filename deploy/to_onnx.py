@@ -1,48 +1,47 @@
-"""A slim MXNet model -> ONNX: opset 13, a batch of any size, input `data`, the outputs under the names in the card.
+"""Convert a slim MXNet model to ONNX: opset 13, any batch size, input `data`, and the outputs named as in the card.
 
-A detector's images are of any height and width, too.
+A detector takes images of any height and width, too.
 """
 
 from pathlib import Path
+from typing import Dict, Tuple, Union
 
 from agedge.errors import AgedgeError
 from agedge.runtime.card import Card, fixed_inputs
-from agedge.runtime.model_files import INPUT, Checkpoint, output_name, read_checkpoint
+from agedge.runtime.model_files import INPUT, Checkpoint, output_name
 from agedge.safe_write import temporary_folder, write_bytes
-from deploy import onnx_fixes as mends
+from deploy import onnx_fixes
 from deploy.graph import infer_shapes, read_graph, write_graph
 
-SIDE = 320  # of the image that stands for those of any size
+SIDE = 320  # pixels, of the image with which a network for any size is traced
+Shape = Tuple[int, ...]
 
 
-def write_onnx(card: Card, file: Path) -> None:
-    """Write the model of `card` (its folder holds the slim MXNet files) as the ONNX `file`.
+def write_onnx(card: Card, checkpoint: Checkpoint, file: Path) -> None:
+    """Write a slim checkpoint with its card as the ONNX `file`.
 
-    Raises `AgedgeError` where an operation has no translation or the result is not valid ONNX. That the numbers are
-    the same is for `deploy.export` to prove.
+    Raises `AgedgeError` where an operation has no translation or the result is not valid ONNX. `deploy.export` compares
+    the outputs.
     """
     import onnx
     import onnxslim
 
     constants = fixed_inputs(card)
-    symbol_file = card.path("mxnet", "symbol")
-    checkpoint = read_checkpoint(symbol_file, card.path("mxnet", "params"), inputs=constants)
     size = card.input.get("size")
     inputs = {INPUT: (1, 3, size or SIDE, size or SIDE), **{name: value.shape for name, value in constants.items()}}
     model = translate(checkpoint, inputs, card.name, any_side=size is None)
     try:
         model = onnxslim.slim(model)
         onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # both packages raise whatever comes
+    except Exception as error:  # both packages raise exceptions of many types
         raise AgedgeError(f"{card.name}: not valid as ONNX: {error}") from error
     write_bytes(file, model.SerializeToString(deterministic=True))
 
 
-def translate(checkpoint: Checkpoint, inputs: dict, name: str, any_side: bool = False):
-    """MXNet's exporter, mended: the ONNX model of a checkpoint for inputs {name: shape}, `data` being of any batch and,
-    with `any_side`, of any height and width.
+def translate(checkpoint: Checkpoint, inputs: Dict[str, Shape], name: str, any_side: bool = False):
+    """Return the ONNX model that MXNet's exporter, with our fixes, makes of a checkpoint for inputs {name: shape}.
 
-    `name`: what errors call the model.
+    `data` has any batch size and, with `any_side`, any height and width. `name`: of the model in errors.
     """
     import mxnet as mx
     import mxnet.onnx
@@ -52,21 +51,23 @@ def translate(checkpoint: Checkpoint, inputs: dict, name: str, any_side: bool = 
     heads = read_graph(checkpoint.symbol)
     known = {**{name: value.shape for name, value in checkpoint.args.items()}, **inputs}
     shapes = infer_shapes(checkpoint.symbol, known)
-    dims = {name: free(name, shapes[node.name][index], any_side) for name, (node, index) in zip(names, heads)}
+    dims = {
+        name: free_dimensions(name, shapes[node.name][index], any_side) for name, (node, index) in zip(names, heads)
+    }
 
-    args = mends.write_fixed_gammas(heads, checkpoint.args)
-    heads, args = mends.write_zero_biases(heads, args)
-    heads = mends.slice_instead_of_split(heads, shapes)
-    heads = mends.spell_out_flatten(heads, infer_shapes(write_graph(heads), known))
-    heads = mends.compare_without_comparison(heads)
-    mends.rename_operations(heads)
+    args = onnx_fixes.write_fixed_gammas(heads, checkpoint.args)
+    heads, args = onnx_fixes.write_zero_biases(heads, args)
+    heads = onnx_fixes.slice_instead_of_split(heads, shapes)
+    heads = onnx_fixes.spell_out_flatten(heads, infer_shapes(write_graph(heads), known))
+    heads = onnx_fixes.compare_without_comparison(heads)
+    onnx_fixes.rename_operations(heads)
     outputs = {node.name: name for (node, _), name in zip(heads, names)}
     symbol = write_graph(heads)
     ranks = {name: len(found[0]) for name, found in infer_shapes(symbol, known).items()}
 
     fed = [name for name in symbol.list_inputs() if name in inputs]
-    free_inputs = [free(name, inputs[name], any_side) if name == INPUT else inputs[name] for name in fed]
-    with temporary_folder() as scratch, mends.as_the_exporter_knew_it():
+    dynamic_inputs = [free_dimensions(name, inputs[name], any_side) if name == INPUT else inputs[name] for name in fed]
+    with temporary_folder() as scratch, onnx_fixes.patch_exporter():
         raw = str(Path(scratch, "raw.onnx"))
         try:
             mx.onnx.export_model(
@@ -75,18 +76,18 @@ def translate(checkpoint: Checkpoint, inputs: dict, name: str, any_side: bool = 
                 in_shapes=[inputs[name] for name in fed],
                 onnx_file_path=raw,
                 dynamic=True,
-                dynamic_input_shapes=free_inputs,
+                dynamic_input_shapes=dynamic_inputs,
             )
-        except Exception as error:  # each translation has its own way of giving up
-            raise AgedgeError(f"{name}: no way to ONNX: {error}") from error
+        except Exception as error:  # each translation raises its own type
+            raise AgedgeError(f"{name}: cannot be converted to ONNX: {error}") from error
         model = onnx.load(raw)
-    mends.shape_prelu_slopes(model, ranks)
-    mends.strip_weights_from_inputs(model, list(inputs))
-    mends.require_output_nodes(model, outputs)
-    mends.name_outputs(model, outputs, dims)
+    onnx_fixes.shape_prelu_slopes(model, ranks)
+    onnx_fixes.strip_weights_from_inputs(model, list(inputs))
+    onnx_fixes.require_output_nodes(model, outputs)
+    onnx_fixes.name_outputs(model, outputs, dims)
     return model
 
 
-def free(name: str, shape: tuple, any_side: bool) -> tuple:
-    """The shape of an input or output, with words for what may be of any size."""
+def free_dimensions(name: str, shape: Shape, any_side: bool) -> Tuple[Union[int, str], ...]:
+    """Return the shape of an input or output, with names for the dimensions that may have any size."""
     return ("batch", shape[1], f"{name}_height", f"{name}_width") if any_side else ("batch", *shape[1:])

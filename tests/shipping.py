@@ -20,8 +20,8 @@ def make_lively(network, passes=40):
 
     Without such statistics the features of a deep network grow to 1e4, and ages differ by years for rounding alone.
     Steep answers do the same in small: with logits four times as large, EfficientNetV2-B0's ages at 32 pixels were in
-    MXNet 4.0e-4 years from float64, in ONNX Runtime 1.3e-4, and so over ONNX's gate. Small networks with heads of their
-    own keep the weights that training begins with.
+    MXNet 4.0e-4 years from float64, in ONNX Runtime 1.3e-4, and so over ONNX's tolerance. Small networks with heads of
+    their own keep the weights that training begins with.
     """
     if isinstance(network, (AgeGenderNet, AGMixer)):
         network.initialize(mx.init.Xavier("gaussian", "in", 2), force_reinit=True)

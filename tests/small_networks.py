@@ -67,7 +67,7 @@ def with_weights(symbol, size=SIZE, seed=5) -> Checkpoint:
     """Random weights for a symbol; gammas are never 1, so that whether they count can be seen.
 
     The gain of 1.5 is measured: with 2 the ages are so steep that float32 rounding alone (MXNet and ONNX Runtime each
-    5e-5 years from float64) is over ONNX's gate.
+    5e-5 years from float64) is over ONNX's tolerance.
     """
     import mxnet as mx
 

@@ -55,7 +55,7 @@ def test_altered_weights_fail_and_are_named(exported, records):
     done = run_command("check", *words)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"error: {exported / 'out'}: ncnn: ") and "over the gate of 0.0005" in last
+    assert last.startswith(f"error: {exported / 'out'}: ncnn: ") and "over the tolerance of 0.0005" in last
     assert "onnx:" not in last and "fp16" not in last
     found = json.loads(report.read_text())["runtimes"]
     assert [found[runtime]["ok"] for runtime in ("onnx", "ncnn", "ncnn-fp16")] == [True, False, True]
@@ -74,7 +74,7 @@ def test_another_networks_export(exported, tmp_path, records):
     save_checkpoint(with_weights(every_operation(), seed=9), describe(), tmp_path / "other")
     export_model(tmp_path / "other", ["onnx"], tmp_path / "other")
     (verdict,) = check_exported(exported / "model", tmp_path / "other", records)
-    assert "over the gate" in verdict.fault and verdict.age_max > 1
+    assert "over the tolerance" in verdict.fault and verdict.age_max > 1
 
 
 def test_nothing_to_check(exported, tmp_path, records):

@@ -119,17 +119,17 @@ def test_vit_b16_makes_the_network_of_its_name_as_it_is():
 @pytest.mark.parametrize(
     "spoil, word",
     [
-        (lambda w: w.pop("AGmixer.1.layer_norm.bias"), "AGmixer.1.layer_norm.bias 16 is not there"),
+        (lambda w: w.pop("AGmixer.1.layer_norm.bias"), "AGmixer.1.layer_norm.bias 16 is missing"),
         (lambda w: w.update({"fc.weight": np.zeros((2, 3))}), "fc.weight 2x3 is unknown"),
         (lambda w: w.update({"gender_classifier.fc.bias": np.zeros(3)}), "gender_classifier.fc.bias is 3, not 2"),
-        (lambda w: w.pop("FeatureExtractor.conv1.weight"), "FeatureExtractor.conv1.weight is not there"),
+        (lambda w: w.pop("FeatureExtractor.conv1.weight"), "FeatureExtractor.conv1.weight is missing"),
         (lambda w: w.update({"FeatureExtractor.proj": np.zeros(4)}), "FeatureExtractor.proj has 1 axes, not 2"),
         (lambda w: w.update({"FeatureExtractor.positional_embedding": np.zeros((7, 64))}), "on 7 tokens"),
         (
             lambda w: w.pop("FeatureExtractor.transformer.resblocks.0.ln_1.bias"),
-            "resblocks.0.ln_1.bias 64 is not there",
+            "resblocks.0.ln_1.bias 64 is missing",
         ),
-        (lambda w: w.pop("proj.weight"), "proj.weight is not there"),
+        (lambda w: w.pop("proj.weight"), "proj.weight is missing"),
     ],
 )
 def test_what_differs_is_named(spoil, word):
@@ -141,4 +141,4 @@ def test_what_differs_is_named(spoil, word):
 def test_other_networks_are_refused():
     assert "no name in it begins with" in fault_of({"conv1.weight": np.zeros((64, 3, 7, 7)), "fc.bias": np.zeros(10)})
     many = {f"visual.layer{index}": np.zeros(1) for index in range(30)}
-    assert "visual.conv1.weight is not there" in fault_of(many)
+    assert "visual.conv1.weight is missing" in fault_of(many)

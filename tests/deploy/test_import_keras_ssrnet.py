@@ -146,7 +146,7 @@ def test_differences_are_listed_in_the_terms_of_keras():
     with pytest.raises(AgedgeError) as told:
         from_keras(weights)
     assert "conv2d_1/kernel is 3x3x1x32, not 3x3x3x32" in str(told.value)
-    assert "delta_s2/bias 1 is not there" in str(told.value) and "dense_10/kernel 4x4 is unknown" in str(told.value)
+    assert "delta_s2/bias 1 is missing" in str(told.value) and "dense_10/kernel 4x4 is unknown" in str(told.value)
 
 
 def test_many_differences_are_counted():
