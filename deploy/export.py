@@ -16,11 +16,11 @@ from agedge.results.overwrite import check_model_folder
 from agedge.runtime.model_files import find_model, move_model
 from agedge.safe_write import naming, temporary_folder
 from deploy import detector
+from deploy.formats.to_ncnn import HALF, write_ncnn
+from deploy.formats.to_onnx import write_onnx
 from deploy.isolated import run_isolated
 from deploy.probe_images import draw_probes
 from deploy.slim import SlimModel, slim_into
-from deploy.to_ncnn import HALF, write_ncnn
-from deploy.to_onnx import write_onnx
 from deploy.tolerances import TOLERANCES, Difference, Tolerance, compare_raw
 
 FORMATS = ("onnx", "ncnn")

@@ -130,12 +130,12 @@ def fold_constants(heads: List[Edge]) -> Tuple[List[Edge], Dict[str, Any]]:
         random = node.op.startswith(("_random", "_sample"))
         if node.op != "null" and not random and all(id(source) in fixed for source, _ in node.inputs):
             fixed.add(id(node))
-    wanted = {}  # the last fixed nodes, which are used by others
+    folded = {}  # the last fixed nodes, which are used by others
     for node in walk(heads):
         if id(node) not in fixed:
-            wanted.update({id(source): source for source, _ in node.inputs if id(source) in fixed})
-    values = {node.name: write_graph([(node, 0)]).eval()[0] for node in wanted.values()}
-    return replace(heads, lambda node: [(variable(node.name), 0)] if id(node) in wanted else None), values
+            folded.update({id(source): source for source, _ in node.inputs if id(source) in fixed})
+    values = {node.name: write_graph([(node, 0)]).eval()[0] for node in folded.values()}
+    return replace(heads, lambda node: [(variable(node.name), 0)] if id(node) in folded else None), values
 
 
 def name_stages(heads: List[Edge], constants: Dict[str, Any]) -> Tuple[List[Edge], Dict[str, np.ndarray]]:

@@ -12,8 +12,9 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.runtime import load_card, load_model
 from agedge.runtime.card import checksum
 from agedge.runtime.model_files import save_checkpoint
-from deploy import export, onnx_fixes, to_ncnn
+from deploy import export
 from deploy.export import export_model
+from deploy.formats import onnx_fixes, to_ncnn
 from deploy.isolated import run_isolated
 from deploy.tolerances import TOLERANCES, Tolerance, compare_raw
 from tests.card_schema import assert_valid
@@ -155,15 +156,15 @@ def test_a_missing_package_is_named(exported, monkeypatch):
             load_model(exported / "out", runtime)
 
 
-def run_command(*words):
-    command = [sys.executable, "-m", "deploy", *map(str, words)]
+def run_command(*arguments):
+    command = [sys.executable, "-m", "deploy", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=export.__file__.rsplit("/", 2)[0])
 
 
 def test_the_commands_export_and_bench(exported, tmp_path):
-    done = run_command("export", "--model", exported / "model", "--to", "onnx", "--out", tmp_path / "door")
+    done = run_command("export", "--model", exported / "model", "--to", "onnx", "--out", tmp_path / "command")
     assert done.returncode == 0, done.stderr
-    assert "small.onnx" in done.stdout and not (tmp_path / "door" / "small.ncnn.bin").exists()
+    assert "small.onnx" in done.stdout and not (tmp_path / "command" / "small.ncnn.bin").exists()
     done = run_command("bench", "--model", exported / "model", "--exported", exported / "out", "--repeats", 3)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["mxnet", *FORMS]
@@ -171,7 +172,7 @@ def test_the_commands_export_and_bench(exported, tmp_path):
 
 
 def test_an_error_of_a_command_is_one_line(exported, tmp_path):
-    done = run_command("export", "--model", tmp_path / "nowhere", "--out", tmp_path / "door")
+    done = run_command("export", "--model", tmp_path / "nowhere", "--out", tmp_path / "command")
     assert (done.returncode, done.stderr) == (1, f"error: {tmp_path / 'nowhere'}: no such model folder\n")
-    done = run_command("export", "--model", exported / "model", "--out", tmp_path / "door", "--to", "tflite")
+    done = run_command("export", "--model", exported / "model", "--out", tmp_path / "command", "--to", "tflite")
     assert (done.returncode, done.stderr) == (2, "error: to: unknown 'tflite'; choose one of onnx, ncnn\n")

@@ -12,8 +12,9 @@ from agedge.faces.essh.card import OUTPUTS, DetectorCard, read_card, save_detect
 from agedge.runtime.card import checksum
 from agedge.runtime.model_files import read_checkpoint
 from deploy import __main__ as commands
-from deploy import detector, export, ncnn_crops, to_ncnn
+from deploy import detector, export
 from deploy.export import export_model
+from deploy.formats import ncnn_crops, to_ncnn
 from deploy.isolated import run_batches_isolated
 from deploy.slim import slim_model
 from symbols.essh import ESSH
@@ -143,17 +144,17 @@ def test_damaged_weights_are_named(exported, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def run_command(*words):
-    command = [sys.executable, "-m", "deploy", *map(str, words)]
+def run_command(*arguments):
+    command = [sys.executable, "-m", "deploy", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=export.__file__.rsplit("/", 2)[0])
 
 
 def test_the_commands(exported, tmp_path):
     folder = exported[0]
-    done = run_command("export", "--model", folder / "model", "--out", tmp_path / "door", "--to", "onnx")
+    done = run_command("export", "--model", folder / "model", "--out", tmp_path / "command", "--to", "onnx")
     assert done.returncode == 0, done.stderr
     assert "essh.onnx" in done.stdout and "landmarks" in done.stdout
-    done = run_command("check", "--model", folder / "model", "--exported", tmp_path / "door", "--data", "x.rec")
+    done = run_command("check", "--model", folder / "model", "--exported", tmp_path / "command", "--data", "x.rec")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "a face detector: `check` compares ages" in done.stderr
 

@@ -53,10 +53,10 @@ def test_an_imported_model_runs_and_its_card_says_where_it_is_from(keras_file, t
     card = model.card
     assert card.outputs == {"age": {"kind": "years"}} and card.input["channels"] == "RGB"
     assert card.network["scaled"] is False and card.network["first_relu"] is True
-    told = card.training["imported"]
-    assert told["file"] == "weights.bin" and told["kind"] == "Keras HDF5"
-    assert told["sha256"] == hashlib.sha256(keras_file.read_bytes()).hexdigest()
-    assert told["crop"] == "utkface, margin 0.6" and card.crop.same_as(Crop.named("utkface", 64, 0.6), 1e-5)
+    imported = card.training["imported"]
+    assert imported["file"] == "weights.bin" and imported["kind"] == "Keras HDF5"
+    assert imported["sha256"] == hashlib.sha256(keras_file.read_bytes()).hexdigest()
+    assert imported["crop"] == "utkface, margin 0.6" and card.crop.same_as(Crop.named("utkface", 64, 0.6), 1e-5)
 
     imported = from_keras(drawn_weights())
     network = symbols.create(**imported.arguments)
@@ -147,9 +147,9 @@ def damaged(name, tmp_path):
 )
 def test_a_file_that_cannot_be_imported_is_named_with_the_reason(name, reason, tmp_path):
     file = damaged(name, tmp_path)
-    with pytest.raises(AgedgeError, match=f"{file.name}: .*{reason}") as told:
+    with pytest.raises(AgedgeError, match=f"{file.name}: .*{reason}") as error:
         import_weights(file, "ssrnet", tmp_path / "out")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -236,9 +236,9 @@ def test_every_source_has_its_mapper_and_its_network():
             assert Crop.named(*source.crop[:1], 64, source.crop[1]).size == 64
 
 
-def run_command(*words):
+def run_command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "deploy", "import", *map(str, words)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "deploy", "import", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
     )
 
 
@@ -250,9 +250,9 @@ def test_the_command(keras_file, tmp_path):
     assert json.loads((tmp_path / "model" / "card.json").read_text())["training"]["imported"]["crop"].startswith(
         "arcface"
     )
-    for words, status, reason in (
+    for arguments, status, reason in (
         (("--from", keras_file, "--as", "vgg", "--out", tmp_path), 2, "--as: unknown 'vgg'"),
         (("--from", tmp_path / "none", "--as", "aec", "--out", tmp_path), 1, "no such file"),
     ):
-        done = run_command(*words)
+        done = run_command(*arguments)
         assert done.returncode == status and reason in done.stderr and len(done.stderr.splitlines()) == 1

@@ -47,11 +47,11 @@ def test_a_whole_checkpoint_gives_the_ages_and_genders_of_plain_numpy(tmp_path):
     written = import_weights(write_checkpoint(tmp_path / "best.pt", weights), "agmixer", tmp_path / "out")
     assert tmp_path / "out" / "card.json" in written
     model = load_model(tmp_path / "out")
-    said = model.raw_outputs(images[..., ::-1])  # BGR, as OpenCV reads pictures
+    predicted = model.raw_outputs(images[..., ::-1])  # BGR, as OpenCV reads pictures
     age, p_male = run_agmixer(weights, images.transpose(0, 3, 1, 2), 15)
     assert age.std() > 0.1 and p_male.std() > 0.01
-    np.testing.assert_allclose(said["age"][:, 0], age, atol=1e-3)
-    np.testing.assert_allclose(said["p_male"][:, 0], p_male, atol=1e-4)
+    np.testing.assert_allclose(predicted["age"][:, 0], age, atol=1e-3)
+    np.testing.assert_allclose(predicted["p_male"][:, 0], p_male, atol=1e-4)
     network = model.card.network
     assert (network["age_min"], network["age_max"], network["mixer_width"], network["mixer_depth"]) == (15, 72, 16, 2)
 

@@ -9,8 +9,8 @@ import pytest
 
 from agedge.errors import AgedgeError
 from agedge.runtime import load_card, load_model
-from deploy import onnx_fixes
 from deploy.export import export_model
+from deploy.formats import onnx_fixes
 from deploy.tolerances import TOLERANCES, compare_raw
 from tests.small_networks import convolved, every_operation, faces, save_small, two_answers
 

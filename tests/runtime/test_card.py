@@ -78,7 +78,7 @@ VALID = [
     {"training": {"imported": {"file": "w.h5"}}},
     {"terms": "none"},
 ]
-# Changes, with the words of the reader's one line.
+# Changes, with a part of the error.
 INVALID = [
     ({"format": ...}, "format is missing"),
     ({"format": 3}, "card format 3; this version of agedge reads formats 1 and 2"),

@@ -13,8 +13,8 @@ from typing import Dict
 from agedge.errors import AgedgeError
 from agedge.runtime.card import Card, fixed_inputs
 from agedge.safe_write import temporary_folder
-from deploy.ncnn_crops import drop_crops, put_crops
-from deploy.to_onnx import SIDE
+from deploy.formats.ncnn_crops import drop_crops, put_crops
+from deploy.formats.to_onnx import SIDE
 
 HALF = {"ncnn": False, "ncnn-fp16": True}
 

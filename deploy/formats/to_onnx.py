@@ -10,7 +10,7 @@ from agedge.errors import AgedgeError
 from agedge.runtime.card import Card, fixed_inputs
 from agedge.runtime.model_files import INPUT, Checkpoint, output_name
 from agedge.safe_write import temporary_folder, write_bytes
-from deploy import onnx_fixes
+from deploy.formats import onnx_fixes
 from deploy.graph import infer_shapes, read_graph, write_graph
 
 SIDE = 320  # pixels, of the image with which a network for any size is traced
