@@ -13,7 +13,7 @@ from agedge.evaluation.metrics import BANDS
 from agedge.results.kinds import FOLDER, MEASURES, PICTURE
 from agedge.results.overwrite import Result, check_results, model_inputs, record_inputs, write_json_result
 from agedge.runtime import load_model
-from agedge.runtime.outputs import group_bounds, says_age
+from agedge.runtime.outputs import describe_outputs, group_bounds, predicts_age
 
 
 def val(
@@ -43,10 +43,8 @@ def val(
     loaded = load_model(model, runtime, form=decode, trust=trust)
     card = loaded.card
     own = group_bounds(card.outputs)
-    if not own and not says_age(card.outputs):
-        raise AgedgeError(
-            f"{model}: predicts no age, only {', '.join(f'{name} ({what})' for name, what in card.outputs.items())}"
-        )
+    if not own and not predicts_age(card.outputs):
+        raise AgedgeError(f"{model}: predicts no age, only {describe_outputs(card.outputs)}")
     wanted = wanted or own or BANDS
     predictions, _ = evaluate_model(loaded.predict, card, data, labels)
     predicted = by_group.find_predicted_groups(predictions, own, wanted)

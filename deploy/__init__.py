@@ -1,1 +1,1 @@
-"""From a trained network to files for phones: slim its graph, write ONNX and ncnn, prove that they say the same."""
+"""Convert a trained network to files for phones: slim its graph, write ONNX and ncnn, and compare them with MXNet."""

@@ -1,12 +1,15 @@
-"""Milliseconds a face at batch 1 on one thread, for every form of a model; the forms take turns, so that a neighbour on
-the machine slows all alike."""
+"""Measure milliseconds per face at batch 1 on one thread, for every format of a model.
+
+The formats take turns, so that other load on the machine slows all alike.
+"""
 
 import time
-from typing import Dict, Optional
+from pathlib import Path
+from typing import Dict, List, Optional, Union
 
 import numpy as np
 
-from agedge.runtime.card import load_card
+from agedge.runtime.card import Card, load_card
 from agedge.runtime.model import RUNTIMES, open_model
 from agedge.runtime.model_files import find_model
 from deploy.probe_images import draw_probes
@@ -14,20 +17,22 @@ from deploy.probe_images import draw_probes
 WARM_UP = 10
 
 
-def time_runtimes(model, exported: Optional[str] = None, repeats: int = 200, trust: bool = False) -> Dict[str, float]:
-    """{runtime: median ms a face}, of the model's own files and of those in the folder `exported`.
+def time_runtimes(
+    model: Union[str, Path], exported: Optional[Union[str, Path]] = None, repeats: int = 200, trust: bool = False
+) -> Dict[str, float]:
+    """Return {runtime: median milliseconds per face} of the model's own files and of those in the folder `exported`.
 
-    Counts everything from the BGR image to the raw outputs. MXNet takes its one thread only where it is not yet loaded.
-    `trust`: as of `load_model`.
+    The time is from the BGR image to the raw outputs. MXNet runs on one thread only where it is not loaded yet.
+    `trust`: as for `load_model`.
     """
-    cards = {}
+    cards: Dict[str, Card] = {}
     sources = [find_model(model)] + ([load_card(exported)] if exported else [])
     for card in sources:
         card.trusted = trust
         cards.update({runtime: card for runtime in RUNTIMES if runtime in card.files})
     models = {runtime: open_model(card, runtime, threads=1) for runtime, card in cards.items()}
     face = draw_probes(sources[0].input["size"], count=1)
-    times = {runtime: [] for runtime in models}
+    times: Dict[str, List[float]] = {runtime: [] for runtime in models}
     for turn in range(WARM_UP + repeats):
         for runtime, opened in models.items():
             start = time.perf_counter()

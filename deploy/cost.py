@@ -1,16 +1,17 @@
-"""What a face costs: multiplications in a network's graph, counted from the shapes of what its operations compute."""
+"""Count the multiplications of a network per face, from the shapes of its operations' outputs."""
 
 from math import prod
+from typing import Tuple
 
 from agedge.runtime.card import Card, fixed_inputs
 from agedge.runtime.model_files import INPUT, read_checkpoint
-from deploy.graph import infer_shapes, is_true, read_graph, walk
+from deploy.graph import Edge, infer_shapes, is_true, read_graph, walk
 
 
 def count_multiplications(card: Card) -> int:
-    """Multiply-adds of one face through the MXNet files of `card`, each counted as one, as papers do ("FLOPs").
+    """Return the multiply-adds of one face through the MXNet files of `card`, which papers call FLOPs.
 
-    Convolutions, dense layers and products of matrices are counted; norms, activations and pooling are not.
+    Convolutions, dense layers and matrix products count; norms, activations and pooling do not.
     """
     checkpoint = read_checkpoint(card.path("mxnet", "symbol"), card.path("mxnet", "params"), fixed_inputs(card))
     size = card.input["size"]
@@ -18,7 +19,7 @@ def count_multiplications(card: Card) -> int:
     known.update({INPUT: (1, 3, size, size), **{name: value.shape for name, value in fixed_inputs(card).items()}})
     shapes = infer_shapes(checkpoint.symbol, known)
 
-    def shape(edge):
+    def shape(edge: Edge) -> Tuple[int, ...]:
         node, index = edge
         return shapes[node.name][index]
 

@@ -1,8 +1,8 @@
-"""MXNet's symbol as nodes that can be rewired: read, walk, replace, write."""
+"""Graphs of MXNet symbols as nodes that can be rewired: read, walk, replace and write them."""
 
 import json
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 Edge = Tuple["Node", int]  # a node and which of its outputs
 
@@ -18,16 +18,17 @@ class Node:
 
 
 def variable(name: str) -> Node:
+    """Return a variable: a weight or an input."""
     return Node("null", name)
 
 
 def is_true(node: Node, attribute: str, default: bool) -> bool:
-    """A boolean attribute; `default` is MXNet's for an absent one."""
+    """Return a boolean attribute; `default` is MXNet's for an absent one."""
     return node.attrs.get(attribute, str(default)) in ("True", "1")
 
 
-def read_graph(symbol) -> List[Edge]:
-    """The outputs of a symbol; everything else hangs on them."""
+def read_graph(symbol: Any) -> List[Edge]:
+    """Return the outputs of a symbol, whose nodes lead to all others."""
     graph = json.loads(symbol.tojson())
     nodes = []
     for item in graph["nodes"]:
@@ -37,7 +38,7 @@ def read_graph(symbol) -> List[Edge]:
 
 
 def walk(heads: List[Edge]) -> List[Node]:
-    """Every node that the outputs need, each after its inputs."""
+    """Return every node that the outputs need, each after its inputs."""
     order, seen = [], set()
     stack = [(node, False) for node, _ in reversed(heads)]
     while stack:
@@ -52,7 +53,7 @@ def walk(heads: List[Edge]) -> List[Node]:
 
 
 def replace(heads: List[Edge], change: Callable[[Node], Optional[List[Edge]]]) -> List[Edge]:
-    """Rewire: where `change(node)` gives edges, they stand for the node's outputs from then on. Gives the new heads."""
+    """Replace the outputs of each node by the edges that `change(node)` returns, if any. Returns the new heads."""
     moved = {}
     for node in walk(heads):
         node.inputs = [moved.get((id(source), index), (source, index)) for source, index in node.inputs]
@@ -61,8 +62,8 @@ def replace(heads: List[Edge], change: Callable[[Node], Optional[List[Edge]]]) -
     return [moved.get((id(node), index), (node, index)) for node, index in heads]
 
 
-def write_graph(heads: List[Edge]):
-    """The MXNet symbol of these outputs."""
+def write_graph(heads: List[Edge]) -> Any:
+    """Return the MXNet symbol of these outputs."""
     import mxnet as mx
 
     nodes = walk(heads)
@@ -80,8 +81,8 @@ def write_graph(heads: List[Edge]):
     return mx.sym.load_json(json.dumps(graph))
 
 
-def infer_shapes(symbol, known: Dict[str, tuple]) -> Dict[str, List[tuple]]:
-    """Shapes of the outputs of every node, by its name, from those of inputs and weights."""
+def infer_shapes(symbol: Any, known: Dict[str, tuple]) -> Dict[str, List[tuple]]:
+    """Return the shapes of the outputs of every node by its name, from those of inputs and weights."""
     internals = symbol.get_internals()
     inputs = set(symbol.list_inputs())
     _, shapes, _ = internals.infer_shape(**{name: shape for name, shape in known.items() if name in inputs})

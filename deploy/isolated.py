@@ -1,35 +1,40 @@
-"""Ask a model in a process of its own: a native library that crashes on a file must not take the job along.
+"""Run a model in a process of its own, so that a native library that crashes on a file does not end the command.
 
-As a program: `apart.py FOLDER RUNTIME IMAGES.npz OUTPUTS.npz [--trust]`.
+As a program: `isolated.py FOLDER RUNTIME IMAGES.npz OUTPUTS.npz [--trust]`.
 """
 
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Callable, Dict, List, Sequence, Union
 
 import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.faces.essh.card import DetectorCard, is_detector
-from agedge.runtime.card import Card, load_card
+from agedge.runtime.card import load_card
 from agedge.runtime.model import RUNTIMES, open_model, to_network_input
 from agedge.safe_write import temporary_folder
 
+RawOutputs = Dict[str, np.ndarray]
 
-def ask_apart(folder, runtime: str, images: np.ndarray, trust: bool = False) -> Dict[str, np.ndarray]:
-    """Return `Model.raw_outputs` of the model in `folder`; `trust` as of `load_model`.
 
-    Raises `AgedgeError` with what went wrong over there.
+def run_isolated(folder: Union[str, Path], runtime: str, images: np.ndarray, trust: bool = False) -> RawOutputs:
+    """Return `Model.raw_outputs` of the model in `folder`; `trust` as for `load_model`.
+
+    Raises `AgedgeError` with the error of the other process.
     """
-    return ask_batches_apart(folder, runtime, [images], trust)[0]
+    return run_batches_isolated(folder, runtime, [images], trust)[0]
 
 
-def ask_batches_apart(
-    folder, runtime: str, batches: Sequence[np.ndarray], trust: bool = False
-) -> List[Dict[str, np.ndarray]]:
-    """`ask_apart` for batches (n, h, w, 3), which for a detector may be of any sizes: its outputs are maps (n, c, h, w)."""
+def run_batches_isolated(
+    folder: Union[str, Path], runtime: str, batches: Sequence[np.ndarray], trust: bool = False
+) -> List[RawOutputs]:
+    """Run a model or detector on batches (n, h, w, 3) as `run_isolated` does.
+
+    For a detector the batches may be of any sizes; its outputs are maps (n, c, h, w).
+    """
     with temporary_folder() as scratch:
         images, outputs = Path(scratch, "images.npz"), Path(scratch, "outputs.npz")
         np.savez(images, *batches)
@@ -41,32 +46,38 @@ def ask_batches_apart(
             lines = done.stderr.strip().splitlines() or [f"{folder}: {runtime} failed, status {done.returncode}"]
             raise AgedgeError(lines[-1].replace("error: ", "", 1))
         with np.load(outputs) as found:
-            answers: List[Dict[str, np.ndarray]] = [{} for _ in batches]
+            results: List[RawOutputs] = [{} for _ in batches]
             for key, value in found.items():
                 index, name = key.split("/", 1)
-                answers[int(index)][name] = value
-            return answers
+                results[int(index)][name] = value
+            return results
 
 
-def answer(folder: str, runtime: str, images: str, outputs: str, trust: str = "") -> None:
-    """The other side of `ask_batches_apart`."""
-    finds_faces = is_detector(folder)
-    card = load_card(folder, DetectorCard if finds_faces else Card)
-    card.trusted = bool(trust)
-    if finds_faces:
-        network = import_module(RUNTIMES[runtime]).open_network(card, runtime, 1, "cpu")
-
-        def ask(batch):
-            return network(to_network_input(batch))
-    else:
-        ask = open_model(card, runtime, threads=1).raw_outputs
+def run_files(folder: str, runtime: str, images: str, outputs: str, trust: str = "") -> None:
+    """Run the model on the batches of the file `images` and write its outputs: the other process."""
+    run = (open_detector if is_detector(folder) else open_faces)(folder, runtime, bool(trust))
     with np.load(images) as batches:
-        answers = [ask(batch) for batch in batches.values()]
-    np.savez(outputs, **{f"{index}/{name}": each[name] for index, each in enumerate(answers) for name in each})
+        results = [run(batch) for batch in batches.values()]
+    np.savez(outputs, **{f"{index}/{name}": each[name] for index, each in enumerate(results) for name in each})
+
+
+def open_faces(folder: str, runtime: str, trust: bool) -> Callable[[np.ndarray], RawOutputs]:
+    """Return the function from faces (n, size, size, 3) BGR uint8 to the raw outputs of a model."""
+    card = load_card(folder)
+    card.trusted = trust
+    return open_model(card, runtime, threads=1).raw_outputs
+
+
+def open_detector(folder: str, runtime: str, trust: bool) -> Callable[[np.ndarray], RawOutputs]:
+    """Return the function from images (n, h, w, 3) BGR uint8 to the maps of a detector."""
+    card = load_card(folder, DetectorCard)
+    card.trusted = trust
+    network = import_module(RUNTIMES[runtime]).open_network(card, runtime, 1, "cpu")
+    return lambda images: network(to_network_input(images))
 
 
 if __name__ == "__main__":
     try:
-        answer(*sys.argv[1:])
+        run_files(*sys.argv[1:])
     except AgedgeError as error:
         sys.exit(f"error: {error}")

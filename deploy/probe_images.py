@@ -1,11 +1,11 @@
-"""Pictures to compare two formats of one network with, where no faces are at hand: drawn from a fixed seed."""
+"""Images to compare two formats of one network with, where no faces are at hand: drawn from a fixed seed."""
 
 import cv2
 import numpy as np
 
 
 def draw_probes(size: int, count: int = 12) -> np.ndarray:
-    """(count, size, size, 3) uint8: soft blotches with grain, half of them darker."""
+    """Draw (count, size, size, 3) uint8 images: soft blotches with grain, half of them darker."""
     random = np.random.RandomState(7)
     probes = np.empty((count, size, size, 3), np.uint8)
     for index in range(count):

@@ -1,12 +1,12 @@
-"""A network as it was trained -> the network that is shipped: no dropout, losses, labels or arithmetic on constants.
+"""Slim a trained network for deployment: remove dropout, losses, labels and arithmetic on constants.
 
-ncnn has no arange, and the networks that count stages by one (SSR-Net) carry several: they become plain constants, or
+ncnn has no arange, and the networks that count stages by one (SSR-Net) contain several: they become plain constants, or
 inputs `stage_num0`, `stage_num1`, ... where a user's program already feeds those.
 """
 
 import copy
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -18,55 +18,70 @@ from agedge.runtime.model_files import Checkpoint, find_model, move_model, read_
 from agedge.safe_write import naming, temporary_folder
 from deploy.graph import Edge, Node, read_graph, replace, variable, walk, write_graph
 from deploy.probe_images import draw_probes
-from deploy.tolerances import Gate, compare_raw
+from deploy.tolerances import Tolerance, compare_raw
 
 ARANGE = ("constant", "inputs")
-# Nothing but a place for a gradient: for prediction each is its first input.
+# Operations that only matter for gradients: for prediction each is its first input.
 PASSING = {"Dropout", "BlockGrad", "MakeLoss", "make_loss", "LinearRegressionOutput", "MAERegressionOutput"}
-# A loss that is an operation for prediction: (that operation, its attributes).
-ANSWERING = {
+# Losses that compute something for prediction: (the operation, its attributes).
+PREDICTING = {
     "SoftmaxOutput": ("softmax", {"axis": "1"}),
     "SoftmaxActivation": ("softmax", {"axis": "1"}),
     "LogisticRegressionOutput": ("sigmoid", {}),
 }
-# The same numbers but for the rounding of another order of fused operations, in years, logits or probabilities.
-SAME = Gate(most=2e-5)
+# Between a network and its slim form, in years, logits or probabilities: the rounding of another order of operations.
+SAME = Tolerance(most=2e-5)
 
 
-def slim_model(model, out, arange: str = "constant") -> Card:
-    """Write the slim MXNet graph of a model folder, a run or "PREFIX,EPOCH" into the folder `out`, with its card.
+class SlimModel(NamedTuple):
+    """A slim network: the folder with its files, its card and checkpoint, and its outputs for the drawn images."""
 
-    A slim model comes out as it went in, byte for byte. Raises `AgedgeError` where the model cannot be read, or where
-    the slim graph says something else than the one it came from.
+    folder: Path
+    card: Card
+    checkpoint: Checkpoint
+    outputs: Dict[str, np.ndarray]
+
+
+def slim_model(model: Union[str, Path], out: Union[str, Path], arange: str = "constant") -> Card:
+    """Write the slim MXNet graph of a model folder, a run or "PREFIX,EPOCH" with its card into the folder `out`.
+
+    A slim model comes out unchanged, byte for byte. Raises `AgedgeError` where the model cannot be read, or where the
+    outputs of the slim graph differ.
     """
+    out = Path(out)
     if arange not in ARANGE:
         raise choices("arange", arange, ARANGE)
     card = find_model(model)
-    symbol_file = card.path("mxnet", "symbol")
-    constants = card.input.get("constants", {})
-    checkpoint = read_checkpoint(symbol_file, card.path("mxnet", "params"), inputs=constants)
-    before = open_model(card, "mxnet")
-
-    slim = copy.deepcopy(card)
-    checkpoint, stages = slim_checkpoint(checkpoint, arange)
-    if stages:
-        slim.input["constants"] = {**constants, **{name: value.tolist() for name, value in stages.items()}}
-    out = Path(out)
+    sources = card.path("mxnet", "symbol"), card.path("mxnet", "params")
     out.mkdir(parents=True, exist_ok=True)
     with naming(out), temporary_folder(out) as stage:
-        save_checkpoint(checkpoint, slim, stage)
-        probes = draw_probes(card.input["size"])
-        difference = compare_raw(before.raw_outputs(probes), open_model(slim, "mxnet").raw_outputs(probes))
-        fault = SAME.fault(difference)
-        if fault:
-            raise AgedgeError(f"{symbol_file}: the slim graph answers otherwise: {fault}")
-        check_model_folder(out, stage, list(slim.sha256), (symbol_file, card.path("mxnet", "params")))
+        slim = slim_into(card, Path(stage), arange).card
+        check_model_folder(out, stage, list(slim.sha256), sources)
         move_model(slim, out)
     return slim
 
 
-def slim_checkpoint(checkpoint: Checkpoint, arange: str = "constant"):
-    """(slim checkpoint, {name: value} of the inputs that stand for aranges)."""
+def slim_into(card: Card, folder: Path, arange: str = "constant") -> SlimModel:
+    """Write the slim MXNet files of the model of `card` into `folder`, and compare their outputs with the model's."""
+    symbol_file = card.path("mxnet", "symbol")
+    constants = card.input.get("constants", {})
+    source = read_checkpoint(symbol_file, card.path("mxnet", "params"), inputs=constants)
+    checkpoint, stages = slim_checkpoint(source, arange)
+    slim = copy.deepcopy(card)
+    if stages:
+        slim.input["constants"] = {**constants, **{name: value.tolist() for name, value in stages.items()}}
+    probes = draw_probes(card.input["size"])
+    expected = open_model(card, "mxnet").raw_outputs(probes)
+    save_checkpoint(checkpoint, slim, folder)
+    outputs = open_model(slim, "mxnet").raw_outputs(probes)
+    fault = SAME.find_fault(compare_raw(expected, outputs))
+    if fault:
+        raise AgedgeError(f"{symbol_file}: the outputs of the slim graph differ: {fault}")
+    return SlimModel(folder, slim, checkpoint, outputs)
+
+
+def slim_checkpoint(checkpoint: Checkpoint, arange: str = "constant") -> Tuple[Checkpoint, Dict[str, np.ndarray]]:
+    """Return the slim checkpoint, and {name: value} of the inputs that replace aranges."""
     heads = read_graph(checkpoint.symbol)
     heads = drop_training(heads)
     heads = unfuse_batchnorm(heads)
@@ -82,12 +97,12 @@ def slim_checkpoint(checkpoint: Checkpoint, arange: str = "constant"):
 
 
 def drop_training(heads: List[Edge]) -> List[Edge]:
-    """Take out what only training needs. An output keeps its name."""
+    """Remove the operations that only training needs. An output keeps its name."""
     outputs = {id(node) for node, _ in heads}
 
-    def change(node: Node):
-        if node.op in ANSWERING:
-            op, attrs = ANSWERING[node.op]
+    def change(node: Node) -> Optional[List[Edge]]:
+        if node.op in PREDICTING:
+            op, attrs = PREDICTING[node.op]
             return [(Node(op, node.name, node.inputs[:1], dict(attrs)), 0)]
         if node.op in PASSING:
             return [(Node("_copy", node.name, node.inputs[:1]), 0)] if id(node) in outputs else node.inputs[:1]
@@ -97,9 +112,9 @@ def drop_training(heads: List[Edge]) -> List[Edge]:
 
 
 def unfuse_batchnorm(heads: List[Edge]) -> List[Edge]:
-    """BatchNormWithReLU, which trains faster on CPUs, exists in no other format: BatchNorm, then ReLU."""
+    """Replace BatchNormWithReLU, which trains faster on CPUs but exists in no other format, by BatchNorm and ReLU."""
 
-    def change(node: Node):
+    def change(node: Node) -> Optional[List[Edge]]:
         if node.op != "_contrib_BatchNormWithReLU":
             return None
         norm = Node("BatchNorm", node.name + "_norm", node.inputs, node.attrs)
@@ -108,26 +123,29 @@ def unfuse_batchnorm(heads: List[Edge]) -> List[Edge]:
     return replace(heads, change)
 
 
-def fold_constants(heads: List[Edge]):
-    """Compute what depends on no variable once, here. Returns (heads, {name of the new weight: its NDArray})."""
+def fold_constants(heads: List[Edge]) -> Tuple[List[Edge], Dict[str, Any]]:
+    """Compute the operations that depend on no variable. Returns (heads, {name of the new weight: its NDArray})."""
     fixed = set()
     for node in walk(heads):
         random = node.op.startswith(("_random", "_sample"))
         if node.op != "null" and not random and all(id(source) in fixed for source, _ in node.inputs):
             fixed.add(id(node))
-    wanted = {}  # the last fixed nodes, which are used by others
+    folded = {}  # the last fixed nodes, which are used by others
     for node in walk(heads):
         if id(node) not in fixed:
-            wanted.update({id(source): source for source, _ in node.inputs if id(source) in fixed})
-    values = {node.name: write_graph([(node, 0)]).eval()[0] for node in wanted.values()}
-    return replace(heads, lambda node: [(variable(node.name), 0)] if id(node) in wanted else None), values
+            folded.update({id(source): source for source, _ in node.inputs if id(source) in fixed})
+    values = {node.name: write_graph([(node, 0)]).eval()[0] for node in folded.values()}
+    return replace(heads, lambda node: [(variable(node.name), 0)] if id(node) in folded else None), values
 
 
-def name_stages(heads: List[Edge], constants: Dict[str, object]):
-    """Make inputs `stage_num0`, ... of constants 0, 1, 2, ..., in the graph's order. Returns (heads, {name: value})."""
+def name_stages(heads: List[Edge], constants: Dict[str, Any]) -> Tuple[List[Edge], Dict[str, np.ndarray]]:
+    """Turn constants 0, 1, 2, ... into inputs `stage_num0`, ..., in the graph's order.
+
+    Returns (heads, {name: value}).
+    """
     stages: Dict[str, np.ndarray] = {}
 
-    def change(node: Node):
+    def change(node: Node) -> Optional[List[Edge]]:
         if node.op != "null" or node.name not in constants:
             return None
         value = constants[node.name].asnumpy()

@@ -10,9 +10,9 @@ from symbols.heads.gender import GenderHead
 from symbols.layers import NormRelu, scale_pixels
 from symbols.options import is_whole, require_bool, require_not_negative, require_share
 
-# Outputs of a network and their kinds in its card. The kind of age groups has their bounds: `heads.groups.ANSWER`.
-AGE = {"age": "years"}
-GENDER = {"p_male": "probability"}
+# Outputs as cards have them, by name; docs/card.md has the table of kinds. Age groups: `heads.groups.ANSWER`.
+AGE = {"age": {"kind": "years"}}
+GENDER = {"p_male": {"kind": "probability_male"}}
 
 
 def split_labels(F: Any, labels: Any) -> list:
@@ -31,7 +31,7 @@ class FaceNet(HybridBlock):
     Input (N, 3, size, size) RGB 0..255 float32; scaling is inside the graph. Calling it gives logits and whatever else
     its loss needs, a tuple; `loss` and `decode` take that.
 
-    `answers`: {name of an output of the slim form: its kind}, in order, as the card has them.
+    `answers`: the outputs of the slim form as the card has them, in order: {"age": {"kind": "years"}, ..}.
     `arguments`: the name and options that build the same network again: `symbols.create(**network.arguments)`.
     """
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from agedge.runtime.card import Card
 from agedge.runtime.model_files import INPUT, Checkpoint, save_checkpoint
+from agedge.runtime.outputs import AGE_AND_GENDER
 
 SIZE = 32
 
@@ -11,9 +12,7 @@ SIZE = 32
 def describe(name="small", size=SIZE, **fields) -> Card:
     """A card for a network of ours."""
     shape = {"name": INPUT, "size": size, "channels": "RGB", "range": [0, 255]}
-    return Card(
-        name=name, network={"name": name}, input=shape, outputs={"age": "years", "p_male": "probability"}, **fields
-    )
+    return Card(name=name, network={"name": name}, input=shape, outputs=AGE_AND_GENDER, **fields)
 
 
 def faces(count, size=SIZE, seed=1) -> np.ndarray:
@@ -68,7 +67,7 @@ def with_weights(symbol, size=SIZE, seed=5) -> Checkpoint:
     """Random weights for a symbol; gammas are never 1, so that whether they count can be seen.
 
     The gain of 1.5 is measured: with 2 the ages are so steep that float32 rounding alone (MXNet and ONNX Runtime each
-    5e-5 years from float64) is over ONNX's gate.
+    5e-5 years from float64) is over ONNX's tolerance.
     """
     import mxnet as mx
 

@@ -9,7 +9,7 @@ import symbols
 from agedge.evaluation.evaluate import predict_records
 from agedge.evaluation.metrics import measure
 from agedge.runtime import load_card, load_model
-from deploy.isolated import ask_apart
+from deploy.isolated import run_isolated
 from deploy.probe_images import draw_probes
 from tests.paths import ROOT, SHARED
 
@@ -47,7 +47,7 @@ def test_every_runtime_says_the_same(folder):
     ours = load_model(folder).raw_outputs(faces)
     assert np.ptp(ours["age"]) > 1, "drawn probes that all look alike to it would prove nothing"
     for runtime, most in (("onnx", 1e-4), ("ncnn", 5e-4), ("ncnn-fp16", 0.1)):
-        theirs = ask_apart(folder, runtime, faces)
+        theirs = run_isolated(folder, runtime, faces)
         assert max(np.abs(theirs[name] - ours[name]).max() for name in ours) <= most, runtime
 
 

@@ -1,1 +1,1 @@
-"""Weights of earlier systems (Keras, PyTorch, MXNet) -> the networks of this house."""
+"""Import weights of other systems (Keras, PyTorch, MXNet) into the networks of `symbols`."""

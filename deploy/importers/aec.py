@@ -1,9 +1,11 @@
-"""AEC from its Keras original. Its weights want BGR, which is folded into the first convolution here, and the "utkface"
-crop: both were measured, see docs/networks.md.
+"""Import AEC from its Keras original.
+
+Its weights expect BGR, so the first convolution is reordered for RGB, and the "utkface" crop: both were measured, see
+docs/networks.md.
 """
 
 import re
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
@@ -19,28 +21,33 @@ LAYER = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d+))?$")
 
 
 def from_keras(weights: Dict[str, np.ndarray]) -> Imported:
-    """Layers are known by their numbers, which Keras gives in the order of creation, from any number on. How many
-    convolutions stand before each pooling is read from the file's list of layers, for no shape tells it.
+    """Map the weights of an AEC by the numbers of its layers, which Keras gives in the order of creation.
+
+    The first number may be any. The number of convolutions before each pooling is read from the file's list of layers,
+    since no shape depends on it.
 
     Raises `AgedgeError` for weights of another network.
     """
-    arguments = {"name": "aec"}
+    arguments: Dict[str, Any] = {"name": "aec"}
     blocks = count_blocks(getattr(weights, "layers", ()))
     if blocks:
         arguments["blocks"] = blocks
     block = symbols.create(**arguments)
     shapes = find_shapes(block)
     names = name_weights(shapes)
-    wanted = {names.weights[ours]: channels_last(shape) for ours, shape in shapes.items()}
+    expected = {names.weights[ours]: channels_last(shape) for ours, shape in shapes.items()}
     given = renumber(weights)
-    require_weights("aec", wanted, {name: array.shape for name, array in given.items()})
+    require_weights("aec", expected, {name: array.shape for name, array in given.items()})
     arrays = {theirs: channels_first(theirs, given[theirs]) for theirs in names.weights.values()}
     return Imported(arguments, take_weights(block, names, arrays))
 
 
 def count_blocks(layers: Tuple[str, ...]) -> List[int]:
-    """Convolutions with a BatchNorm before each pooling; empty where the list of layers is not that of an AEC, with as
-    many of both as ours has: then its weights do not fit either, or it is no list at all."""
+    """Return the number of convolutions with a BatchNorm before each pooling.
+
+    Empty where the list of layers is not that of an AEC with as many of both as `symbols.aec` has: then its weights do
+    not fit either, or the file has no list.
+    """
     counts = [0]
     for layer in layers:
         if layer.startswith("batch_normalization"):
@@ -53,8 +60,10 @@ def count_blocks(layers: Tuple[str, ...]) -> List[int]:
 
 
 def renumber(weights: Dict[str, np.ndarray]) -> KerasWeights:
-    """The same weights, the layers of each kind numbered from 1 on; a model that was not the first of its session goes
-    on where the one before it ended."""
+    """Return the weights with the layers of each kind numbered from 1.
+
+    Keras numbers on from the model that was created before in the same session.
+    """
     numbers: Dict[str, set] = {}
     for name in weights:
         found = LAYER.match(name.rpartition("/")[0])
@@ -71,8 +80,10 @@ def renumber(weights: Dict[str, np.ndarray]) -> KerasWeights:
 
 
 def name_weights(shapes: Dict[str, tuple]) -> Names:
-    """Keras' names of all weights, the layers of each kind counted as they come: ours are created in the same order,
-    the stage of the twenties first."""
+    """Return Keras' names of all weights, with the layers of each kind counted in order of creation.
+
+    Ours are created in the same order, the stage of the twenties first.
+    """
     names, norms, places = {}, {}, {}
     for ours, shape in shapes.items():
         layer, _, weight = ours.rpartition(".")
@@ -87,11 +98,14 @@ def name_weights(shapes: Dict[str, tuple]) -> Names:
 
 
 def channels_first(name: str, array: np.ndarray) -> np.ndarray:
-    """A Keras array -> ours: kernels (H, W, I, O) -> (O, I, H, W), the first of them seeing RGB for BGR; denses (I, O)
-    -> (O, I), those on the flattened map seeing it channels first."""
+    """Convert a Keras array to MXNet's layout.
+
+    Kernels (H, W, I, O) become (O, I, H, W), the first of them for RGB instead of BGR; dense weights (I, O) become
+    (O, I), those on the flattened map with channels first.
+    """
     if array.ndim == 4:
         if name == "conv2d_1/kernel":
-            array = array[:, :, ::-1]  # what comes in only: what goes out is in the weights' own order
+            array = array[:, :, ::-1]  # inputs only: the outputs have the weights' own order
         array = array.transpose(3, 2, 0, 1)
     elif array.ndim == 2:
         if name in ("dense_1/kernel", "dense_4/kernel", "dense_7/kernel"):

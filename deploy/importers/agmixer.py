@@ -1,7 +1,7 @@
-"""AGMixer from PyTorch: a whole checkpoint of its authors, or the body alone from FaRL or CLIP, to train from.
+"""Import AGMixer from PyTorch: a whole checkpoint of its authors, or the body from FaRL or CLIP, to train from.
 
-Names are those of the public AGMixer code and of CLIP, whose `visual.*` FaRL shares. The authors count 0 as male and 1
-as female, here it is the other way round: the two rows of the last gender layer change places.
+Names are those of the public AGMixer code and of CLIP, whose `visual.*` FaRL shares. The authors' label 0 is male and 1
+female; here it is the reverse, so the two rows of the last gender layer are exchanged.
 """
 
 import math
@@ -19,13 +19,13 @@ from deploy.importers.names import find_shapes
 WHOLE, TOWER = "FeatureExtractor.", "visual."
 # The authors' data sets by their number of classes: IMDB-Clean, CACD, AFAD, FG-NET, CLAP, AgeDB, UTKFace.
 RANGES = {95: (1, 95), 49: (14, 62), 58: (15, 72), 70: (0, 69), 96: (1, 96), 101: (1, 101), 116: (1, 116)}
-HEAD_WIDTH = 64  # channels an attention head in every CLIP
+HEAD_WIDTH = 64  # channels per attention head in every CLIP
 
 Names = Dict[str, str]  # {ours: theirs}
 
 
 def from_torch(weights: Dict[str, np.ndarray]) -> Imported:
-    """Raises `AgedgeError` for weights of something else, and for a number of ages that no known data set has."""
+    """Map weights of AGMixer, FaRL or CLIP. Raises `AgedgeError` for others, and for an unknown number of ages."""
     given = {name[len("module.") :] if name.startswith("module.") else name: array for name, array in weights.items()}
     if any(name.startswith(WHOLE) for name in given):
         return import_whole(given)
@@ -35,6 +35,7 @@ def from_torch(weights: Dict[str, np.ndarray]) -> Imported:
 
 
 def import_whole(given: Dict[str, np.ndarray]) -> Imported:
+    """Map a whole AGMixer; its sizes are read from the shapes."""
     arguments, names = find_tower(given, WHOLE)
     depth = count_blocks(given, r"AGmixer\.1\.mixer_blocks\.(\d+)\.")
     width, _ = shape_of(given, "proj.weight", 2)
@@ -51,6 +52,7 @@ def import_whole(given: Dict[str, np.ndarray]) -> Imported:
 
 
 def import_tower(given: Dict[str, np.ndarray]) -> Imported:
+    """Map the visual tower of FaRL or CLIP to the body of an AGMixer."""
     given = {name: array for name, array in given.items() if name.startswith(TOWER)}
     arguments, names = find_tower(given, TOWER)
     body = symbols.create(**arguments).body
@@ -59,17 +61,17 @@ def import_tower(given: Dict[str, np.ndarray]) -> Imported:
 
 
 def take(arguments: dict, names: Names, given: Dict[str, np.ndarray], shapes: Dict[str, Tuple[int, ...]]) -> dict:
-    """Their arrays by our names, in float32. Raises `AgedgeError` where names or shapes are others."""
+    """Return the arrays by structural name, in float32. Raises `AgedgeError` where names or shapes differ."""
     projection = names["body.projection.weight"]  # theirs is (in, out)
-    wanted = {names[ours]: shape[::-1] if names[ours] == projection else shape for ours, shape in shapes.items()}
-    require_weights(arguments["name"], wanted, {name: array.shape for name, array in given.items()})
+    expected = {names[ours]: shape[::-1] if names[ours] == projection else shape for ours, shape in shapes.items()}
+    require_weights(arguments["name"], expected, {name: array.shape for name, array in given.items()})
     taken = {ours: np.ascontiguousarray(given[theirs], np.float32) for ours, theirs in names.items()}
     taken["body.projection.weight"] = taken["body.projection.weight"].T.copy()
     return taken
 
 
 def find_tower(given: Dict[str, np.ndarray], prefix: str) -> Tuple[dict, Names]:
-    """(what builds an agmixer with this body, the names of the body's weights)."""
+    """Return (arguments of an agmixer with this body, names of the body's weights)."""
     width, _, patch, _ = shape_of(given, f"{prefix}conv1.weight", 4)
     tokens, _ = shape_of(given, f"{prefix}positional_embedding", 2)
     _, features = shape_of(given, f"{prefix}proj", 2)
@@ -100,7 +102,7 @@ def find_tower(given: Dict[str, np.ndarray], prefix: str) -> Tuple[dict, Names]:
 
 
 def name_heads(depth: int) -> Names:
-    """The names of branches, mixer and classes."""
+    """Return the names of the branches, the mixer and the classifiers."""
     names = {**pair("shortcut", "proj"), **pair("age2.dense", "age_classifier2")}
     for ours, theirs in (("age1", "age_classifier1"), ("gender", "gender_classifier")):
         names.update(pair(f"{ours}.norm", f"{theirs}.lnorm", norm=True))
@@ -117,23 +119,24 @@ def name_heads(depth: int) -> Names:
 
 
 def name_perceptron(ours: str, theirs: str) -> Names:
-    """The third layer of theirs, of five, is dropout, the second GELU."""
+    """Return the names of a perceptron; theirs has GELU and dropout as layers 1 and 2 of five."""
     return {**pair(f"{ours}.widen", f"{theirs}.net.0"), **pair(f"{ours}.narrow", f"{theirs}.net.3")}
 
 
 def pair(ours: str, theirs: str, norm: bool = False) -> Names:
-    """Weight and bias of a layer."""
+    """Return the names of weight and bias of a layer."""
     weight, bias = ("gamma", "beta") if norm else ("weight", "bias")
     return {f"{ours}.{weight}": f"{theirs}.weight", f"{ours}.{bias}": f"{theirs}.bias"}
 
 
 def shape_of(given: Dict[str, np.ndarray], name: str, axes: int) -> Tuple[int, ...]:
+    """Return the shape of a weight. Raises `AgedgeError` where it is missing or has another number of axes."""
     if name not in given or given[name].ndim != axes:
-        found = "is not there" if name not in given else f"has {given[name].ndim} axes, not {axes}"
+        found = "is missing" if name not in given else f"has {given[name].ndim} axes, not {axes}"
         raise AgedgeError(f"not the weights of agmixer: {name} {found}")
     return given[name].shape
 
 
 def count_blocks(given: Dict[str, np.ndarray], pattern: str) -> int:
-    """How many blocks there are whose number `pattern` finds; gaps come to light where weights are compared."""
+    """Return how many block numbers `pattern` finds; a gap is found where the weights are compared."""
     return len({match[1] for match in (re.match(pattern, name) for name in given) if match})

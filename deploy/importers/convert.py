@@ -1,14 +1,14 @@
-"""python -m deploy import: weights of an earlier system -> a model folder of ours, or a backbone to train from.
+"""python -m deploy import: convert weights of another system to a model folder, or to a backbone to train from.
 
-The kind of file is told by how it begins, whatever its name. What a face looks like to a model is not in its weights:
+The kind of a file is recognised by its first bytes, not by its name. The crop of the faces is not in the weights:
 SSR-Net and AEC have the crop that measured best (`python -m benchmarks.import_crops`, tables in docs/networks.md), the
 others the template of face recognition, to which MobileNet's trainer aligns; --crop and --margin give another. Keras
-weights want BGR, which the importer turns into our RGB.
+weights expect BGR; the importer reorders them for RGB.
 """
 
 from importlib import import_module
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError, choices
@@ -21,8 +21,10 @@ from deploy.importers.imported import Imported, require_weights
 
 
 class Source(NamedTuple):
-    """Where a network is read from: `module.mapper`, and the crop for its card, (template, margin). `note`: what the
-    card says of it."""
+    """How a network is imported: the function `module.mapper`, and the (template, margin) of its crop.
+
+    `note`: text for the card.
+    """
 
     module: str
     mapper: str
@@ -72,17 +74,22 @@ MAGIC = {
 }
 
 
-def import_weights(file, network: str, out, crop: Optional[str] = None, margin: Optional[float] = None) -> List[Path]:
-    """Write the model folder `out`, or `out`/NETWORK.params where the file holds a backbone only. Returns what was
-    written.
+def import_weights(
+    file: Union[str, Path],
+    network: str,
+    out: Union[str, Path],
+    crop: Optional[str] = None,
+    margin: Optional[float] = None,
+) -> List[Path]:
+    """Write the model folder `out`, or `out`/NETWORK.params where the file holds a backbone only.
 
-    Raises `UsageError` for a network or a crop that is not known, `AgedgeError` for a file that is not what it should
-    be.
+    Returns the written files. Raises `UsageError` for an unknown network or crop, `AgedgeError` for a file that does
+    not hold weights of that network.
     """
     if network not in SOURCES:
         raise choices("--as", network, SOURCES)
     if margin is not None and not -0.5 <= margin <= 2:
-        raise UsageError(f"--margin={margin}: a number of -0.5 to 2 is wanted")
+        raise UsageError(f"--margin={margin}: must be from -0.5 to 2")
     file = Path(file)
     kind = find_kind(file)
     source = SOURCES[network].get(kind)
@@ -90,8 +97,8 @@ def import_weights(file, network: str, out, crop: Optional[str] = None, margin: 
         known = " or ".join(KINDS[other] for other in SOURCES[network])
         raise AgedgeError(f"{file}: {KINDS[kind]}; {network} is imported from {known}")
     template, usual = source.crop
-    seen = (crop or template, (usual if crop is None else 0.0) if margin is None else margin)
-    Crop.named(seen[0], 1, seen[1])  # an unknown name is told before the work
+    chosen = (crop or template, (usual if crop is None else 0.0) if margin is None else margin)
+    Crop.named(chosen[0], 1, chosen[1])  # an unknown name is an error before the work begins
     imported = read(file, kind, source)
     block = build(imported, file)
     out = Path(out)
@@ -104,10 +111,10 @@ def import_weights(file, network: str, out, crop: Optional[str] = None, margin: 
         network=block.arguments,
         input={"name": "data", "size": block.size, "channels": "RGB", "range": [0, 255]},
         outputs=dict(block.answers),
-        crop=Crop.named(seen[0], block.size, seen[1]),
-        training={"imported": describe(file, kind, source, seen)},
+        crop=Crop.named(chosen[0], block.size, chosen[1]),
+        training={"imported": describe(file, kind, source, chosen)},
     )
-    # Not rounded to halves: an imported model says what it said where it comes from.
+    # Not rounded to half precision: an imported model keeps its outputs.
     from agedge.runtime import save_model
 
     with temporary_folder(out) as stage:
@@ -117,14 +124,14 @@ def import_weights(file, network: str, out, crop: Optional[str] = None, margin: 
     return [*(out / name for name in card.files["mxnet"].values()), out / "card.json"]
 
 
-def describe(file: Path, kind: str, source: Source, seen: Tuple[str, float]) -> Dict[str, str]:
-    """Where the weights came from, for the card."""
-    value = {"file": file.name, "sha256": checksum(file), "kind": KINDS[kind], "crop": f"{seen[0]}, margin {seen[1]:g}"}
+def describe(file: Path, kind: str, source: Source, crop: Tuple[str, float]) -> Dict[str, str]:
+    """Return the origin of the weights for the card."""
+    value = {"file": file.name, "sha256": checksum(file), "kind": KINDS[kind], "crop": f"{crop[0]}, margin {crop[1]:g}"}
     return {**value, "note": source.note} if source.note else value
 
 
 def find_kind(file: Path) -> str:
-    """ "mxnet", "keras" or "torch", by the first bytes. Raises `AgedgeError` where it is none of them."""
+    """Return "mxnet", "keras" or "torch" by the first bytes. Raises `AgedgeError` for any other file."""
     try:
         with file.open("rb") as opened:
             begin = opened.read(8)
@@ -137,21 +144,21 @@ def find_kind(file: Path) -> str:
 
 
 def read(file: Path, kind: str, source: Source) -> Imported:
-    """Raises `AgedgeError` that begins with the file's name."""
+    """Read and map the weights of a file. Raises `AgedgeError`, which begins with the file's name."""
     weights = find_function(*READERS[kind])(file)
     try:
         return find_function(source.module, source.mapper)(weights)
-    except (AgedgeError, ValueError) as error:  # ValueError: what a network of ours says of arguments it cannot have
+    except (AgedgeError, ValueError) as error:  # ValueError: of a network, for invalid arguments
         raise AgedgeError(f"{file}: {error}") from error
 
 
-def find_function(module: str, name: str):
-    """A reader or a mapper; its module is imported only now, as some want packages that others do without."""
+def find_function(module: str, name: str) -> Callable[..., Any]:
+    """Return a reader or a mapper; its module is imported late, since some need packages that others do not."""
     return getattr(import_module(f"deploy.importers.{module}"), name)
 
 
-def build(imported: Imported, file: Path):
-    """The network with the weights in it; where those are a backbone's only, uninitialised elsewhere."""
+def build(imported: Imported, file: Path) -> Any:
+    """Return the network with the weights; those of a backbone leave the rest uninitialised."""
     from mxnet import nd
 
     import symbols
@@ -160,9 +167,9 @@ def build(imported: Imported, file: Path):
     block = symbols.create(**imported.arguments)
     shapes = find_shapes(block)
     given = {name: array.shape for name, array in imported.weights.items()}
-    wanted = shapes if imported.complete else {name: shape for name, shape in shapes.items() if name in given}
+    expected = shapes if imported.complete else {name: shape for name, shape in shapes.items() if name in given}
     try:
-        require_weights(imported.arguments["name"], wanted, given)
+        require_weights(imported.arguments["name"], expected, given)
     except AgedgeError as error:
         raise AgedgeError(f"{file}: {error}") from error
     parameters = find_weights(block)
@@ -175,7 +182,7 @@ def build(imported: Imported, file: Path):
 
 
 def save_backbone(imported: Imported, file: Path) -> Path:
-    """Gluon's parameter file: arrays by structural name."""
+    """Write Gluon's parameter file: arrays by structural name."""
     import mxnet as mx
 
     partial = file.with_name(file.name + ".part")

@@ -1,31 +1,34 @@
-"""Keras 2 weights from HDF5: files of `save_weights`, and whole models of `save`, whose weights are a group in it.
+"""Read Keras 2 weights from HDF5: files of `save_weights`, and of `save`, where the weights are a group of the file.
 
-Only numbers that lie in the file itself are read. Links that lead elsewhere, which HDF5 follows silently into any file
-that the user may read, are refused; the model's own description, which may hold code, is not looked at.
+Only numbers in the file itself are read. Links to other files, which HDF5 follows silently, are refused; the model's
+description, which may hold code, is not read.
 """
 
 import math
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple, Union
 
 import numpy as np
 
 from agedge.errors import AgedgeError
 
-# HDF5 stores huge empty arrays in a few bytes: what is read may be so many bytes, or so many times the file.
+# HDF5 stores huge empty arrays in a few bytes: at most so many bytes are read, or so many times the file's size.
 ALWAYS, TIMES = 64 << 20, 8
 MOST_NAMES = 1 << 20  # bytes of a list of names; Keras cuts at 64 KiB
 
 
 class KerasWeights(Dict[str, np.ndarray]):
-    """{"layer/weight": float32 array} in the file's order. `layers`: names of all layers, those without weights too."""
+    """{"layer/weight": float32 array} in the file's order. `layers`: the names of all layers, with weights or not."""
 
     layers: Tuple[str, ...] = ()
 
 
-def read_h5(path) -> KerasWeights:
-    """Names are the file's, without the ":0" of TensorFlow: "conv2d_1/kernel". Kernels are as Keras has them: (H, W, I,
-    O), denses (I, O). Raises `AgedgeError`, one line, for what is no such file, damaged, or not all in one file."""
+def read_h5(path: Union[str, Path]) -> KerasWeights:
+    """Read the weights of a file by name, without TensorFlow's ":0": "conv2d_1/kernel".
+
+    Kernels have Keras' layout (H, W, I, O), dense weights (I, O). Raises `AgedgeError`, one line, where the file is not
+    one of Keras, is damaged, or refers to another file.
+    """
     try:
         import h5py
     except ImportError:
@@ -41,16 +44,23 @@ def read_h5(path) -> KerasWeights:
     except AgedgeError as error:
         text = str(error)
         raise error if text.startswith(str(path)) else AgedgeError(f"{path}: {text}") from None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:  # h5py's many ways
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        UnicodeDecodeError,
+    ) as error:  # all of which h5py raises
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AgedgeError(f"{path}: damaged or truncated: {reason}") from error
 
 
-def read_group(root, most: int) -> KerasWeights:
-    """The weights below a group with Keras' lists of names; `most`: bytes that they may take in memory."""
+def read_group(root: Any, most: int) -> KerasWeights:
+    """Read the weights below a group with Keras' lists of names, of at most `most` bytes in memory."""
     layers = read_names(root, "layer_names")
     if not layers:
-        raise AgedgeError("no file of Keras weights: it lists no layers")
+        raise AgedgeError("not a file of Keras weights: it lists no layers")
     weights, total = KerasWeights(), 0
     weights.layers = tuple(layers)
     for layer in layers:
@@ -68,13 +78,13 @@ def read_group(root, most: int) -> KerasWeights:
                 raise AgedgeError(f"it lists {key} twice")
             weights[key] = dataset[()].astype(np.float32)
     if not weights:
-        raise AgedgeError("no file of Keras weights: its layers have none")
+        raise AgedgeError("not a file of Keras weights: its layers have none")
     return weights
 
 
-def read_names(group, attribute: str) -> List[str]:
-    """A list of names, which Keras cuts into `NAME0`, `NAME1`, .. where it is over 64 KiB; empty where it is absent."""
-    attributes = getattr(group, "attrs", {})
+def read_names(group: Any, attribute: str) -> List[str]:
+    """Read a list of names, which Keras splits into `NAME0`, `NAME1`, .. over 64 KiB; [] where it is absent."""
+    attributes: Any = getattr(group, "attrs", {})
     chunks = [attribute] if attribute in attributes else []
     while not chunks or chunks[0] != attribute:
         chunk = f"{attribute}{len(chunks)}"
@@ -88,36 +98,36 @@ def read_names(group, attribute: str) -> List[str]:
     return [name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names]
 
 
-def find(group, name: str):
-    """What lies at a path below a group, every step of it in this very file."""
+def find(group: Any, name: str) -> Any:
+    """Return the object at a path below a group, where each step lies in the file itself."""
     import h5py
 
     for step in name.split("/"):
         link = group.get(step, getlink=True) if isinstance(group, h5py.Group) and step not in ("", ".", "..") else None
         if link is None:
-            raise AgedgeError(f"'{name}' is listed, but not there")
+            raise AgedgeError(f"'{name}' is listed, but missing")
         if not isinstance(link, h5py.HardLink):
-            raise AgedgeError(f"'{name}' is a link to somewhere else, which is not followed")
+            raise AgedgeError(f"'{name}' is a link to another place, which is not followed")
         group = group[step]
     return group
 
 
-def check_dataset(dataset, name: str) -> None:
-    """Raises `AgedgeError` where it is no array of numbers, or its numbers lie in another file."""
+def check_dataset(dataset: Any, name: str) -> None:
+    """Raise `AgedgeError` where a dataset is not an array of numbers, or its numbers lie in another file."""
     import h5py
 
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu" or dataset.shape is None:
-        raise AgedgeError(f"{name} is no array of numbers")
+        raise AgedgeError(f"{name} is not an array of numbers")
     if dataset.external or dataset.is_virtual:
         raise AgedgeError(f"{name} lies in another file, which is not read")
 
 
 def name_weight(layer: str, name: str) -> str:
-    """ "conv2d_1/kernel" of layer "conv2d_1" and weight "conv2d_1/kernel:0", or "kernel:0"."""
+    """Return "conv2d_1/kernel" for the layer "conv2d_1" and its weight "conv2d_1/kernel:0" or "kernel:0"."""
     name = name[:-2] if name.endswith(":0") else name
     return name if name.startswith(f"{layer}/") else f"{layer}/{name}"
 
 
-def channels_last(shape: tuple) -> tuple:
-    """The shape in Keras of a weight of ours."""
+def channels_last(shape: Tuple[int, ...]) -> Tuple[int, ...]:
+    """Return the shape in Keras of a weight in MXNet."""
     return tuple(shape[axis] for axis in (2, 3, 1, 0)) if len(shape) == 4 else shape[::-1]

@@ -1,6 +1,6 @@
-"""The one-megabyte MXNet checkpoints of age and gender: MobileNet 0.25 at 112 pixels with 202 outputs, "fc1"."""
+"""Import the one-megabyte MXNet checkpoints of age and gender: MobileNet 0.25 at 112 pixels, 202 outputs "fc1"."""
 
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import symbols
 from agedge.errors import AgedgeError
@@ -17,54 +17,66 @@ ARGUMENTS = {
     "prelu": True,
     "norm_logits": True,
 }
-# The last dense layer and its BatchNorm give both answers: two gender logits, then 100 pairs of age logits.
-ANSWERS = {"gender": slice(0, 2), "age": slice(2, 202)}
+# The last dense layer and its BatchNorm give both predictions: two gender logits, then 100 pairs of age logits.
+SLICES = {"gender": slice(0, 2), "age": slice(2, 202)}
 OUTPUTS = 202
 HEADS = ["age.dense", "age_norm", "gender.dense", "gender_norm"]
-# In the checkpoints, by what they are called here; body, last map and answers each have another form of BatchNorm.
+# Names in the checkpoints by the names here. Body, last map and logits each have a BatchNorm with other settings.
 RENAMED = {"running_mean": "moving_mean", "running_var": "moving_var", "alpha": "gamma"}
-BODY, LAST, ANSWER = Norm(1e-3, fix_gamma=True), Norm(2e-5), Norm(2e-5, fix_gamma=True)
+BODY, LAST, LOGITS = Norm(1e-3, fix_gamma=True), Norm(2e-5), Norm(2e-5, fix_gamma=True)
 
 
 def from_mxnet(weights: MxnetWeights) -> Imported:
-    """Layers are found in the graph, whatever their names; without a graph, by the names of the known checkpoints."""
+    """Map the weights by the graph, whatever their names; without a graph, by the names of the known checkpoints."""
     network = symbols.create(**ARGUMENTS)
     shapes = find_shapes(network)
     if weights.heads:
         names, dense, norm, reads = read_names(network, weights)
     else:
         names, dense, norm, reads = known_names(shapes)
-    wanted = {names.weights[ours]: shapes[ours] for ours in names.weights}
+    expected = {names.weights[ours]: shapes[ours] for ours in names.weights}
     for layer, theirs in (("gender.dense", dense), ("gender_norm", norm)):
-        wanted.update({name: (OUTPUTS, *shapes[f"{layer}.{weight}"][1:]) for weight, name in theirs.items()})
-    require_weights("mobilenet025", wanted, {name: array.shape for name, array in weights.arrays.items()})
+        expected.update({name: (OUTPUTS, *shapes[f"{layer}.{weight}"][1:]) for weight, name in theirs.items()})
+    require_weights("mobilenet025", expected, {name: array.shape for name, array in weights.arrays.items()})
     arrays = dict(weights.arrays)
-    for answer, part in ANSWERS.items():
-        for layer, theirs in ((f"{answer}.dense", dense), (f"{answer}_norm", norm)):
+    for head, part in SLICES.items():
+        for layer, theirs in ((f"{head}.dense", dense), (f"{head}_norm", norm)):
             for weight, name in theirs.items():
-                names.weights[f"{layer}.{weight}"] = f"{name} of {answer}"
-                arrays[f"{name} of {answer}"] = weights.arrays[name][part]
-        names.norms[f"{answer}_norm"] = reads
+                names.weights[f"{layer}.{weight}"] = f"{name} of {head}"
+                arrays[f"{name} of {head}"] = weights.arrays[name][part]
+        names.norms[f"{head}_norm"] = reads
     return Imported(dict(ARGUMENTS), take_weights(network, names, arrays))
 
 
-def read_names(network, weights: MxnetWeights) -> Tuple[Names, dict, dict, Norm]:
-    """(names of the body, {our name of a weight: theirs} of the last dense layer, of its BatchNorm, how that reads)."""
+class FusedNames(NamedTuple):
+    """The names in a checkpoint: of the body, and by weight of the last dense layer and of its BatchNorm.
+
+    `reads`: the settings of that BatchNorm.
+    """
+
+    body: Names
+    dense: Dict[str, str]
+    norm: Dict[str, str]
+    reads: Norm
+
+
+def read_names(network: Any, weights: MxnetWeights) -> FusedNames:
+    """Find the names in the graph of a checkpoint. Raises `AgedgeError` where it is of another network."""
     matched = match_graph(network, weights.heads)
     if sorted(matched.ours) != HEADS or [node.op for node in matched.theirs] != ["FullyConnected", "BatchNorm"]:
         strangers = [name for name in matched.ours if name not in HEADS] + [node.name for node in matched.theirs]
         raise AgedgeError(f"not the graph of mobilenet025: {len(strangers)} layers differ, such as {strangers[0]}")
     dense, norm = matched.theirs
     kinds = (("weight", "bias"), ("gamma", "beta", "running_mean", "running_var"))
-    named = [
+    dense_names, norm_names = (
         {weight: source.name for weight, (source, _) in zip(order, node.inputs[1:])}
         for order, node in zip(kinds, (dense, norm))
-    ]
-    return (matched.names, *named, read_norm(norm))
+    )
+    return FusedNames(matched.names, dense_names, norm_names, read_norm(norm))
 
 
-def known_names(shapes: Dict[str, tuple]) -> Tuple[Names, dict, dict, Norm]:
-    """As `read_names`, for the checkpoints that are known."""
+def known_names(shapes: Dict[str, Tuple[int, ...]]) -> FusedNames:
+    """Return the names in the known checkpoints."""
     layers: List[str] = []
     for block in ["conv_1", *(f"conv_{number}{part}" for number in range(2, 15) for part in ("_dw", ""))]:
         layers += [f"{block}_conv2d", f"{block}_batchnorm"]
@@ -79,4 +91,4 @@ def known_names(shapes: Dict[str, tuple]) -> Tuple[Names, dict, dict, Norm]:
                 names.norms[layer] = LAST if theirs == "bn1" else BODY
     dense = {weight: f"pre_fc1_{weight}" for weight in ("weight", "bias")}
     norm = {name: f"fc1_{RENAMED.get(name, name)}" for name in ("gamma", "beta", "running_mean", "running_var")}
-    return names, dense, norm, ANSWER
+    return FusedNames(names, dense, norm, LOGITS)

@@ -1,6 +1,6 @@
-"""From another system's names to ours: which of its weights is which of a network's, and how its BatchNorms read."""
+"""Match the weights of another system with those of a network, by name or graph, and convert its BatchNorms."""
 
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 from mxnet import sym
@@ -13,15 +13,18 @@ from deploy.importers.operations import Norm, match_operations, read_norm
 
 
 class Names(NamedTuple):
-    """`weights`: {our structural name: theirs}; `norms`: {structural name of a BatchNorm: how theirs reads}."""
+    """`weights`: {structural name: their name}; `norms`: {structural name of a BatchNorm: settings of theirs}."""
 
     weights: Dict[str, str]
     norms: Dict[str, Norm]
 
 
 class Matched(NamedTuple):
-    """`names` found in an MXNet graph, `nodes`: {our structural name of a layer: their operation}; `ours` and `theirs`:
-    the operations with weights that have no counterpart."""
+    """The result of matching a network with an MXNet graph.
+
+    `names`: of the weights. `nodes`: {structural name of a layer: their operation}. `ours` and `theirs`: layers and
+    operations with weights that have no counterpart.
+    """
 
     names: Names
     nodes: Dict[str, Node]
@@ -29,8 +32,8 @@ class Matched(NamedTuple):
     theirs: List[Node]
 
 
-def match_graph(network, heads: List[Edge]) -> Matched:
-    """Find a network's layers in an MXNet graph, by structure."""
+def match_graph(network: Any, heads: List[Edge]) -> Matched:
+    """Match a network's layers with an MXNet graph by structure."""
     structural = {value.name: name for name, value in find_weights(network).items()}
     pairs, ours, theirs = match_operations(read_graph(trace(network)), heads)
     names, nodes = Names({}, {}), {}
@@ -46,30 +49,35 @@ def match_graph(network, heads: List[Edge]) -> Matched:
     return Matched(names, nodes, list(layers), theirs)
 
 
-def find_weights(network) -> dict:
-    """{structural name: parameter} of all that is learnt, constants left out."""
+def find_weights(network: Any) -> Dict[str, Any]:
+    """Return {structural name: parameter} without constants."""
     given = network._collect_params_with_prefix()
     return {name: value for name, value in given.items() if not isinstance(value, Constant)}
 
 
-def find_shapes(network) -> Dict[str, Tuple[int, ...]]:
-    """{structural name: shape} of a network's weights, from its graph: no memory is set aside for them, as the
-    arguments of a network may come from a file that is not to be trusted."""
+def find_shapes(network: Any) -> Dict[str, Tuple[int, ...]]:
+    """Return {structural name: shape} of a network's weights from its graph.
+
+    No memory is allocated for them, since the arguments of a network may come from an untrusted file.
+    """
     graph = trace(network)
     shapes, _, more = graph.infer_shape(data=(1, 3, network.size, network.size))
     known = dict(zip(graph.list_arguments() + graph.list_auxiliary_states(), shapes + more))
     return {name: known[value.name] for name, value in find_weights(network).items()}
 
 
-def trace(network):
-    """A network's symbol, of all that it gives to its loss."""
+def trace(network: Any) -> Any:
+    """Return the symbol of all outputs that a network gives to its loss."""
     with NameManager():
         return sym.Group(list(network(sym.var("data"))))
 
 
-def take_weights(network, names: Names, arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """The arrays by our names. A BatchNorm that adds another epsilon to the variance gives the same numbers, exactly,
-    by a shift of that variance; where it counts gamma as 1, gamma is 1."""
+def take_weights(network: Any, names: Names, arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """Return the arrays by structural name.
+
+    The variance of a BatchNorm is shifted by the difference of the epsilons, which gives exactly the same outputs.
+    Where theirs has `fix_gamma`, gamma becomes 1.
+    """
     weights = {ours: arrays[theirs] for ours, theirs in names.weights.items()}
     epsilons = find_epsilons(network)
     for layer, norm in names.norms.items():
@@ -80,11 +88,11 @@ def take_weights(network, names: Names, arrays: Dict[str, np.ndarray]) -> Dict[s
     return weights
 
 
-def find_epsilons(block, name: str = "") -> Dict[str, float]:
-    """{structural name: epsilon} of every BatchNorm in a network."""
+def find_epsilons(block: Any, name: str = "") -> Dict[str, float]:
+    """Return {structural name: epsilon} of every BatchNorm in a network."""
     if isinstance(block, nn.BatchNorm):
         return {name: block._kwargs["eps"]}
-    found = {}
+    found: Dict[str, float] = {}
     for child_name, child in block._children.items():
         found.update(find_epsilons(child, f"{name}.{child_name}" if name else child_name))
     return found

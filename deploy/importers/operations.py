@@ -1,17 +1,17 @@
-"""Which operation of an MXNet graph is which of ours, whatever they are called: names there are by order of creation.
+"""Match the operations of two MXNet graphs regardless of their names, which follow the order of creation.
 
-Two operations are the same where all that leads to them, and what takes their output, is the same.
+Two operations match where all operations before them, and those that take their output, are the same.
 """
 
 import ast
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from deploy.graph import Edge, Node, is_true, walk
 
-# Only places for gradients or other views of the same numbers.
+# Operations for gradients, or other shapes of the same numbers.
 PASSING = {"Dropout", "Flatten", "_copy", "identity", "BlockGrad", "MAERegressionOutput", "LinearRegressionOutput"}
 COMMUTING = {"elemwise_mul", "elemwise_add", "broadcast_mul", "broadcast_add"}
-# What an operation computes depends on these, by name their default.
+# The attributes that matter, with their defaults.
 ATTRIBUTES = {
     "Convolution": {"kernel": None, "num_filter": 0, "stride": (1, 1), "pad": (0, 0), "num_group": 1, "no_bias": False},
     "FullyConnected": {"num_hidden": 0, "no_bias": False},
@@ -19,28 +19,30 @@ ATTRIBUTES = {
     "Activation": {"act_type": ""},
     "LeakyReLU": {"act_type": "leaky"},
 }
-MXNET_EPSILON = 1e-3  # of a BatchNorm that gives none
+MXNET_EPSILON = 1e-3  # the default of BatchNorm
 
 
 class Norm(NamedTuple):
-    """How a BatchNorm reads its weights: `fix_gamma` counts gamma as 1."""
+    """The settings of a BatchNorm; with `fix_gamma`, gamma counts as 1."""
 
     epsilon: float
     fix_gamma: bool = False
 
 
 def match_operations(ours: List[Edge], theirs: List[Edge]) -> Tuple[List[Tuple[Node, Node]], List[Node], List[Node]]:
-    """Pairs (ours, theirs) of operations with weights, and what is left over of ours and of theirs, in graph order."""
+    """Return pairs (ours, theirs) of operations with weights, and those of ours and of theirs without a match."""
     numbers: Dict[tuple, int] = {}
     mine, other = find_roles(ours, numbers), find_roles(theirs, numbers)
     alone = {role for role in mine if len(mine[role]) == len(other.get(role, ())) == 1}
     pairs = [(mine[role][0], other[role][0]) for role in mine if role in alone]
-    left = [[node for role in roles if role not in alone for node in roles[role]] for roles in (mine, other)]
-    return (pairs, *left)
+    left, theirs_left = (
+        [node for role in roles if role not in alone for node in roles[role]] for roles in (mine, other)
+    )
+    return pairs, left, theirs_left
 
 
 def find_roles(heads: List[Edge], numbers: Dict[tuple, int]) -> Dict[tuple, List[Node]]:
-    """Operations with weights by their role. `numbers` of computations grows; share it between graphs."""
+    """Return operations with weights by their role; `numbers`, of computations, grows and is shared between graphs."""
     nodes = walk(heads)
     path: Dict[int, int] = {}  # of a node: the number of the computation that ends in it
     roles: Dict[tuple, List[Node]] = {}
@@ -60,7 +62,7 @@ def find_roles(heads: List[Edge], numbers: Dict[tuple, int]) -> Dict[tuple, List
 
 
 def find_takers(nodes: List[Node], node: Node) -> List[Node]:
-    """The operations that take a node's output, past those that only pass it on."""
+    """Return the operations that take a node's output, skipping those that only pass it on."""
     takers = []
     for taker in nodes:
         if any(source is node for source, _ in taker.inputs):
@@ -69,11 +71,12 @@ def find_takers(nodes: List[Node], node: Node) -> List[Node]:
 
 
 def is_weight(node: Node) -> bool:
+    """Return whether a node is a variable other than the input."""
     return node.op == "null" and node.name != "data"
 
 
 def describe(node: Node) -> tuple:
-    """The attributes that count, defaults filled in."""
+    """Return the attributes that matter, with defaults."""
     if node.op.endswith("_scalar"):
         return (float(node.attrs.get("scalar", "nan")),)
     read = {key: parse(node.attrs.get(key, default)) for key, default in ATTRIBUTES.get(node.op, {}).items()}
@@ -82,7 +85,8 @@ def describe(node: Node) -> tuple:
     return tuple(sorted(read.items()))
 
 
-def parse(value):
+def parse(value: Any) -> Any:
+    """Return the Python value of an attribute, or its text."""
     try:
         return ast.literal_eval(value) if isinstance(value, str) else value
     except (ValueError, SyntaxError):
@@ -90,5 +94,5 @@ def parse(value):
 
 
 def read_norm(node: Node) -> Norm:
-    """Of a BatchNorm node; MXNet's defaults where it says nothing."""
+    """Return the settings of a BatchNorm node, by default MXNet's."""
     return Norm(float(node.attrs.get("eps", MXNET_EPSILON)), is_true(node, "fix_gamma", True))

@@ -1,8 +1,8 @@
-"""MXNet's parameter files, PREFIX-0021.params, with the graph of PREFIX-symbol.json where that lies beside them."""
+"""Read MXNet parameter files, PREFIX-0021.params, with the graph of PREFIX-symbol.json beside them, if any."""
 
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Union
 
 import numpy as np
 
@@ -11,14 +11,14 @@ from deploy.graph import Edge, read_graph
 
 
 class MxnetWeights(NamedTuple):
-    """`arrays` by name, arguments and statistics alike; `heads`: the outputs of the graph, none where it is unknown."""
+    """`arrays`: arguments and statistics by name. `heads`: the outputs of the graph, empty where it is unknown."""
 
     arrays: Dict[str, np.ndarray]
     heads: List[Edge]
 
 
-def read_params(file) -> MxnetWeights:
-    """Raises `AgedgeError` for a file that is missing, damaged, or not of the symbol beside it."""
+def read_params(file: Union[str, Path]) -> MxnetWeights:
+    """Read a parameter file. Raises `AgedgeError` where it is missing, damaged, or not of the symbol beside it."""
     file = Path(file)
     prefix = re.fullmatch(r"(.+)-\d{4}\.params", file.name)
     symbol_file = file.with_name(f"{prefix[1]}-symbol.json") if prefix else None

@@ -1,9 +1,9 @@
-"""SSR-Net of two earlier systems: MXNet checkpoints of age or gender, and the Keras original of its authors.
+"""Import SSR-Net from two earlier systems: MXNet checkpoints of age or gender, and the Keras original.
 
 Both number their layers by the order of creation: stream x, stream s, then stage by stage.
 """
 
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
@@ -17,15 +17,15 @@ from deploy.importers.operations import PASSING, Norm, find_takers
 from deploy.importers.params_file import MxnetWeights
 
 HEADS = {"ssrnet": "age", "ssrnet_gender": "gender"}
-SCALES = {"ssrnet": 101.0, "ssrnet_gender": 1.0}  # what the score is multiplied by at the end
+SCALES = {"ssrnet": 101.0, "ssrnet_gender": 1.0}  # the factor of the score at the end
 MXNET_NORM, KERAS_NORM = Norm(2e-5), Norm(1e-3)
 MXNET_NAMES = {"running_mean": "moving_mean", "running_var": "moving_var"}
 KERAS_NAMES = {"weight": "kernel", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 def from_mxnet(weights: MxnetWeights, network: str = "ssrnet") -> Imported:
-    """Layers are found in the graph, whatever their names; without a graph, by the names of the known checkpoints."""
-    arguments = {"name": network}
+    """Map the weights by the graph, whatever their names; without a graph, by the names of the known checkpoints."""
+    arguments: Dict[str, Any] = {"name": network}
     if weights.heads:
         matched = match_graph(symbols.create(network), weights.heads)
         strangers = [*matched.ours, *(node.name for node in matched.theirs)]
@@ -38,31 +38,35 @@ def from_mxnet(weights: MxnetWeights, network: str = "ssrnet") -> Imported:
         layers = {ours: mxnet_layer(*place) for ours, place in number_layers(HEADS[network]).items()}
         names = name_weights(find_shapes(symbols.create(network)), layers, "_", MXNET_NAMES, MXNET_NORM)
     block = symbols.create(**arguments)
-    wanted = {names.weights[ours]: shape for ours, shape in find_shapes(block).items()}
-    require_weights(network, wanted, {name: array.shape for name, array in weights.arrays.items()})
+    expected = {names.weights[ours]: shape for ours, shape in find_shapes(block).items()}
+    require_weights(network, expected, {name: array.shape for name, array in weights.arrays.items()})
     return Imported(arguments, take_weights(block, names, weights.arrays))
 
 
 def gender_from_mxnet(weights: MxnetWeights) -> Imported:
+    """Map the weights of an SSR-Net for gender."""
     return from_mxnet(weights, "ssrnet_gender")
 
 
 def from_keras(weights: Dict[str, np.ndarray]) -> Imported:
-    """Pixels are raw BGR there, maps are flattened with the channels last, and stage 1 has one ReLU more."""
+    """Map Keras weights: pixels are raw BGR, maps are flattened with channels last, and stage 1 has one more ReLU."""
     arguments = {"name": "ssrnet", "scaled": False, "first_relu": True}
     block = symbols.create(**arguments)
     shapes = find_shapes(block)
     layers = {ours: keras_layer(*place) for ours, place in number_layers("age").items()}
     names = name_weights(shapes, layers, "/", KERAS_NAMES, KERAS_NORM)
-    wanted = {names.weights[ours]: channels_last(shape) for ours, shape in shapes.items()}
-    require_weights("ssrnet", wanted, {name: array.shape for name, array in weights.items()})
+    expected = {names.weights[ours]: channels_last(shape) for ours, shape in shapes.items()}
+    require_weights("ssrnet", expected, {name: array.shape for name, array in weights.items()})
     arrays = {theirs: channels_first(ours, weights[theirs]) for ours, theirs in names.weights.items()}
     return Imported(arguments, take_weights(block, names, arrays))
 
 
 def channels_first(ours: str, array: np.ndarray) -> np.ndarray:
-    """A Keras array -> ours: kernels (H, W, I, O) -> (O, I, H, W), the first of them from BGR to RGB; denses
-    (H * W * 10, O) of a flattened map -> (O, 10 * H * W), others (I, O) -> (O, I)."""
+    """Convert a Keras array to MXNet's layout.
+
+    Kernels (H, W, I, O) become (O, I, H, W), the first of them for RGB instead of BGR; dense weights (H * W * 10, O) of
+    a flattened map become (O, 10 * H * W), others (I, O) become (O, I).
+    """
     if array.ndim == 4:
         if ours in ("body.x.0.0.weight", "body.s.0.0.weight"):
             array = array[:, :, ::-1]
@@ -76,7 +80,7 @@ def channels_first(ours: str, array: np.ndarray) -> np.ndarray:
 
 
 def number_layers(head: str) -> Dict[str, Tuple[str, int]]:
-    """{our structural name of a layer: (its kind, its number in the order of creation, from 0)}."""
+    """Return {structural name of a layer: (its kind, its number in the order of creation, from 0)}."""
     found = {}
     for number in range(8):
         layer = f"body.{'xs'[number // 4]}.{number % 4}"
@@ -92,19 +96,21 @@ def number_layers(head: str) -> Dict[str, Tuple[str, int]]:
 
 
 def mxnet_layer(kind: str, number: int) -> str:
+    """Return the name of a layer in the MXNet checkpoints."""
     counted = {"convolution": "convolution", "norm": "batchnorm", "dense": "fullyconnected"}
     staged = {"delta": "delta_s", "eta": "local_delta_stage", "p": "pred_age_stag" if number == 1 else "pred_age_stage"}
     return f"{counted[kind]}{number}" if kind in counted else f"{staged[kind]}{number + 1}"
 
 
 def keras_layer(kind: str, number: int) -> str:
+    """Return the name of a layer in the Keras original."""
     layers = {"convolution": "conv2d_", "norm": "batch_normalization_", "dense": "dense_"}
     layers.update({"delta": "delta_s", "eta": "local_delta_stage", "p": "pred_age_stage"})
     return f"{layers[kind]}{number + 1}"
 
 
 def name_weights(shapes: Dict[str, tuple], layers: Dict[str, str], between: str, renamed: dict, norm: Norm) -> Names:
-    """Names of all weights, from those of the layers; `renamed`: {our name of a weight: theirs}."""
+    """Return the names of all weights from those of the layers; `renamed`: {name of a weight here: theirs}."""
     names, norms = {}, {}
     for ours in shapes:
         layer, _, weight = ours.rpartition(".")
@@ -115,7 +121,7 @@ def name_weights(shapes: Dict[str, tuple], layers: Dict[str, str], between: str,
 
 
 def require_scale(network: str, heads: List[Edge]) -> None:
-    """Raises `AgedgeError` where the graph's last factor is not this network's; age and gender differ in it."""
+    """Raise `AgedgeError` where the graph's last factor is not this network's; age and gender differ in it."""
     node = heads[0][0]
     while node.op in PASSING:
         node = node.inputs[0][0]
@@ -127,7 +133,7 @@ def require_scale(network: str, heads: List[Edge]) -> None:
 
 
 def read_lambdas(head: str, heads: List[Edge], nodes: Dict[str, Node]) -> Dict[str, float]:
-    """lambda_local and lambda_d, the factors behind tanh(eta) and tanh(delta); 1 where there is none."""
+    """Return lambda_local and lambda_d, the factors of tanh(eta) and tanh(delta); 1 where there is none."""
     graph = walk(heads)
     lambdas = {}
     for argument, layer in (("lambda_local", "eta"), ("lambda_d", "delta")):

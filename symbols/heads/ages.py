@@ -11,10 +11,10 @@ LAST_AGE = 100
 class AgeHead(HybridBlock):
     """Features (N, C) -> logits, which `loss` and `decode` take.
 
-    `answers`: {name of an output: its kind} for the card; `answer` gives those outputs.
+    `answers`: the outputs for the card, {name: {"kind", ..}} as docs/card.md lists them; `answer` gives those outputs.
     """
 
-    answers = {"age": "years"}
+    answers = {"age": {"kind": "years"}}
 
     def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
         """Return losses (N,) for ages (N, 1) in years, an interval each; 0 where they are unknown, -1."""

@@ -11,7 +11,7 @@ from symbols.options import is_whole, require_share
 
 # First and last year of each group; labels end at 120.
 GROUPS = ((0, 5), (6, 18), (19, 30), (31, 45), (46, 65), (66, 120))
-ANSWER = "probabilities of " + ", ".join(f"{first}-{last}" for first, last in GROUPS)
+ANSWER = {"kind": "age_groups", "bounds": [list(group) for group in GROUPS]}
 
 
 class GroupsHead(AgeHead):
@@ -25,7 +25,7 @@ class GroupsHead(AgeHead):
     fourth group is 38 years old.
     """
 
-    answers = {"age": "years", "age_group": ANSWER}
+    answers = {"age": {"kind": "years"}, "age_group": ANSWER}
 
     def __init__(self, hidden: int = 0, dropout: float = 0.3, prefix: Optional[str] = None) -> None:
         if not (is_whole(hidden) and hidden >= 0):

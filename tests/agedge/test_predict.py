@@ -13,7 +13,7 @@ from agedge.errors import UsageError
 from agedge.faces.detector import Faces
 from agedge.predict import COLUMNS, Person, Predictor, to_json
 from agedge.runtime.card import Card
-from agedge.runtime.outputs import Prediction
+from agedge.runtime.outputs import AGE_AND_GENDER, YEARS, Prediction
 
 INTERVAL = {"level": 0.8, "age": [0, 100], "low": [-5, -5], "high": [10, 10]}
 
@@ -23,7 +23,7 @@ def make_card(**changes) -> Card:
         "name": "tiny",
         "network": {},
         "input": {"name": "data", "size": 56, "channels": "RGB", "range": [0, 255]},
-        "outputs": {"age": "years", "p_male": "probability"},
+        "outputs": AGE_AND_GENDER,
         "crop": Crop.named("arcface", 112),
         "interval": INTERVAL,
     }
@@ -167,7 +167,8 @@ class SilentModel(FakeModel):
 
 def test_a_model_without_a_gender_says_none_and_groups_stand_for_an_interval():
     image, faces = two_faces()
-    outputs = {"age": "years", "age_group": "probabilities of 0-5, 6-18, 19+"}
+    groups = {"kind": "age_groups", "bounds": [[0, 5], [6, 18], [19, 120]]}
+    outputs = {"age": YEARS, "age_group": groups}
     people = Predictor(SilentModel(outputs=outputs, interval={}), FakeDetector(faces)).predict(image)
     assert people[0].gender is None and people[0].describe() == "12 (6-18)"
     face = to_json("a.jpg", image.shape[:2], "ok", people)["faces"][0]

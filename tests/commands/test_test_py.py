@@ -18,6 +18,7 @@ from agedge.crop import Crop
 from agedge.faces.boxes import overlaps
 from agedge.runtime.card import Card
 from agedge.runtime.model_files import Checkpoint, save_checkpoint
+from agedge.runtime.outputs import AGE_AND_GENDER
 from agedge.sources import Picture
 from tests.paths import ROOT
 
@@ -36,7 +37,7 @@ def model(tmp_path_factory):
         name="tiny",
         network={"name": "tiny"},
         input={"name": "data", "size": 32, "channels": "RGB", "range": [0, 255]},
-        outputs={"age": "years", "p_male": "probability"},
+        outputs=AGE_AND_GENDER,
         crop=Crop.named("arcface", 32),
         interval={"level": 0.8, "age": [0, 100], "low": [-4, -4], "high": [6, 6]},
     )

@@ -13,7 +13,7 @@ from agedge.records import RecordWriter
 from tests.paths import ROOT
 from tests.small_networks import describe
 
-SIX = "0-5, 6-18, 19-30, 31-45, 46-65, 66-120"
+SIX = {"kind": "age_groups", "bounds": [[0, 5], [6, 18], [19, 30], [31, 45], [46, 65], [66, 120]]}
 
 
 def run(*words):
@@ -28,6 +28,7 @@ def toys(tmp_path_factory):
     import mxnet as mx
 
     from agedge.runtime.model_files import INPUT, Checkpoint, save_checkpoint
+    from agedge.runtime.outputs import PROBABILITY_MALE, YEARS
 
     folder = tmp_path_factory.mktemp("val")
     with RecordWriter(folder / "val.rec") as writer:
@@ -45,9 +46,9 @@ def toys(tmp_path_factory):
     groups = mx.sym.softmax(-mx.sym.abs(mx.sym.broadcast_sub(age, middles)), name="age_group")
     args = {"weight": mx.nd.ones((1, 1)), "middles": mx.nd.array([[2.5, 12, 24.5, 38, 55.5, 83]])}
     models = {
-        "age": (age, {"age": "years"}),
-        "groups": (mx.sym.Group([age, groups]), {"age": "years", "age_group": f"probabilities of {SIX}"}),
-        "gender": (mx.sym.sigmoid(age, name="p_male"), {"p_male": "probability"}),
+        "age": (age, {"age": YEARS}),
+        "groups": (mx.sym.Group([age, groups]), {"age": YEARS, "age_group": SIX}),
+        "gender": (mx.sym.sigmoid(age, name="p_male"), {"p_male": PROBABILITY_MALE}),
     }
     for name, (symbol, outputs) in models.items():
         card = describe(name)
@@ -96,7 +97,7 @@ def test_groups_of_ones_own(toys, tmp_path):
 @pytest.mark.parametrize(
     "words,status,fault",
     [
-        (("--model", "gender"), 1, "predicts no age, only p_male (probability)"),
+        (("--model", "gender"), 1, "predicts no age, only p_male (probability_male)"),
         (("--model", "age", "--groups", "5-1"), 2, "--groups: 5-1"),
         (("--model", "groups", "--groups", "0-10,11+"), 2, "own group 6-18 fits into none"),
         (("--model", "age", "--faces", "-1"), 2, "--faces"),

@@ -10,7 +10,7 @@ from agedge.errors import AgedgeError
 from agedge.labels import exact
 from agedge.records import RecordWriter
 from agedge.runtime import load_card
-from agedge.runtime.outputs import OURS
+from agedge.runtime.outputs import AGE_AND_GENDER
 from deploy.check import check_exported, judge
 from tests.deploy.test_export import run_command
 from tests.small_networks import describe, every_operation, faces, save_small, with_weights
@@ -55,7 +55,7 @@ def test_altered_weights_fail_and_are_named(exported, records):
     done = run_command("check", *words)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"error: {exported / 'out'}: ncnn: ") and "over the gate of 0.0005" in last
+    assert last.startswith(f"error: {exported / 'out'}: ncnn: ") and "over the tolerance of 0.0005" in last
     assert "onnx:" not in last and "fp16" not in last
     found = json.loads(report.read_text())["runtimes"]
     assert [found[runtime]["ok"] for runtime in ("onnx", "ncnn", "ncnn-fp16")] == [True, False, True]
@@ -74,7 +74,7 @@ def test_another_networks_export(exported, tmp_path, records):
     save_checkpoint(with_weights(every_operation(), seed=9), describe(), tmp_path / "other")
     export_model(tmp_path / "other", ["onnx"], tmp_path / "other")
     (verdict,) = check_exported(exported / "model", tmp_path / "other", records)
-    assert "over the gate" in verdict.fault and verdict.age_max > 1
+    assert "over the tolerance" in verdict.fault and verdict.age_max > 1
 
 
 def test_nothing_to_check(exported, tmp_path, records):
@@ -90,16 +90,16 @@ def test_nothing_to_check(exported, tmp_path, records):
 def test_one_changed_gender_fails_half_precision():
     ours = {"age": np.full((9, 1), 30.0), "p_male": np.full((9, 1), 0.4999)}
     theirs = {"age": ours["age"] + 0.05, "p_male": ours["p_male"].copy()}
-    assert judge("ncnn-fp16", ours, theirs, OURS).fault == ""
+    assert judge("ncnn-fp16", ours, theirs, AGE_AND_GENDER).fault == ""
     theirs["p_male"][4] = 0.5001
-    assert judge("ncnn-fp16", ours, theirs, OURS).fault == "1 of 9 faces change gender"
+    assert judge("ncnn-fp16", ours, theirs, AGE_AND_GENDER).fault == "1 of 9 faces change gender"
     theirs = {"age": ours["age"] + 0.2, "p_male": ours["p_male"]}
-    assert "ages change by 0.2 years on average" in judge("ncnn-fp16", ours, theirs, OURS).fault
+    assert "ages change by 0.2 years on average" in judge("ncnn-fp16", ours, theirs, AGE_AND_GENDER).fault
 
 
 def test_what_a_network_does_not_say_is_not_compared():
     ages = {"age": np.array([[20.0], [30.0]], np.float32)}
-    verdict = judge("ncnn-fp16", ages, ages, {"age": "years"})
+    verdict = judge("ncnn-fp16", ages, ages, {"age": {"kind": "years"}})
     assert (verdict.age_max, verdict.p_male_max, verdict.flips, verdict.fault) == (0, None, None, "")
     broken = {"age": np.array([[20.0], [np.nan]], np.float32)}
-    assert "ages change by nan" in judge("ncnn-fp16", ages, broken, {"age": "years"}).fault
+    assert "ages change by nan" in judge("ncnn-fp16", ages, broken, {"age": {"kind": "years"}}).fault

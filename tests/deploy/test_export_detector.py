@@ -1,4 +1,4 @@
-"""A detector's ONNX and ncnn files say what MXNet says, of images of any size; one that does not is never written."""
+"""A detector's ONNX and ncnn files have MXNet's outputs for images of any size; others are never written."""
 
 import subprocess
 import sys
@@ -10,12 +10,15 @@ import pytest
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.essh.card import OUTPUTS, DetectorCard, read_card, save_detector
 from agedge.runtime.card import checksum
-from deploy import __main__ as door
-from deploy import detector, export, ncnn_crops, to_ncnn
+from agedge.runtime.model_files import read_checkpoint
+from deploy import __main__ as commands
+from deploy import detector, export
 from deploy.export import export_model
-from deploy.isolated import ask_batches_apart
+from deploy.formats import ncnn_crops, to_ncnn
+from deploy.isolated import run_batches_isolated
 from deploy.slim import slim_model
 from symbols.essh import ESSH
+from tests.card_schema import assert_valid
 from tests.shipping import make_lively
 
 FORMS = ("onnx", "ncnn", "ncnn-fp16")
@@ -52,7 +55,7 @@ def draw(height, width, count=1):
     return (slope + random.uniform(0, 55, (count, height, width, 3))).astype(np.uint8)
 
 
-def test_all_forms_with_one_card(exported):
+def test_all_formats_with_one_card(exported):
     folder, forms = exported
     assert [form.runtime for form in forms] == ["mxnet", *FORMS]
     names = {name for form in forms for name in form.files}
@@ -62,16 +65,18 @@ def test_all_forms_with_one_card(exported):
     assert card.sha256 == {name: checksum(folder / "out" / name) for name in names}
     for runtime in ("ncnn", "ncnn-fp16"):
         assert card.blobs[runtime] == {"data": "in0", **{name: f"out{i}" for i, name in enumerate(OUTPUTS)}}
+    assert_valid(folder / "out")
     sizes = {form.runtime: form.size for form in forms}
     assert sizes["ncnn-fp16"] < 0.6 * sizes["ncnn"] and sizes["mxnet"] < 2e6
 
 
 @pytest.mark.parametrize("runtime", FORMS)
-def test_forms_say_what_mxnet_says_at_any_size_and_batch(exported, runtime):
+def test_formats_have_mxnets_outputs_at_any_size_and_batch(exported, runtime):
     card = read_card(exported[0] / "out")
     batches = [draw(*size, count=1 + index % 3) for index, size in enumerate(SIZES)]
-    ours = detector.ask_mxnet(card, batches)
-    theirs = ask_batches_apart(card.folder, runtime, batches)
+    files = card.path("mxnet", "symbol"), card.path("mxnet", "params")
+    ours = detector.run_mxnet(card, read_checkpoint(*files), batches)
+    theirs = run_batches_isolated(card.folder, runtime, batches)
     limit = {"onnx": 1e-4, "ncnn": 5e-4, "ncnn-fp16": 2e-2}[runtime]
     for mine, other in zip(ours, theirs):
         for name, value in mine.items():
@@ -80,7 +85,7 @@ def test_forms_say_what_mxnet_says_at_any_size_and_batch(exported, runtime):
     assert ours[2]["score8"].shape == (3, 4, 32, 24)
 
 
-def test_onnx_says_its_inputs_and_outputs_are_of_any_size(exported):
+def test_onnx_inputs_and_outputs_are_of_any_size(exported):
     import onnx
 
     model = onnx.load(str(exported[0] / "out" / "essh.onnx"))
@@ -107,7 +112,9 @@ def test_exporting_into_the_models_own_folder_and_again_changes_nothing(exported
 
 def test_ncnn_without_its_crops_is_not_written(exported, tmp_path, monkeypatch):
     monkeypatch.setattr(to_ncnn, "put_crops", lambda param: None)
-    with pytest.raises(AgedgeError, match="essh.ncnn.param: ncnn does not say what MXNet says: score differs by inf"):
+    with pytest.raises(
+        AgedgeError, match="essh.ncnn.param: the outputs of ncnn differ from MXNet's: score differs by inf"
+    ):
         export_model(exported[0] / "model", ["ncnn"], tmp_path / "wrong")
     assert list((tmp_path / "wrong").iterdir()) == []
     monkeypatch.setattr(to_ncnn, "drop_crops", lambda file: None)
@@ -137,33 +144,33 @@ def test_damaged_weights_are_named(exported, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def run_command(*words):
-    command = [sys.executable, "-m", "deploy", *map(str, words)]
+def run_command(*arguments):
+    command = [sys.executable, "-m", "deploy", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=export.__file__.rsplit("/", 2)[0])
 
 
-def test_the_door(exported, tmp_path):
+def test_the_commands(exported, tmp_path):
     folder = exported[0]
-    done = run_command("export", "--model", folder / "model", "--out", tmp_path / "door", "--to", "onnx")
+    done = run_command("export", "--model", folder / "model", "--out", tmp_path / "command", "--to", "onnx")
     assert done.returncode == 0, done.stderr
     assert "essh.onnx" in done.stdout and "landmarks" in done.stdout
-    done = run_command("check", "--model", folder / "model", "--exported", tmp_path / "door", "--data", "x.rec")
+    done = run_command("check", "--model", folder / "model", "--exported", tmp_path / "command", "--data", "x.rec")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "a face detector: this compares ages" in done.stderr
+    assert "a face detector: `check` compares ages" in done.stderr
 
 
 def test_what_is_for_ages_refuses_a_detector(exported, tmp_path):
     model = str(exported[0] / "model")
-    with pytest.raises(UsageError, match="a face detector: benchmarks/faces.py times it"):
-        door.bench(model, None, 1)
-    with pytest.raises(AgedgeError, match="it is for detection, not for age and gender"):
+    with pytest.raises(UsageError, match="a face detector: benchmarks/faces.py measures its time"):
+        commands.bench(model, None, 1)
+    with pytest.raises(AgedgeError, match="the card is for 'detection', not for 'age and gender'"):
         slim_model(model, tmp_path / "slim")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{"body": "mobilenet025"}, {"body": "vgg16"}], ids=str)
-def test_both_forms_ship_at_full_width(arguments, tmp_path):
+def test_both_bodies_are_exported_at_full_width(arguments, tmp_path):
     network = build(passes=3, **arguments)
     save_detector(network.slim(), DetectorCard(network=network.arguments), tmp_path / "model")
-    forms = export_model(tmp_path / "model", ["onnx", "ncnn"], tmp_path / "out")  # raises over a gate
+    forms = export_model(tmp_path / "model", ["onnx", "ncnn"], tmp_path / "out")  # raises over a tolerance
     assert len(forms) == 4

@@ -1,4 +1,4 @@
-"""Every registered network, exported to ONNX and ncnn, says there what it says in MXNet: within the gates."""
+"""Every registered network, exported to ONNX and ncnn, has MXNet's outputs there, within the tolerances."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.shipping import make_lively, ship
 
 @pytest.mark.parametrize("form", MARKED)
 def test_exported_networks_say_what_mxnet_says(form, tmp_path):
-    spread = ship(make_lively(build(form)), tmp_path)  # raises over a gate
+    spread = ship(make_lively(build(form)), tmp_path)  # raises over a tolerance
     assert min(spread.values()) > 5e-3, "equal answers would prove nothing"

@@ -82,9 +82,9 @@ def test_damaged_bytes_never_end_in_another_error(tmp_path):
 def test_an_hdf5_file_of_something_else(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as opened:
         opened["images"] = np.zeros((2, 3))
-    refuse(tmp_path / "other.h5", "no file of Keras weights: it lists no layers")
-    refuse(write(tmp_path / "empty.h5", {"input_1": {}}), "no file of Keras weights: its layers have none")
-    refuse(write(tmp_path / "text.h5", {"a": {"a/b:0": np.bytes_("text")}}), "a/b is no array of numbers")
+    refuse(tmp_path / "other.h5", "not a file of Keras weights: it lists no layers")
+    refuse(write(tmp_path / "empty.h5", {"input_1": {}}), "not a file of Keras weights: its layers have none")
+    refuse(write(tmp_path / "text.h5", {"a": {"a/b:0": np.bytes_("text")}}), "a/b is not an array of numbers")
     with h5py.File(tmp_path / "flat.h5", "w") as opened:
         opened["model_weights"] = np.zeros(3)
     refuse(tmp_path / "flat.h5", "it lists no layers")
@@ -94,7 +94,7 @@ def test_a_weight_that_is_listed_but_absent_or_listed_twice(tmp_path):
     file = write(tmp_path / "w.h5")
     with h5py.File(file, "r+") as opened:
         del opened["dense/kernel:0"]
-    refuse(file, "'kernel:0' is listed, but not there")
+    refuse(file, "'kernel:0' is listed, but missing")
     with h5py.File(file, "r+") as opened:
         opened.attrs["layer_names"] = [b"conv2d_1", b"conv2d_1"]
     refuse(file, "lists conv2d_1/kernel twice")
@@ -113,7 +113,7 @@ def test_links_are_not_followed(tmp_path, kind):
         if place in opened:
             del opened[place]
         opened[place] = target
-    refuse(file, "is a link to somewhere else, which is not followed")
+    refuse(file, "is a link to another place, which is not followed")
 
 
 def test_numbers_in_other_files_are_not_read(tmp_path):

@@ -19,6 +19,7 @@ from deploy.importers import convert
 from deploy.importers.convert import SOURCES, find_kind, import_weights
 from deploy.importers.imported import Imported, require_weights
 from deploy.importers.ssrnet import from_keras
+from tests.card_schema import assert_valid
 from tests.deploy.test_import_keras_ssrnet import drawn_weights, soft_faces
 from tests.paths import ROOT, SHARED
 
@@ -47,14 +48,15 @@ def keras_file(tmp_path):
 def test_an_imported_model_runs_and_its_card_says_where_it_is_from(keras_file, tmp_path):
     written = import_weights(keras_file, "ssrnet", tmp_path / "model")
     assert sorted(path.name for path in written) == ["card.json", "ssrnet-0000.params", "ssrnet-symbol.json"]
+    assert_valid(tmp_path / "model")
     model = load_model(tmp_path / "model")
     card = model.card
-    assert card.outputs == {"age": "years"} and card.input["channels"] == "RGB"
+    assert card.outputs == {"age": {"kind": "years"}} and card.input["channels"] == "RGB"
     assert card.network["scaled"] is False and card.network["first_relu"] is True
-    told = card.training["imported"]
-    assert told["file"] == "weights.bin" and told["kind"] == "Keras HDF5"
-    assert told["sha256"] == hashlib.sha256(keras_file.read_bytes()).hexdigest()
-    assert told["crop"] == "utkface, margin 0.6" and card.crop.same_as(Crop.named("utkface", 64, 0.6), 1e-5)
+    imported = card.training["imported"]
+    assert imported["file"] == "weights.bin" and imported["kind"] == "Keras HDF5"
+    assert imported["sha256"] == hashlib.sha256(keras_file.read_bytes()).hexdigest()
+    assert imported["crop"] == "utkface, margin 0.6" and card.crop.same_as(Crop.named("utkface", 64, 0.6), 1e-5)
 
     imported = from_keras(drawn_weights())
     network = symbols.create(**imported.arguments)
@@ -95,7 +97,7 @@ def test_another_crop(given, wanted, keras_file, tmp_path):
     [
         ({"network": "ssrnett"}, "--as: unknown 'ssrnett'; choose one of ssrnet, "),
         ({"crop": "square"}, "crop: unknown 'square'; choose one of arcface, utkface"),
-        ({"margin": -0.9}, "--margin=-0.9: a number of -0.5 to 2"),
+        ({"margin": -0.9}, "--margin=-0.9: must be from -0.5 to 2"),
         ({"margin": float("nan")}, "--margin=nan"),
     ],
 )
@@ -145,9 +147,9 @@ def damaged(name, tmp_path):
 )
 def test_a_file_that_cannot_be_imported_is_named_with_the_reason(name, reason, tmp_path):
     file = damaged(name, tmp_path)
-    with pytest.raises(AgedgeError, match=f"{file.name}: .*{reason}") as told:
+    with pytest.raises(AgedgeError, match=f"{file.name}: .*{reason}") as error:
         import_weights(file, "ssrnet", tmp_path / "out")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -200,13 +202,13 @@ def test_a_backbone_alone_becomes_a_file_to_train_from(monkeypatch, tmp_path):
         assert np.array_equal(network._collect_params_with_prefix()[name].data().asnumpy(), array)
 
 
-def test_the_door_says_what_a_backbone_is_for_beside_a_model_too(monkeypatch, tmp_path, capsys):
-    from deploy.__main__ import import_weights as door
+def test_the_command_reports_how_to_use_a_backbone_beside_a_model_too(monkeypatch, tmp_path, capsys):
+    from deploy.__main__ import import_weights as command
 
     (tmp_path / "card.json").write_text("{}")
     monkeypatch.setattr(convert, "import_weights", lambda *_: [tmp_path / "agmixer.params"])
-    door(tmp_path / "FaRL.pth", "agmixer", tmp_path, None, None)
-    assert f"train with it, pretrained={tmp_path / 'agmixer.params'}" in capsys.readouterr().out
+    command(tmp_path / "FaRL.pth", "agmixer", tmp_path, None, None)
+    assert f"train with pretrained={tmp_path / 'agmixer.params'}" in capsys.readouterr().out
 
 
 def test_a_backbone_of_another_shape_is_refused(monkeypatch, tmp_path):
@@ -221,7 +223,7 @@ def test_a_backbone_of_another_shape_is_refused(monkeypatch, tmp_path):
 
 def test_differences_are_listed_ten_at_most():
     wanted = {f"layer{number}.weight": (3, number) for number in range(14)}
-    with pytest.raises(AgedgeError, match="layer9.weight 3x9 is not there; and 4 more$"):
+    with pytest.raises(AgedgeError, match="layer9.weight 3x9 is missing; and 4 more$"):
         require_weights("net", wanted, {})
     require_weights("net", wanted, dict(wanted))
 
@@ -234,23 +236,23 @@ def test_every_source_has_its_mapper_and_its_network():
             assert Crop.named(*source.crop[:1], 64, source.crop[1]).size == 64
 
 
-def run_command(*words):
+def run_command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "deploy", "import", *map(str, words)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "deploy", "import", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
     )
 
 
 @pytest.mark.slow
-def test_the_door(keras_file, tmp_path):
+def test_the_command(keras_file, tmp_path):
     done = run_command("--from", keras_file, "--as", "ssrnet", "--out", tmp_path / "model", "--crop", "arcface")
     assert done.returncode == 0, done.stderr
     assert f"wrote {tmp_path / 'model' / 'card.json'}" in done.stdout
     assert json.loads((tmp_path / "model" / "card.json").read_text())["training"]["imported"]["crop"].startswith(
         "arcface"
     )
-    for words, status, reason in (
+    for arguments, status, reason in (
         (("--from", keras_file, "--as", "vgg", "--out", tmp_path), 2, "--as: unknown 'vgg'"),
         (("--from", tmp_path / "none", "--as", "aec", "--out", tmp_path), 1, "no such file"),
     ):
-        done = run_command(*words)
+        done = run_command(*arguments)
         assert done.returncode == status and reason in done.stderr and len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""AEC from Keras: every layer says what a plain NumPy forward pass, straight from the Keras arrays, says."""
+"""AEC from Keras: every layer has the output of a plain NumPy forward pass on the Keras arrays."""
 
 from pathlib import Path
 
@@ -109,8 +109,8 @@ def compare(weights, blocks):
     (logits,) = network(nd.array(bgr[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32)))
     begin = 0
     for years, p in stages.items():
-        said = nd.softmax(logits[:, begin : begin + p.shape[1]]).asnumpy()
-        np.testing.assert_allclose(said, p, atol=1e-4, err_msg=f"the stage of {years} years")
+        predicted = nd.softmax(logits[:, begin : begin + p.shape[1]]).asnumpy()
+        np.testing.assert_allclose(predicted, p, atol=1e-4, err_msg=f"the stage of {years} years")
         begin += p.shape[1]
     np.testing.assert_allclose(network.decode(nd, (logits,))[0].asnumpy().ravel(), age, atol=1e-4)
     return age

@@ -47,11 +47,11 @@ def test_a_whole_checkpoint_gives_the_ages_and_genders_of_plain_numpy(tmp_path):
     written = import_weights(write_checkpoint(tmp_path / "best.pt", weights), "agmixer", tmp_path / "out")
     assert tmp_path / "out" / "card.json" in written
     model = load_model(tmp_path / "out")
-    said = model.raw_outputs(images[..., ::-1])  # BGR, as OpenCV reads pictures
+    predicted = model.raw_outputs(images[..., ::-1])  # BGR, as OpenCV reads pictures
     age, p_male = run_agmixer(weights, images.transpose(0, 3, 1, 2), 15)
     assert age.std() > 0.1 and p_male.std() > 0.01
-    np.testing.assert_allclose(said["age"][:, 0], age, atol=1e-3)
-    np.testing.assert_allclose(said["p_male"][:, 0], p_male, atol=1e-4)
+    np.testing.assert_allclose(predicted["age"][:, 0], age, atol=1e-3)
+    np.testing.assert_allclose(predicted["p_male"][:, 0], p_male, atol=1e-4)
     network = model.card.network
     assert (network["age_min"], network["age_max"], network["mixer_width"], network["mixer_depth"]) == (15, 72, 16, 2)
 
@@ -119,17 +119,17 @@ def test_vit_b16_makes_the_network_of_its_name_as_it_is():
 @pytest.mark.parametrize(
     "spoil, word",
     [
-        (lambda w: w.pop("AGmixer.1.layer_norm.bias"), "AGmixer.1.layer_norm.bias 16 is not there"),
+        (lambda w: w.pop("AGmixer.1.layer_norm.bias"), "AGmixer.1.layer_norm.bias 16 is missing"),
         (lambda w: w.update({"fc.weight": np.zeros((2, 3))}), "fc.weight 2x3 is unknown"),
         (lambda w: w.update({"gender_classifier.fc.bias": np.zeros(3)}), "gender_classifier.fc.bias is 3, not 2"),
-        (lambda w: w.pop("FeatureExtractor.conv1.weight"), "FeatureExtractor.conv1.weight is not there"),
+        (lambda w: w.pop("FeatureExtractor.conv1.weight"), "FeatureExtractor.conv1.weight is missing"),
         (lambda w: w.update({"FeatureExtractor.proj": np.zeros(4)}), "FeatureExtractor.proj has 1 axes, not 2"),
         (lambda w: w.update({"FeatureExtractor.positional_embedding": np.zeros((7, 64))}), "on 7 tokens"),
         (
             lambda w: w.pop("FeatureExtractor.transformer.resblocks.0.ln_1.bias"),
-            "resblocks.0.ln_1.bias 64 is not there",
+            "resblocks.0.ln_1.bias 64 is missing",
         ),
-        (lambda w: w.pop("proj.weight"), "proj.weight is not there"),
+        (lambda w: w.pop("proj.weight"), "proj.weight is missing"),
     ],
 )
 def test_what_differs_is_named(spoil, word):
@@ -141,4 +141,4 @@ def test_what_differs_is_named(spoil, word):
 def test_other_networks_are_refused():
     assert "no name in it begins with" in fault_of({"conv1.weight": np.zeros((64, 3, 7, 7)), "fc.bias": np.zeros(10)})
     many = {f"visual.layer{index}": np.zeros(1) for index in range(30)}
-    assert "visual.conv1.weight is not there" in fault_of(many)
+    assert "visual.conv1.weight is missing" in fault_of(many)

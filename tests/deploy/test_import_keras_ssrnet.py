@@ -143,13 +143,13 @@ def test_differences_are_listed_in_the_terms_of_keras():
     weights["conv2d_1/kernel"] = weights["conv2d_1/kernel"][:, :, :1]
     del weights["delta_s2/bias"]
     weights["dense_10/kernel"] = np.zeros((4, 4), np.float32)
-    with pytest.raises(AgedgeError) as told:
+    with pytest.raises(AgedgeError) as error:
         from_keras(weights)
-    assert "conv2d_1/kernel is 3x3x1x32, not 3x3x3x32" in str(told.value)
-    assert "delta_s2/bias 1 is not there" in str(told.value) and "dense_10/kernel 4x4 is unknown" in str(told.value)
+    assert "conv2d_1/kernel is 3x3x1x32, not 3x3x3x32" in str(error.value)
+    assert "delta_s2/bias 1 is missing" in str(error.value) and "dense_10/kernel 4x4 is unknown" in str(error.value)
 
 
 def test_many_differences_are_counted():
-    with pytest.raises(AgedgeError, match="and 87 more") as told:
+    with pytest.raises(AgedgeError, match="and 87 more") as error:
         from_keras({"stranger/kernel": np.zeros(3, np.float32)})
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)

@@ -137,7 +137,7 @@ def test_without_a_graph_the_known_names_do(name):
     for key, array in by_graph.weights.items():
         np.testing.assert_array_equal(array, by_names.weights[key])
     given.arrays["stranger"] = given.arrays.pop(min(given.arrays))
-    with pytest.raises(AgedgeError, match="not the weights of .*is not there; stranger .*is unknown"):
+    with pytest.raises(AgedgeError, match="not the weights of .*is missing; stranger .*is unknown"):
         MAPPERS[name](MxnetWeights(given.arrays, []))
 
 

@@ -1,4 +1,4 @@
-"""Each mend of MXNet's exporter is needed, and with it the numbers are MXNet's."""
+"""Each fix of MXNet's exporter is needed, and with it the outputs are MXNet's."""
 
 import sys
 from contextlib import nullcontext
@@ -9,9 +9,9 @@ import pytest
 
 from agedge.errors import AgedgeError
 from agedge.runtime import load_card, load_model
-from deploy import onnx_fixes
 from deploy.export import export_model
-from deploy.tolerances import GATES, compare_raw
+from deploy.formats import onnx_fixes
+from deploy.tolerances import TOLERANCES, compare_raw
 from tests.small_networks import convolved, every_operation, faces, save_small, two_answers
 
 
@@ -42,17 +42,17 @@ UNDONE = {
 OLD_ONNX = tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 19)
 
 
-@pytest.mark.parametrize("mend", UNDONE)
-def test_export_fails_without_the_mend_and_is_right_with_it(mend, tmp_path, monkeypatch):
-    if OLD_ONNX and mend in ("provide_mapping", "stamp_opset", "skip_newest_check"):
+@pytest.mark.parametrize("fix", UNDONE)
+def test_export_fails_without_the_fix_and_is_right_with_it(fix, tmp_path, monkeypatch):
+    if OLD_ONNX and fix in ("provide_mapping", "stamp_opset", "skip_newest_check"):
         pytest.skip("this onnx is old enough to do without")
-    undone, symbol = UNDONE[mend]
+    undone, symbol = UNDONE[fix]
     save_small(tmp_path / "model", symbol())
     export_model(tmp_path / "model", ["onnx"], tmp_path / "out")
     images = faces(20)
     ours, theirs = (load_model(tmp_path / "out", runtime).raw_outputs(images) for runtime in ("mxnet", "onnx"))
-    assert not GATES["onnx"].fault(compare_raw(ours, theirs))
-    monkeypatch.setattr(onnx_fixes, mend, undone)
+    assert not TOLERANCES["onnx"].find_fault(compare_raw(ours, theirs))
+    monkeypatch.setattr(onnx_fixes, fix, undone)
     with pytest.raises(AgedgeError):
         export_model(tmp_path / "model", ["onnx"], tmp_path / "wrong")
 
@@ -60,7 +60,7 @@ def test_export_fails_without_the_mend_and_is_right_with_it(mend, tmp_path, monk
 def test_ignoring_fix_gamma_is_a_large_error(tmp_path, monkeypatch):
     save_small(tmp_path / "model")
     monkeypatch.setattr(onnx_fixes, "write_fixed_gammas", lambda heads, args: args)
-    monkeypatch.setitem(GATES, "onnx", type(GATES["onnx"])())  # let it through, to see how wrong it is
+    monkeypatch.setitem(TOLERANCES, "onnx", type(TOLERANCES["onnx"])())  # let it through, to see how wrong it is
     (_, form) = export_model(tmp_path / "model", ["onnx"], tmp_path / "out")
     assert form.differences["age"].most > 5  # years
 
@@ -83,7 +83,7 @@ def test_dense_layers_without_bias_reach_ncnn(tmp_path, monkeypatch):
     features = mx.sym.Flatten(mx.sym.Pooling(convolved(), global_pool=True, pool_type="avg", kernel=(1, 1)))
     symbol = two_answers(mx.sym.FullyConnected(features, num_hidden=6, no_bias=True, name="without_bias"))
     save_small(tmp_path / "model", symbol)
-    export_model(tmp_path / "model", ["ncnn"], tmp_path / "out")  # raises over a gate
+    export_model(tmp_path / "model", ["ncnn"], tmp_path / "out")  # raises over a tolerance
     monkeypatch.setattr(onnx_fixes, "write_zero_biases", lambda heads, args: (heads, args))
     with pytest.raises(AgedgeError, match="F.linear.* is not of a known type"):
         export_model(tmp_path / "model", ["ncnn"], tmp_path / "wrong")
@@ -105,7 +105,7 @@ def test_the_file_is_as_promised(exported_once):
 def test_the_packages_are_as_they_were_afterwards(exported_once):
     version, make_model, check = onnx.defs.onnx_opset_version, onnx.helper.make_model, onnx.checker.check_graph
     had_mapping = "onnx.mapping" in sys.modules
-    with pytest.raises(RuntimeError), onnx_fixes.as_the_exporter_knew_it():
+    with pytest.raises(RuntimeError), onnx_fixes.patch_exporter():
         assert onnx.defs.onnx_opset_version() == 13
         assert onnx.checker.check_graph is not check
         raise RuntimeError

@@ -1,4 +1,4 @@
-"""The shipped network itself, at its size: from Gluon to every form, within the gates."""
+"""The shipped network itself, at its size: from Gluon to every format, within the tolerances."""
 
 import mxnet as mx
 import numpy as np
@@ -32,7 +32,7 @@ def test_mobilenet025_at_112(tmp_path):
     assert [form.runtime for form in forms] == ["mxnet", "onnx", "ncnn", "ncnn-fp16"]
     assert all(form.size < 1.2e6 for form in forms)
     mine = load_model(tmp_path / "model").predict(images)
-    assert np.ptp(mine.age) > 0.3  # answers must differ by far more than the gates, or equality means nothing
+    assert np.ptp(mine.age) > 0.3  # answers must differ by far more than the tolerances, or equality means nothing
     for runtime, limit in (("onnx", 1e-4), ("ncnn", 5e-4), ("ncnn-fp16", 0.3)):
         other = load_model(tmp_path / "model", runtime).predict(images)
         np.testing.assert_allclose(other.age, mine.age, atol=limit)

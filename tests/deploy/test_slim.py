@@ -1,4 +1,4 @@
-"""The slim graph says what the trained one said, and holds nothing of training."""
+"""The slim graph has the outputs of the trained one, and nothing of training."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_a_slim_model_comes_out_as_it_went_in(tmp_path):
     assert once.sha256 == twice.sha256
 
 
-def test_losses_become_answers_and_labels_vanish(tmp_path):
+def test_losses_become_outputs_and_labels_are_removed(tmp_path):
     features = mx.sym.mean(convolved(), axis=(2, 3))
 
     def dense(width, name):
@@ -59,7 +59,7 @@ def test_losses_become_answers_and_labels_vanish(tmp_path):
     for name in labels:
         del checkpoint.args[name]
     card = describe()
-    card.outputs = {name: "unknown" for name in ("groups", "years", "male")}
+    card.outputs = {name: {"kind": "unknown"} for name in ("groups", "years", "male")}
     save_checkpoint(checkpoint, card, tmp_path / "model")
     slim_card = slim_model(tmp_path / "model", tmp_path / "slim")
     symbol = mx.sym.load(str(slim_card.path("mxnet", "symbol")))
@@ -96,7 +96,7 @@ def test_fused_batchnorm_is_taken_apart(tmp_path):
     np.testing.assert_allclose(other.age, mine.age, rtol=1e-5)
 
 
-def test_a_slim_graph_that_says_something_else_is_not_written(tmp_path, monkeypatch):
+def test_a_slim_graph_with_other_outputs_is_not_written(tmp_path, monkeypatch):
     save_small(tmp_path / "model")
 
     def other(checkpoint, arange):
@@ -105,7 +105,7 @@ def test_a_slim_graph_that_says_something_else_is_not_written(tmp_path, monkeypa
         return found, stages
 
     monkeypatch.setattr(slim, "slim_checkpoint", other)
-    with pytest.raises(AgedgeError, match="the slim graph answers otherwise: p_male differs"):
+    with pytest.raises(AgedgeError, match="the outputs of the slim graph differ: p_male differs"):
         slim_model(tmp_path / "model", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

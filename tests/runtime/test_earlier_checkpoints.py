@@ -1,4 +1,4 @@
-"""The checkpoints of earlier MXNet trainers say, on real faces, what their own tools said."""
+"""The checkpoints of earlier MXNet trainers predict, on real faces, what their own tools predicted."""
 
 import csv
 import json
@@ -50,24 +50,24 @@ def column(rows, name):
 
 def test_mobilenet_of_pairs(expected):
     rows, images = expected
-    said = load_model(f"{UPSTREAM / 'mobilenet025_ordinal'},0").predict(images[112])
-    np.testing.assert_array_equal(said.age, column(rows, "mobilenet025_age"))
-    np.testing.assert_allclose(said.p_male, column(rows, "mobilenet025_p_male"), atol=1e-3)
+    predicted = load_model(f"{UPSTREAM / 'mobilenet025_ordinal'},0").predict(images[112])
+    np.testing.assert_array_equal(predicted.age, column(rows, "mobilenet025_age"))
+    np.testing.assert_allclose(predicted.p_male, column(rows, "mobilenet025_p_male"), atol=1e-3)
 
 
 def test_ssrnet_of_ages(expected):
     rows, images = expected
     for form in ("", "age"):
-        said = load_model(f"{UPSTREAM / 'ssrnet_age'},21", form=form).predict(images[64])
-        np.testing.assert_allclose(said.age, column(rows, "ssrnet_age"), atol=1e-3)
-        assert np.isnan(said.p_male).all()
+        predicted = load_model(f"{UPSTREAM / 'ssrnet_age'},21", form=form).predict(images[64])
+        np.testing.assert_allclose(predicted.age, column(rows, "ssrnet_age"), atol=1e-3)
+        assert np.isnan(predicted.p_male).all()
 
 
 def test_ssrnet_of_genders(expected):
     rows, images = expected
-    said = load_model(f"{UPSTREAM / 'ssrnet_gender'},42").predict(images[64])
-    np.testing.assert_allclose(said.p_male, column(rows, "ssrnet_p_male"), atol=1e-3)
-    assert np.isnan(said.age).all()
+    predicted = load_model(f"{UPSTREAM / 'ssrnet_gender'},42").predict(images[64])
+    np.testing.assert_allclose(predicted.p_male, column(rows, "ssrnet_p_male"), atol=1e-3)
+    assert np.isnan(predicted.age).all()
 
 
 @pytest.mark.parametrize("name, epoch, key", [("ssrnet_age", 21, "age"), ("ssrnet_gender", 42, "p_male")])
@@ -77,14 +77,14 @@ def test_slim_checkpoints_with_their_stage_numbers_as_inputs(expected, tmp_path,
     (tmp_path / "card.json").unlink()  # as older tools leave them: symbol and weights, nothing else
     symbol, _, _ = mx.model.load_checkpoint(str(tmp_path / name), 0)
     assert set(symbol.list_arguments()) >= {"stage_num0", "stage_num1", "stage_num2"}
-    said = load_model(f"{tmp_path / card.name},0").predict(images[64])
-    np.testing.assert_allclose(getattr(said, key), column(rows, f"ssrnet_{key}"), atol=1e-3)
+    predicted = load_model(f"{tmp_path / card.name},0").predict(images[64])
+    np.testing.assert_allclose(getattr(predicted, key), column(rows, f"ssrnet_{key}"), atol=1e-3)
 
 
-def test_the_doors_take_them(tmp_path):
+def test_the_commands_take_them(tmp_path):
     command = [sys.executable, "test.py", "--model", f"{UPSTREAM / 'ssrnet_age'},21"]
     done = subprocess.run([*command, "--json", str(tmp_path / "a")], cwd=ROOT, capture_output=True, text=True)
     face = json.loads((tmp_path / "a").read_text())["faces"][0]
     assert done.returncode == 0 and 20 < face["age"] < 100 and face["gender"] is None
     done = subprocess.run([*command, "--decode", "pairs"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and "outputs lro (1): --decode pairs wants one of 202" in done.stderr
+    assert done.returncode == 1 and "outputs lro (1): --decode pairs needs a single output of 202" in done.stderr

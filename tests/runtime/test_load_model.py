@@ -282,19 +282,19 @@ def with_weights_of(symbol, answer):
 def test_unknown_outputs_are_named(tmp_path):
     features = mx.sym.mean(convolved(), axis=(2, 3))
     _, model = save_bare(tmp_path, mx.sym.FullyConnected(features, num_hidden=7, name="groups"))
-    with pytest.raises(AgedgeError, match=r"bare,7: outputs groups \(unknown, 7 a face\): known are age"):
+    with pytest.raises(AgedgeError, match=r"bare,7: outputs groups \(unknown, 7 per face\): known are age"):
         load_model(model)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
     _, model = save_bare(tmp_path, every_operation(), conv0_weight=None)
-    with pytest.raises(AgedgeError, match="bare-0007.params: 1 weights of bare-symbol.json are not in it, as conv0"):
+    with pytest.raises(AgedgeError, match="bare-0007.params: 1 weights of bare-symbol.json are missing, such as conv0"):
         load_model(model)
     card = save_small(tmp_path / "small")
     checkpoint = with_weights(every_operation())
     checkpoint.args["conv0_weight"] = mx.nd.zeros((16, 3, 5, 5))
     save_checkpoint(checkpoint, card, tmp_path / "small")
-    with pytest.raises(AgedgeError, match=r"conv0_weight is \(16, 3, 5, 5\), the symbol wants \(16, 3, 3, 3\)"):
+    with pytest.raises(AgedgeError, match=r"conv0_weight is \(16, 3, 5, 5\), the symbol needs \(16, 3, 3, 3\)"):
         load_model(tmp_path / "small")
 
 

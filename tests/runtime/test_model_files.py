@@ -60,7 +60,7 @@ def graph(**changes) -> dict:
 
 
 def without_hints(symbol) -> dict:
-    """Return a graph as JSON without what training has noted in it."""
+    """Return a graph as JSON without the attributes of training."""
     graph = json.loads(symbol.tojson())
     for node in graph["nodes"]:
         attrs = {name: value for name, value in node.pop("attrs", {}).items() if not name.startswith("__")}
@@ -111,7 +111,7 @@ def test_what_is_not_a_graph_is_one_line(tmp_path, content):
     refused(read_symbol, tmp_path / "m-symbol.json")
 
 
-def test_an_answer_that_would_fill_memory_is_refused(tmp_path):
+def test_an_output_that_would_fill_memory_is_refused(tmp_path):
     large = mx.sym.UpSampling(mx.sym.var("data"), scale=2000, sample_type="nearest")
     age = mx.sym.mean(large, axis=(1, 2, 3), name="age")
     mx.sym.Group([age, mx.sym.sigmoid(age, name="p_male")]).save(str(tmp_path / "n-symbol.json"))
@@ -119,7 +119,7 @@ def test_an_answer_that_would_fill_memory_is_refused(tmp_path):
     refused(load_model, f"{tmp_path / 'n'},0")
     card = describe("n", files={"mxnet": {"symbol": "n-symbol.json", "params": "n-0000.params"}})
     card.save(tmp_path)
-    assert "over 16,777,216 numbers" in refused(load_model, tmp_path)
+    assert "over 16,777,216 values" in refused(load_model, tmp_path)
 
 
 def params(shape=(2,), count=1, kind=0, data=8, name=b"arg:x", length=None, names=1) -> bytes:
@@ -213,13 +213,13 @@ def test_onnx_with_external_data_or_cut_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("shape, faces", [("(1, 1)", 8), ("(8, 1)", 1)])
-def test_a_reshape_to_another_number_of_numbers_is_refused(shape, faces, tmp_path):
+def test_a_reshape_to_another_number_of_values_is_refused(shape, faces, tmp_path):
     """MXNet runs it, and writes outside of its memory."""
     folder, card, graph = exchange_graph(tmp_path)
     head = graph["nodes"][graph["heads"][0][0]]
     head.update(op="Reshape", attrs={"shape": shape}, inputs=head["inputs"][:1])
     (folder / card.files["mxnet"]["symbol"]).write_text(json.dumps(graph))
-    with pytest.raises(AgedgeError, match="symbol.json.*age makes"):
+    with pytest.raises(AgedgeError, match="symbol.json.*age reshapes"):
         load_model(folder).predict(np.zeros((faces, 112, 112, 3), np.uint8))
 
 
@@ -227,7 +227,7 @@ def test_a_weight_does_not_become_a_label_by_its_name(tmp_path):
     folder, card, graph = exchange_graph(tmp_path)
     next(node for node in graph["nodes"] if node["name"].endswith("conv3_weight"))["name"] = "some_label"
     (folder / card.files["mxnet"]["symbol"]).write_text(json.dumps(graph))
-    with pytest.raises(AgedgeError, match="not in it, as some_label"):
+    with pytest.raises(AgedgeError, match="missing, such as some_label"):
         load_model(folder)
 
 

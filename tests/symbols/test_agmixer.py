@@ -207,7 +207,7 @@ def ship(network, folder):
     """Save it, with weights that make its answers differ from face to face.
 
     The gain of 1.5 is that of small_networks, for the same reason: with 2, ViT-B/16's ages span 46 years and float32
-    alone is over ONNX's gate (from float64, MXNet is 2.3e-4 years off at most, ONNX Runtime 1.1e-4).
+    alone is over ONNX's tolerance (from float64, MXNet is 2.3e-4 years off at most, ONNX Runtime 1.1e-4).
     """
     random = np.random.RandomState(2)
     network.initialize_for_training(mx.cpu())
@@ -225,11 +225,11 @@ def ship(network, folder):
 
 
 @pytest.mark.slow
-def test_vit_b16_exports_within_the_gates(tmp_path):
+def test_vit_b16_exports_within_the_tolerances(tmp_path):
     ship(symbols.create("agmixer"), tmp_path / "model")
     said = load_model(tmp_path / "model").raw_outputs(draw_probes(224))
     assert np.ptp(said["age"]) > 1 and np.ptp(said["p_male"]) > 0.01
-    forms = export_model(tmp_path / "model", ["onnx", "ncnn"], tmp_path / "out")  # raises over a gate
+    forms = export_model(tmp_path / "model", ["onnx", "ncnn"], tmp_path / "out")  # raises over a tolerance
     assert {form.runtime: form.size // 1_000_000 for form in forms} == {
         "mxnet": 348,
         "onnx": 348,

@@ -18,6 +18,7 @@ from agedge.run_folder import read_log
 from agedge.runtime import load_card, load_model
 from agedge.training.run.checkpoint import load_checkpoint, read_state
 from agedge.training.tasks.finalize_age_gender import finish
+from tests.card_schema import assert_valid
 from tests.paths import ROOT
 from tests.training.toy_runs import SIZE, SMALL, run, write_toys
 
@@ -49,6 +50,7 @@ def test_a_run_learns_and_leaves_what_its_user_expects(tmp_path, toys):
     assert read_state(folder / "best.ckpt")["best"] == min(row["val_age_mae"] for row in log)
 
     table = finish(symbols.create(**recipe.network), recipe, folder)
+    assert_valid(folder / "model")
     card = load_card(folder)
     assert "gender" in table and card.error["n"] == 37 and card.interval["level"] == 0.8
     assert card.crop.same_as(Crop.named("utkface", SIZE)) and card.training["train"][0]["count"] == 160

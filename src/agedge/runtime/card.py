@@ -1,34 +1,33 @@
-"""card.json: what a model is, what it wants to see, what it says, and how good it was. Beside every model file."""
+"""Read and write card.json, which lies beside every model: its inputs and outputs, its files, and its metrics.
+
+docs/card.md describes the format, and `card.schema.json` beside this file is its JSON Schema.
+"""
 
 import hashlib
-import json
 import logging
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar
 
 import numpy as np
 
 from agedge.crop import Crop
 from agedge.errors import AgedgeError
 from agedge.labels import MAX_AGE
+from agedge.runtime.checks.card_fields import (
+    check_common,
+    check_model_input,
+    check_model_outputs,
+    read_json,
+    require_plain_name,
+)
+from agedge.runtime.checks.card_format1 import convert_format_1
 from agedge.runtime.checks.ncnn_model import check_ncnn
 from agedge.runtime.checks.onnx_model import check_onnx
+from agedge.runtime.outputs import Outputs
 from agedge.safe_write import write_json
 
-FORMAT = 1
-MOST_BYTES = 8 << 20  # of a card; ours have 5 KB
-MOST_SIDE = 1024  # pixels of a face; ours have 64 to 224
-LONGEST_NAME = 200  # bytes of a file name: file systems end at 255, and a temporary name is longer
-RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)  # devices on Windows, whatever the suffix
-# The parts that each runtime's model has.
-FILES = {
-    "mxnet": ("symbol", "params"),
-    "onnx": ("model",),
-    "ncnn": ("param", "bin"),
-    "ncnn-fp16": ("param", "bin"),
-}
+FORMAT = 2
 log = logging.getLogger(__name__)
 
 
@@ -36,126 +35,105 @@ log = logging.getLogger(__name__)
 class Card:
     """One model, in one or more file formats.
 
-    `network`: its name and arguments, as `symbols.create` takes them. `input`: {"name", "size", "channels": "RGB",
-    "range": [0, 255]}; also "constants": {name: numbers} where `deploy slim --arange inputs` made inputs of constants.
-    `crop`: what a face looks like to it, None where nobody knows. `outputs`: {"age": "years",
-    "p_male": "probability"}. `files`: {"mxnet": {"symbol": F, "params": F}, "onnx": {"model": F},
-    "ncnn": {"param": F, "bin": F}, "ncnn-fp16": {...}}, names within the card's folder; `sha256`: by file name.
-    `blobs`: what a format calls input and outputs, where it has names of its own: {"ncnn": {"data": "in0",
-    "age": "out0", "p_male": "out1"}, "ncnn-fp16": {...}}.
-    `training`: data, records, epochs; `terms`: of its data; `error`: what evaluate.py measured, with bands;
-    `interval`: {"level", "age": [...], "low": [...], "high": [...]}, offsets in years by predicted age. `task`: what
-    the network is for; other tasks have cards of their own (`agedge.faces.essh.card`).
+    `name`: of the network, in file names too.
+    `network`: its name and arguments, as `symbols.create` takes them.
+    `input`: {"name", "size", "channels": "RGB", "range": [0, 255]}; "constants", {name: numbers}, are inputs with the
+        same value for every face, which `deploy slim --arange inputs` makes.
+    `outputs`: kinds by name, in the order of the network: {"age": {"kind": "years"}}. In the file it is a list.
+    `crop`: how faces are cropped for the network, None where that is unknown.
+    `files`: file names by runtime: {"mxnet": {"symbol": F, "params": F}, "onnx": {"model": F},
+        "ncnn": {"param": F, "bin": F}, "ncnn-fp16": {...}}, within the card's folder; `sha256` by file name.
+    `blobs`: ncnn's own names of inputs and outputs: {"ncnn": {"data": "in0", "age": "out0"}, "ncnn-fp16": {...}}.
+    `training`: data, recipe and epochs; `terms`: the terms of use of the data.
+    `error`: the metrics of evaluate.py, with age bands.
+    `interval`: {"level", "age": [...], "low": [...], "high": [...]}, offsets in years by predicted age.
+    `task`: what the network is for; a detector has `agedge.faces.essh.card.DetectorCard`.
     """
 
     name: str
-    network: dict
-    input: dict
-    outputs: dict
+    network: Dict[str, Any]
+    input: Dict[str, Any]
+    outputs: Outputs
     crop: Optional[Crop] = None
-    files: dict = field(default_factory=dict)
-    sha256: dict = field(default_factory=dict)
-    blobs: dict = field(default_factory=dict)
-    training: dict = field(default_factory=dict)
+    files: Dict[str, Dict[str, str]] = field(default_factory=dict)
+    sha256: Dict[str, str] = field(default_factory=dict)
+    blobs: Dict[str, Dict[str, str]] = field(default_factory=dict)
+    training: Dict[str, Any] = field(default_factory=dict)
     terms: str = ""
-    error: dict = field(default_factory=dict)
-    interval: dict = field(default_factory=dict)
+    error: Dict[str, Any] = field(default_factory=dict)
+    interval: Dict[str, Any] = field(default_factory=dict)
     task: str = "age and gender"
     folder: Optional[Path] = None
-    # Not of the file: whether it was read from one, and whether the user trusts files without a checksum.
+    # Not in the file: whether the card was read from one, and whether the user trusts files without a checksum.
     is_read: bool = field(default=False, init=False, repr=False, compare=False)
     trusted: bool = field(default=False, init=False, repr=False, compare=False)
 
-    def check(self) -> None:
-        """Raises one of Python's own errors where a card is not what a runtime can go by."""
-        for name in ("input", "network", "outputs", "files", "sha256", "blobs", "interval", "error", "training"):
-            if not isinstance(getattr(self, name), dict):
-                raise ValueError(f"{name} is not an object")
-        self.check_input()
-        for runtime, parts in self.files.items():
-            if runtime not in FILES or not isinstance(parts, dict) or set(parts) != set(FILES[runtime]):
-                raise ValueError(f"files of {runtime}: must be {', '.join(FILES.get(runtime, FILES))}")
-        self.check_names()
-        for name, digest in self.sha256.items():
-            if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-                raise ValueError(f"sha256 of {name}: must be 64 hexadecimal digits")
-        for runtime, blobs in self.blobs.items():
-            if not isinstance(blobs, dict) or not all(isinstance(blob, str) for blob in blobs.values()):
-                raise ValueError(f"blobs of {runtime}: must be names")
-        if not all(isinstance(what, str) for what in self.outputs.values()):
-            raise ValueError("outputs: must be texts by name")
-        if not isinstance(self.terms, str):
-            raise ValueError("terms: must be a text")
-        self.check_interval()
+    @classmethod
+    def check_json(cls, value: Dict[str, Any]) -> None:
+        """Raise `ValueError`, which names the key, where a JSON object is not a card of this task in format 2."""
+        check_common(value)
+        check_model_input(value["input"])
+        check_model_outputs(value["outputs"])
 
     def check_names(self) -> None:
-        """Raise `ValueError` where the name or a file's is not a plain file name, which stays in the card's folder."""
+        """Raise `ValueError` where the name of the card or of a file is not plain and may leave the card's folder."""
         require_plain_name(self.name, "name")
         for runtime, parts in self.files.items():
             for part, name in parts.items():
                 require_plain_name(name, f"files: {runtime}: {part}")
 
-    def check_input(self) -> None:
-        """`check` of what the network is shown."""
-        size = self.input["size"]
-        if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= MOST_SIDE:
-            raise ValueError(f"input size {size!r:.20}: must be 1 to {MOST_SIDE} pixels")
-        if not isinstance(self.input["name"], str):
-            raise ValueError("input: its name must be a text")
-        for name, value in fixed_inputs(self).items():
-            if not value.ndim or not np.isfinite(value).all():
-                raise ValueError(f"input constants: {name} must be a list of numbers")
-
-    def check_interval(self) -> None:
-        """Raise `ValueError` where the interval is not three lists of numbers, ages rising."""
-        if not self.interval:
-            return
-        age, low, high = (np.array(self.interval[name]) for name in ("age", "low", "high"))
-        for each in (age, low, high):
-            if each.dtype.kind not in "if" or each.ndim != 1 or each.shape != age.shape or not np.isfinite(each).all():
-                raise ValueError("interval: age, low and high must be as many finite numbers")
-        if not age.size or (np.diff(age) < 0).any():
-            raise ValueError("interval: age must rise")
+    def to_json(self) -> Dict[str, Any]:
+        """Return the JSON object of the file."""
+        value = {"format": FORMAT, **self.__dict__, "crop": self.crop.to_json() if self.crop else None}
+        value["outputs"] = [{"name": name, **output} for name, output in self.outputs.items()]
+        for name in ("folder", "is_read", "trusted"):
+            value.pop(name, None)
+        return value
 
     def save(self, folder) -> None:
         """Write `folder/card.json` with the checksums of the files that it names."""
         folder = Path(folder)
         names = [name for group in self.files.values() for name in group.values()]
         self.sha256 = {name: checksum(folder / name) for name in sorted(names)}
-        value = {"format": FORMAT, **self.__dict__, "crop": self.crop.to_json() if self.crop else None}
-        for name in ("folder", "is_read", "trusted"):
-            value.pop(name, None)
-        write_json(folder / "card.json", value)
+        write_json(folder / "card.json", self.to_json())
         self.folder = folder
 
-    def path(self, runtime: str, part: str) -> Path:
-        """A file of this model, once its checksum was verified and, for ONNX and ncnn, the file itself was checked.
+    def find_file(self, name: str) -> Path:
+        """Return the path of a file in the card's folder, which must be known."""
+        assert self.folder is not None, "the card was neither read nor written"
+        return self.folder / name
 
-        Raises `AgedgeError` where it is absent, was changed or is not what the runtime can read, and where an ONNX or
-        ncnn file has no checksum and the card is not `trusted`.
+    def path(self, runtime: str, part: str) -> Path:
+        """Return a file of this model, after checking its checksum and, for ONNX and ncnn, its content.
+
+        Raises `AgedgeError` where the file is missing, was changed or cannot be read by the runtime, and where an ONNX
+        or ncnn file has no checksum and the card is not `trusted`.
         """
         if runtime not in self.files:
-            file = self.folder / "card.json"
-            file = file if file.is_file() else self.folder / self.name  # a bare checkpoint
+            file = self.find_file("card.json")
+            file = file if file.is_file() else self.find_file(self.name)  # a bare checkpoint
             raise AgedgeError(f"{file}: no {runtime} files; it has {', '.join(self.files) or 'none'}")
-        path = self.folder / self.files[runtime][part]
+        path = self.find_file(self.files[runtime][part])
         if not path.is_file():
             raise AgedgeError(f"{path}: missing, though card.json names it")
         if path.name not in self.sha256:
             if runtime != "mxnet" and not self.trusted:
-                raise AgedgeError(f"{path}: card.json has no SHA-256 of it: to run it all the same, give --trust")
+                raise AgedgeError(f"{path}: card.json has no SHA-256 of it: give --trust to run it without")
             if self.is_read:
-                log.warning("%s: it has no SHA-256 of %s, which may be another's", self.folder / "card.json", path.name)
+                log.warning(
+                    "%s: no SHA-256 of %s, which may be of another model", self.find_file("card.json"), path.name
+                )
         elif self.sha256[path.name] != checksum(path):
-            raise AgedgeError(f"{path}: its SHA-256 is not the one in card.json: damaged, or from another model")
+            raise AgedgeError(f"{path}: its SHA-256 is not the one in card.json: damaged, or of another model")
         if part == "model":
             check_onnx(path)
         elif part == "bin":
-            check_ncnn(self.folder / self.files[runtime]["param"], path, list(self.blobs.get(runtime, {}).values()))
+            blobs = list(self.blobs.get(runtime, {}).values())
+            check_ncnn(self.find_file(self.files[runtime]["param"]), path, blobs)
         return path
 
-    def age_interval(self, age: np.ndarray) -> tuple:
-        """(low, high) in years about predicted ages (n,), which they hold; NaN where the model was not calibrated."""
+    def age_interval(self, age: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Return (low, high) in years around predicted ages (n,); NaN where the model was not calibrated."""
         if not self.interval:
             return np.full_like(age, np.nan), np.full_like(age, np.nan)
         at = self.interval["age"]
@@ -164,13 +142,16 @@ class Card:
         return np.clip(np.minimum(low, age), 0, None), np.clip(np.maximum(high, age), None, MAX_AGE)
 
 
-def fixed_inputs(card: Card) -> dict:
-    """The inputs beside the image, which are the same for every face: {name: float32 array}; mostly none."""
+AnyCard = TypeVar("AnyCard", bound=Card)
+
+
+def fixed_inputs(card: Card) -> Dict[str, np.ndarray]:
+    """Return the inputs that are the same for every face, {name: float32 array}; most networks have none."""
     return {name: np.array(value, np.float32) for name, value in card.input.get("constants", {}).items()}
 
 
 def find_card(model) -> Path:
-    """The card of a model folder or of a finished run (`runs/NAME`, whose model lies in `runs/NAME/model`)."""
+    """Return the card of a model folder, or of a finished run (`runs/NAME`, with its model in `runs/NAME/model`)."""
     folder = Path(model)
     for path in (folder / "card.json", folder / "model" / "card.json"):
         if path.is_file():
@@ -178,21 +159,26 @@ def find_card(model) -> Path:
     raise AgedgeError(f"{folder}: {'no card.json in this folder' if folder.is_dir() else 'no such model folder'}")
 
 
-def load_card(model, kind=Card) -> Card:
-    """Read the card of a model folder; `kind` is its class. Raises `AgedgeError` where it is missing or none of it."""
+def load_card(model, kind: Type[AnyCard] = Card) -> AnyCard:
+    """Read the card of a model folder into its class `kind`; cards of format 1 are converted.
+
+    Raises `AgedgeError` where the card is missing, of a newer format, of another task or not valid.
+    """
     path = find_card(model)
     try:
-        value = read_json(path)
-        if not isinstance(value, dict):
-            raise ValueError("it is not a JSON object")
-        version = value.pop("format")
-        if version != FORMAT:
-            raise AgedgeError(f"{path}: card format {version!r:.20}; this version reads {FORMAT}")
-        if value.get("task", Card.task) != kind.task:
-            raise ValueError(f"it is for {value['task']}, not for {kind.task}")
-        crop = value.pop("crop")
-        card = kind(**value, crop=Crop.from_json(crop, path) if crop else None, folder=path.parent)
-        card.check()
+        value = to_format_2(read_json(path), path)
+        task = value.get("task", Card.task)
+        if task != kind.task:
+            raise ValueError(f"task: the card is for {task!r:.50}, not for {kind.task!r}")
+        kind.check_json(value)
+        del value["format"]
+        crop, outputs = value.pop("crop"), value.pop("outputs")
+        card = kind(
+            **value,
+            crop=Crop.from_json(crop, path) if crop else None,
+            outputs=name_outputs(outputs),
+            folder=path.parent,
+        )
         card.is_read = True
         return card
     except RecursionError:
@@ -202,30 +188,25 @@ def load_card(model, kind=Card) -> Card:
         raise AgedgeError(f"{path}: not a model card: {reason:.300}") from error
 
 
-def read_json(path: Path):
-    """Return the value of a JSON file. Raises `ValueError` where it is too large, or an object has a key twice."""
-
-    def make_object(pairs: list) -> dict:
-        value = dict(pairs)
-        if len(value) < len(pairs):
-            raise ValueError("a key is there twice")
-        return value
-
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"over {MOST_BYTES >> 20} MB")
-    return json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=make_object)
+def name_outputs(outputs: List[Dict[str, Any]]) -> Outputs:
+    """Return the list of outputs in a file as kinds by name."""
+    return {output["name"]: {key: value for key, value in output.items() if key != "name"} for output in outputs}
 
 
-def require_plain_name(name, what: str) -> None:
-    """Raise `ValueError` where `name` is not a file name on every system: without folders, drives or control signs."""
-    if not isinstance(name, str) or not name.strip(" .") or not name.isprintable():
-        raise ValueError(f"{what}: must be a plain file name")
-    if set(name) & set('/\\:*?"<>|') or name[-1] in " ." or name.lower() == "card.json":
-        raise ValueError(f"{what}: {name!r:.100} is not a plain file name")
-    if len(name.encode("utf-8")) > LONGEST_NAME or RESERVED.fullmatch(name.split(".")[0].strip()):
-        raise ValueError(f"{what}: {name!r:.100} is not a file name on every system")
+def to_format_2(value: Any, path: Path) -> Dict[str, Any]:
+    """Return the JSON object of a card in format 2. Raises `AgedgeError` for a format that is not known."""
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object")
+    if "format" not in value:
+        raise ValueError("format is missing")
+    version = value["format"]
+    if type(version) is int and version == 1:
+        return convert_format_1(value)
+    if type(version) is not int or version != FORMAT:
+        raise AgedgeError(f"{path}: card format {version!r:.20}; this version of agedge reads formats 1 and {FORMAT}")
+    return value
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+def checksum(path) -> str:
+    """Return the SHA-256 of a file in hex."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,34 +1,35 @@
-"""Weights that half precision can hold, so that a model stored in fp16 is the same model.
+"""Round weights so that half precision holds them exactly: a model stored in fp16 is then the same model.
 
-Converters fold each BatchNorm into the convolution before it and then round to fp16. Rounding moves a probability by
-some thousandths, enough to flip the gender of a face near 0.5. Here the rounding is done once, before a model is
-measured: a convolution's weight w becomes half(w * s) / s, with s the factor that its BatchNorm folds in, and what the
-converter rounds is then already a half. Biases stay fp32 in ncnn's files. Weights that halves cannot hold stay as they
-are.
+Converters fold each BatchNorm into the convolution before it and then round to fp16. That rounding moves a probability
+by some thousandths, enough to flip the gender of a face near 0.5. Here the rounding is done once, before a model is
+measured: a convolution's weight w becomes half(w * s) / s, with s the factor that its BatchNorm folds in, so the
+converter's rounding changes nothing. Biases stay fp32 in ncnn's files. Weights that half precision cannot hold are
+kept.
 """
 
 import json
 import logging
+from typing import Any, Dict, List
 
 import numpy as np
 
 log = logging.getLogger(__name__)
 
-# The largest share of a layer's weights, by their norms, that rounding may take: eight times what it takes of trained
-# networks (2.6e-4, the worst layer of models/mobilenet025 and ssh_model). Much more are weights under 6e-5, of which
-# halves have less than 11 bits.
+# The largest relative change of a layer's weights by rounding, in their norm: eight times that of trained networks
+# (2.6e-4, the worst layer of models/mobilenet025 and ssh_model). It is larger for weights under 6e-5, for which half
+# precision has less than 11 bits.
 MOST_LOST = 0.002
 
 
-def round_to_half(symbol, args: dict, aux: dict) -> dict:
+def round_to_half(symbol: Any, args: Dict[str, Any], aux: Dict[str, Any]) -> Dict[str, Any]:
     """Return `args` (NDArrays by name) with the weights of Convolution and FullyConnected rounded as above.
 
-    Layers whose weights are too large or too small for half precision are left as they are, and named in a warning.
+    Weights that are too large or too small for half precision are kept, and named in a warning.
     """
     from mxnet import nd
 
     nodes = json.loads(symbol.tojson())["nodes"]
-    factors = {}
+    factors: Dict[int, np.ndarray] = {}
     for node in nodes:
         if node["op"] == "BatchNorm":
             before = node["inputs"][0][0]
@@ -42,9 +43,8 @@ def round_to_half(symbol, args: dict, aux: dict) -> dict:
             folded = weight * factor
             with np.errstate(over="ignore"):
                 halves = folded.astype(np.float16).astype(np.float64)
-            if not np.linalg.norm(halves - folded) <= MOST_LOST * np.linalg.norm(
-                folded
-            ):  # also where a half is infinite
+            change = np.linalg.norm(halves - folded)
+            if not change <= MOST_LOST * np.linalg.norm(folded):  # also where a half is infinite
                 kept.append(name)
                 continue
             dead = np.broadcast_to(factor == 0, halves.shape)
@@ -54,8 +54,11 @@ def round_to_half(symbol, args: dict, aux: dict) -> dict:
     return rounded
 
 
-def fold_factor(node: dict, names: list, args: dict, aux: dict) -> np.ndarray:
-    """(channels,) gamma / sqrt(variance + eps) of a BatchNorm; `names` of its gamma, beta, mean and variance."""
+def fold_factor(node: Dict[str, Any], names: List[str], args: Dict[str, Any], aux: Dict[str, Any]) -> np.ndarray:
+    """Return gamma / sqrt(variance + eps) (channels,) of a BatchNorm.
+
+    `names`: of its gamma, beta, mean and variance.
+    """
     attrs = node.get("attrs", {})
     gamma, _, _, variance = ({**args, **aux}[name].asnumpy().astype(np.float64) for name in names)
     if attrs.get("fix_gamma", "True") in ("True", "1"):

@@ -1,4 +1,4 @@
-"""MXNet's two files, NAME-symbol.json and NAME-0000.params: read, recognised where no card tells, and written."""
+"""Read and write MXNet's two files, NAME-symbol.json and NAME-0000.params, and describe those without a card."""
 
 import errno
 import json
@@ -6,55 +6,61 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, Union
 
 import numpy as np
 
 from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
-from agedge.runtime.card import Card, load_card
+from agedge.runtime.card import AnyCard, Card, load_card
 from agedge.runtime.checks.params import check_params
 from agedge.runtime.checks.symbol import load_symbol
 from agedge.runtime.half_precision import round_to_half
-from agedge.runtime.outputs import OURS, is_known, name_outputs, recognise_outputs
+from agedge.runtime.outputs import AGE_AND_GENDER, can_decode, outputs_of_form, recognise_outputs
 from agedge.safe_write import temporary_folder
 
 INPUT = "data"
-# Operators whose second input is a label, without which they answer all the same; and those that answer with a loss.
+# Operators whose second input is a label that prediction does not need; and those whose output is a loss.
 LABELLED = {"LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput", "SVMOutput"}
 LABELLED |= {"Softmax", "SoftmaxOutput"}
 LOSSES = {"MakeLoss", "make_loss", "softmax_cross_entropy"}
 RESHAPES = ("Reshape", "reshape", "reshape_like")
 STAGE = re.compile(r"stage_num\d+")
-MOST_NUMBERS = 1 << 24  # of one node's answer: 64 MB. VGG's largest at 224 pixels is 3.2 million
-SIZES = (112, 64, 224, 128, 96)  # where no card gives the input's side: those of the known networks, usual ones first
+MOST_NUMBERS = 1 << 24  # in the output of one node: 64 MB. VGG's largest at 224 pixels has 3.2 million
+SIZES = (
+    112,
+    64,
+    224,
+    128,
+    96,
+)  # input sides that are tried without a card: those of the known networks, usual ones first
 
 
 class Checkpoint(NamedTuple):
     """A symbol and its weights, NDArrays on the CPU by name."""
 
-    symbol: object
-    args: dict
-    aux: dict
+    symbol: Any
+    args: Dict[str, Any]
+    aux: Dict[str, Any]
 
 
-def find_model(model, form: str = "") -> Card:
-    """The card of a model folder, of a run, or of "PREFIX,EPOCH": the one beside it, or one made of what is seen.
+def find_model(model: Union[str, Path], form: str = "") -> Card:
+    """Return the card of a model folder, of a run, or of "PREFIX,EPOCH", for which one is made if there is none.
 
-    Outputs that nobody knows are "unknown" in it: such a network can be slimmed and exported, not asked for ages.
-    `form`, one of `outputs.FORMS`, says what the one output of a bare checkpoint is. Raises `UsageError` where a form
-    is given for a model that has a card.
+    Outputs that are not recognised are of the kind "unknown": such a network can be slimmed and exported, but predicts
+    nothing. `form`: the form of the single output of a bare checkpoint, one of `outputs.FORMS`. Raises `UsageError`
+    where a form is given for a model that has a card.
     """
     bare = re.fullmatch(r"(.+),\s*(\d+)", str(model))
     if bare and not Path(model).is_dir():
         return describe_checkpoint(Path(bare[1]), int(bare[2]), form)
     if form:
-        raise UsageError(f"{model}: its card says how to decode it; --decode is for PREFIX,EPOCH")
+        raise UsageError(f"{model}: its card has the kinds of its outputs; --decode is for PREFIX,EPOCH")
     return load_card(model)
 
 
 def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
-    """The card of a bare MXNet checkpoint. Raises `AgedgeError` where its files are missing or damaged."""
+    """Return the card of a bare MXNet checkpoint. Raises `AgedgeError` where its files are missing or damaged."""
     names = {"symbol": f"{prefix.name}-symbol.json", "params": f"{prefix.name}-{epoch:04d}.params"}
     folder = prefix.parent
     if (folder / "card.json").is_file():
@@ -64,12 +70,11 @@ def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
     symbol_file = folder / names["symbol"]
     checkpoint = read_checkpoint(symbol_file, folder / names["params"])
     stages = find_stages(checkpoint)
-    size, widths = measure(checkpoint, symbol_file, stages)
+    size, widths = infer_sizes(checkpoint, symbol_file, stages)
     if form:
-        outputs = name_outputs(widths, form, symbol_file)
+        outputs = outputs_of_form(widths, form, symbol_file)
     else:
         outputs = recognise_outputs(widths, guess_form(checkpoint.symbol))
-    known = all(is_known(name, what) for name, what in outputs.items())
     return Card(
         name=prefix.name,
         network={},
@@ -81,16 +86,18 @@ def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
             **({"constants": stages} if stages else {}),
         },
         outputs=outputs,
-        # Earlier MXNet trainers align faces to the template of face recognition; their models are best on it.
-        crop=Crop.named("arcface", size) if known and outputs != OURS else None,
+        # Earlier MXNet trainers align faces to the template of face recognition, on which their models are best.
+        crop=Crop.named("arcface", size) if can_decode(outputs) and outputs != AGE_AND_GENDER else None,
         files={"mxnet": names},
         folder=folder,
     )
 
 
-def find_stages(checkpoint: Checkpoint) -> dict:
-    """{name: [[0, 1, 2, ..]]} of the inputs `stage_num0`, ... by which older tools take the stages' aranges out of
-    SSR-Net, so that ncnn need not know arange. What each is added to tells how many numbers it has."""
+def find_stages(checkpoint: Checkpoint) -> Dict[str, List[List[int]]]:
+    """Return {name: [[0, 1, 2, ..]]} of the inputs `stage_num0`, ..., by which older tools replace SSR-Net's aranges.
+
+    ncnn has no arange. The length of each follows from the operand that it is added to.
+    """
     symbol = checkpoint.symbol
     names = [name for name in symbol.list_arguments() if STAGE.fullmatch(name) and name not in checkpoint.args]
     if not names:
@@ -111,9 +118,12 @@ def find_stages(checkpoint: Checkpoint) -> dict:
     return stages
 
 
-def guess_form(symbol) -> str:
-    """What a single number is, as far as the graph tells: by the name of the label that it was trained with, else by
-    the factor that SSR-Net ends with, 101 for years and 1 for a gender score; "" where nothing tells."""
+def guess_form(symbol: Any) -> str:
+    """Return the form, one of `outputs.FORMS`, of a single output as guessed from the graph; "" where it is unknown.
+
+    It follows from the name of the label of its training, or else from SSR-Net's last factor: 101 for years, 1 for a
+    gender score.
+    """
     labels = " ".join(name for name in symbol.list_arguments() if "label" in name)
     for form in ("gender", "age"):
         if form in labels:
@@ -127,8 +137,10 @@ def guess_form(symbol) -> str:
     return ""
 
 
-def measure(checkpoint: Checkpoint, file, constants: dict) -> tuple:
-    """(side of the input in pixels, {output: numbers a face}), the side being the first of `SIZES` that fits."""
+def infer_sizes(
+    checkpoint: Checkpoint, file: Union[str, Path], constants: Dict[str, Any]
+) -> Tuple[int, Dict[str, int]]:
+    """Return (side of the input in pixels, {output: values per face}); the side is the first of `SIZES` that fits."""
     for size in SIZES:
         if not find_misfit(checkpoint, size):
             known = {
@@ -144,8 +156,10 @@ def measure(checkpoint: Checkpoint, file, constants: dict) -> tuple:
 
 
 def find_misfit(checkpoint: Checkpoint, size: int) -> str:
-    """The first weight of another shape than the symbol wants at this input size, or an answer that is too large, in
-    words; "" where all fit."""
+    """Return the first fault of a checkpoint at an input size, as text, or "".
+
+    A fault is a weight of another shape than the symbol needs, or an output that is too large.
+    """
     from mxnet.base import MXNetError
 
     symbol = checkpoint.symbol
@@ -157,19 +171,20 @@ def find_misfit(checkpoint: Checkpoint, size: int) -> str:
     names = symbol.list_arguments() + symbol.list_auxiliary_states()
     for name, shape in zip(names, shapes + aux_shapes):
         if name in given and shape and 0 not in shape and given[name].shape != shape:
-            return f"{name} is {given[name].shape}, the symbol wants {shape}"
-    return find_unsafe(symbol, **shapes_of(checkpoint.args), **{INPUT: (1, 3, size, size)})
+            return f"{name} is {given[name].shape}, the symbol needs {shape}"
+    known = {**shapes_of(checkpoint.args), INPUT: (1, 3, size, size)}
+    return find_unsafe(symbol, MOST_NUMBERS, **known)
 
 
 def output_name(name: str) -> str:
-    """`age_output` -> `age`: MXNet's name of an output without the suffix that it adds to the node's."""
+    """Return the name of an output without MXNet's suffix: `age` for `age_output`."""
     return name[: -len("_output")] if name.endswith("_output") else name
 
 
-def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoint:
-    """Read both files; `inputs`: those that are fed, beside `data`.
+def read_checkpoint(symbol_file: Path, params_file: Path, inputs: Iterable[str] = ()) -> Checkpoint:
+    """Read both files; `inputs`: the names of the inputs other than `data`.
 
-    Weights that the symbol does not want are left out, the others are float32. Names may lack "arg:" and "aux:" or
+    Weights that the symbol does not use are left out, the others are float32. Names may lack "arg:" and "aux:" or
     carry the wrong one, and a statistic may be called moving_ or running_ in either file: trainers differ. Raises
     `AgedgeError` where a file is missing or damaged, or where they are of different networks.
     """
@@ -183,17 +198,20 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs=()) -> Checkpoi
         raise AgedgeError(f"{symbol_file}: it has no input '{INPUT}'")
     arguments.remove(INPUT)
     params = {re.sub("^(arg|aux):", "", name): value.astype("float32", copy=False) for name, value in params.items()}
+    inputs = tuple(inputs)
     args, aux = find_weights(params, arguments), find_weights(params, statistics)
     labels = {name for name in arguments if "label" in name} - find_used(symbol)
-    wanted = [name for name in arguments if name not in (*args, *inputs, *labels)]
-    wanted = [name for name in wanted if not STAGE.fullmatch(name)]
-    wanted += [name for name in statistics if name not in aux]
-    if wanted:
-        raise AgedgeError(f"{params_file}: {len(wanted)} weights of {symbol_file.name} are not in it, as {wanted[0]}")
+    needed = [name for name in arguments if name not in (*args, *inputs, *labels)]
+    needed = [name for name in needed if not STAGE.fullmatch(name)]
+    needed += [name for name in statistics if name not in aux]
+    if needed:
+        raise AgedgeError(
+            f"{params_file}: {len(needed)} weights of {symbol_file.name} are missing, such as {needed[0]}"
+        )
     return Checkpoint(symbol, args, aux)
 
 
-def load_params(file: Path) -> dict:
+def load_params(file: Path) -> Dict[str, Any]:
     """Return the NDArrays of a parameter file by name, once it has passed `check_params`.
 
     Raises `AgedgeError` where the file is missing, damaged or has arrays without names.
@@ -202,7 +220,7 @@ def load_params(file: Path) -> dict:
 
     check_params(file)
     try:
-        params = mx.nd.load(str(file)) or {}  # no weights at all come as a list
+        params = mx.nd.load(str(file)) or {}  # MXNet returns a list where there are none
     except (mx.MXNetError, UnicodeDecodeError) as error:
         raise AgedgeError(f"{file}: not an MXNet parameter file, or damaged") from error
     if not isinstance(params, dict):
@@ -210,11 +228,11 @@ def load_params(file: Path) -> dict:
     return params
 
 
-def find_unsafe(symbol, most: float = MOST_NUMBERS, **known) -> str:
-    """Return the first node that MXNet should not run, in words; "" where there is none.
+def find_unsafe(symbol: Any, most: float = MOST_NUMBERS, **known: Tuple[int, ...]) -> str:
+    """Return the first node that MXNet should not run, as text, or "".
 
-    That is one which answers with over `most` numbers, or a reshape to another number of them: MXNet writes
-    them all the same, outside of its memory. `known`: shapes of inputs. Shapes that do not fit are for `find_misfit`.
+    Such a node has over `most` values, or reshapes to another number of values: MXNet would write outside of its
+    memory. `known`: shapes of inputs. `find_misfit` finds shapes that do not fit.
     """
     from mxnet.base import MXNetError
 
@@ -223,12 +241,13 @@ def find_unsafe(symbol, most: float = MOST_NUMBERS, **known) -> str:
         _, shapes, _ = internals.infer_shape_partial(**known)
     except MXNetError:
         return ""
-    sizes = {}
-    for name, shape in zip(internals.list_outputs(), shapes or ()):
+    sizes: Dict[str, Optional[int]] = {}
+    found: Iterable[Tuple[int, ...]] = shapes or ()
+    for name, shape in zip(internals.list_outputs(), found):
         # A side that is not known is 0, or -1.
         sizes[name] = math.prod(shape) if shape and min(shape) > 0 else None
         if math.prod(max(abs(side), 1) for side in shape) > most:
-            return f"{output_name(name)} would be {'x'.join(map(str, shape))}, over {most:,} numbers"
+            return f"{output_name(name)} would be {'x'.join(map(str, shape))}, over {most:,} values"
     nodes = json.loads(symbol.tojson())["nodes"]
     for node in nodes:
         if node["op"] in RESHAPES:
@@ -236,14 +255,14 @@ def find_unsafe(symbol, most: float = MOST_NUMBERS, **known) -> str:
             name = nodes[source]["name"]
             names = [name] if nodes[source]["op"] == "null" else [f"{name}_output", f"{name}_output{index}"]
             given = next((sizes[each] for each in names if each in sizes), None)
-            answer = sizes.get(f"{node['name']}_output")
-            if given is not None and answer is not None and given != answer:
-                return f"{node['name']} makes {answer} numbers of {given}"
+            reshaped = sizes.get(f"{node['name']}_output")
+            if given is not None and reshaped is not None and given != reshaped:
+                return f"{node['name']} reshapes {given} values to {reshaped}"
     return ""
 
 
-def find_used(symbol) -> set:
-    """Return the names of the inputs on whose values the answers depend: not labels that only a loss takes."""
+def find_used(symbol: Any) -> Set[str]:
+    """Return the names of the inputs on which the predictions depend, without labels that only a loss takes."""
     graph = json.loads(symbol.tojson())
     nodes = graph["nodes"]
     left = [index for index, *_ in graph["heads"] if nodes[index]["op"] not in LOSSES]
@@ -257,13 +276,13 @@ def find_used(symbol) -> set:
     return {nodes[index]["name"] for index in seen if nodes[index]["op"] == "null"}
 
 
-def shapes_of(arrays: dict) -> dict:
+def shapes_of(arrays: Dict[str, Any]) -> Dict[str, Tuple[int, ...]]:
     """Return the shape of each array by its name."""
     return {name: array.shape for name, array in arrays.items()}
 
 
-def find_weights(params: dict, names: list) -> dict:
-    """Those of `params` that are called `names`, or that with moving_ and running_ in each other's place."""
+def find_weights(params: Dict[str, Any], names: List[str]) -> Dict[str, Any]:
+    """Return those of `params` with the given names, where moving_ and running_ mean the same."""
     found = {}
     for name in names:
         for known_as in (name, name.replace("moving_", "running_"), name.replace("running_", "moving_")):
@@ -272,19 +291,19 @@ def find_weights(params: dict, names: list) -> dict:
     return found
 
 
-def save_model(slim_block, card: Card, folder, halve: bool = True) -> Card:
+def save_model(slim_block: Any, card: AnyCard, folder: Union[str, Path], halve: bool = True) -> AnyCard:
     """Write a slim network (a Gluon HybridBlock with the outputs of the card) and its card into `folder`.
 
-    NAME-symbol.json, NAME-0000.params and card.json, NAME being the card's; the same weights give the same bytes, and
-    nothing half-written is ever seen under these names. With `halve`, weights are rounded to what half precision can
-    hold (see `agedge.runtime.half_precision`). Returns the card with `files` and `sha256`.
+    Writes NAME-symbol.json, NAME-0000.params and card.json, with NAME from the card, each whole or not at all; the same
+    weights give the same bytes. With `halve`, weights are rounded to numbers that half precision can hold (see
+    `agedge.runtime.half_precision`). Returns the card with `files` and `sha256`.
     """
     import mxnet as mx
 
     with mx.name.NameManager():  # numbers the operations from 0, whatever else was built in this process
         outputs = slim_block(mx.sym.var(INPUT))
     symbol = mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
-    # On several GPUs the statistics of BatchNorm differ a little: the mean of the devices is what is shipped.
+    # On several GPUs the statistics of BatchNorm differ a little: the mean over the devices is written.
     params = {name: mean_of_devices(value.list_data()) for name, value in slim_block.collect_params().items()}
     args = {name: params[name] for name in symbol.list_arguments() if name != INPUT}
     aux = {name: params[name] for name in symbol.list_auxiliary_states()}
@@ -292,18 +311,18 @@ def save_model(slim_block, card: Card, folder, halve: bool = True) -> Card:
     return save_checkpoint(Checkpoint(symbol, args, aux), card, folder)
 
 
-def mean_of_devices(copies: list):
-    """One CPU array from a parameter's copies on the devices."""
+def mean_of_devices(copies: List[Any]) -> Any:
+    """Return the mean of a parameter's copies on the devices as an array on the CPU."""
     import mxnet as mx
 
     on_cpu = [copy.as_in_context(mx.cpu()) for copy in copies]
     return on_cpu[0] if len(on_cpu) == 1 else sum(on_cpu[1:], on_cpu[0]) / len(on_cpu)
 
 
-def save_checkpoint(checkpoint: Checkpoint, card: Card, folder) -> Card:
+def save_checkpoint(checkpoint: Checkpoint, card: AnyCard, folder: Union[str, Path]) -> AnyCard:
     """Write a symbol with its weights and card as `save_model` does.
 
-    Raises `AgedgeError` where the outputs are not those of the card, `OSError` where the disk does not take it.
+    Raises `AgedgeError` where the outputs are not those of the card, `OSError` where the files cannot be written.
     """
     import mxnet as mx
     from mxnet.base import MXNetError
@@ -322,7 +341,7 @@ def save_checkpoint(checkpoint: Checkpoint, card: Card, folder) -> Card:
         Path(stage, card.files["mxnet"]["symbol"]).write_text(plain_json(checkpoint.symbol), encoding="utf-8")
         try:
             mx.nd.save(str(Path(stage, card.files["mxnet"]["params"])), weights)
-        except MXNetError:  # it tells no reason; NumPy's files and Python's have theirs
+        except MXNetError:  # it gives no reason
             raise OSError(errno.EIO, "cannot be written (no space left?)", str(folder)) from None
         card.save(stage)
         move_model(card, folder)
@@ -330,27 +349,30 @@ def save_checkpoint(checkpoint: Checkpoint, card: Card, folder) -> Card:
 
 
 def move_model(card: Card, folder: Path) -> None:
-    """Rename the files of a model that was written beside them into `folder`, its card last.
+    """Move the files of a model from the folder of its card into `folder`, on the same disk, its card last.
 
     Raises `AgedgeError` where a name of the card is not a plain file name.
     """
     require_plain_names(card, folder)
     for name in [*card.sha256, "card.json"]:
-        os.replace(card.folder / name, folder / name)
+        os.replace(card.find_file(name), folder / name)
     card.folder = folder
 
 
 def require_plain_names(card: Card, folder: Path) -> None:
-    """Raise `AgedgeError` where the card's name or a file's would lead out of the folder that is written."""
+    """Raise `AgedgeError` where the card's name or a file's may lead out of the folder."""
     try:
         card.check_names()
     except ValueError as error:
         raise AgedgeError(f"{folder}: nothing is written: {error}") from None
 
 
-def plain_json(symbol) -> str:
-    """The symbol as JSON, without what it remembers of training: Gluon's hints (`__init__`, `__lr_mult__`, ...), and
-    how often a statistic was traced (the third number of an input)."""
+def plain_json(symbol: Any) -> str:
+    """Return the symbol as JSON without traces of training.
+
+    These are Gluon's hints (`__init__`, `__lr_mult__`, ...), and the count of traced statistics (the third number of an
+    input).
+    """
     graph = json.loads(symbol.tojson())
     for node in graph["nodes"]:
         attrs = {key: value for key, value in node.get("attrs", {}).items() if not key.startswith("__")}

@@ -1,12 +1,11 @@
-"""From what a network says to years and P(male), by what the card calls its outputs.
+"""Decode raw network outputs into years, P(male) and age-group probabilities, by the `outputs` of the model's card.
 
-Networks of ours have outputs `age` in years, `p_male`, or both, and some `age_group`, the probabilities of age groups.
-Checkpoints of earlier MXNet trainers have one output, of one of the `FORMS`.
+The networks of `symbols` have outputs `age`, `p_male` or both, and some `age_group`. Checkpoints of earlier MXNet
+trainers have a single output, in one of the `FORMS`. docs/card.md has the table of kinds.
 """
 
-import re
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -14,19 +13,28 @@ from agedge.errors import AgedgeError, UsageError, choices
 from agedge.labels import is_male
 from agedge.value_equality import compare_by_value
 
-YEARS, PROBABILITY, GROUPS = "years", "probability", "probabilities of "
-PAIRS = "gender logits and 100 pairs"
-SCORE = "gender score, over 0.5 is male"
-OURS = {"age": YEARS, "p_male": PROBABILITY}
-# What the one output of an earlier checkpoint can be, by its name for `--decode`: (what the card says, numbers a face).
-FORMS = {"age": (YEARS, 1), "gender": (SCORE, 1), "pairs": (PAIRS, 202)}
+Output = Dict[str, Any]  # one output of a card, without its name: {"kind": "age_groups", "bounds": [[0, 5], [6, 18]]}
+Outputs = Dict[str, Output]  # by name, in the order of the network
+
+YEARS: Output = {"kind": "years"}
+PROBABILITY_MALE: Output = {"kind": "probability_male"}
+GENDER_SCORE: Output = {"kind": "gender_score"}
+GENDER_AND_AGE_PAIRS: Output = {"kind": "gender_and_age_pairs"}
+AGE_AND_GENDER: Outputs = {"age": YEARS, "p_male": PROBABILITY_MALE}
+# The single output of an earlier checkpoint, by its name for `--decode`.
+FORMS: Dict[str, Output] = {"age": YEARS, "gender": GENDER_SCORE, "pairs": GENDER_AND_AGE_PAIRS}
+# The values per face of each kind that can be decoded; `age_groups` has one per group.
+WIDTHS = {"years": 1, "probability_male": 1, "gender_score": 1, "gender_and_age_pairs": 202}
 
 
 @compare_by_value
 @dataclass(frozen=True)
 class Prediction:
-    """Of n faces: `age` (n,) float32 in years and `p_male` (n,) float32, the probability of being male; NaN where the
-    network does not say. `groups` (n, k): the probabilities of the k age groups of its card, if it has such."""
+    """The predictions for n faces.
+
+    `age` (n,) float32 in years and `p_male` (n,) float32, the probability of being male; NaN where the network has no
+    such output. `groups` (n, k): the probabilities of the k age groups of the card, or None.
+    """
 
     age: np.ndarray
     p_male: np.ndarray
@@ -38,96 +46,124 @@ class Prediction:
         return is_male(self.p_male)
 
 
-def recognise_outputs(widths: Dict[str, int], hint: str = "") -> Dict[str, str]:
-    """The card's `outputs` for a network without a card, whose outputs are `widths`, name -> numbers a face.
+def width_of(output: Output) -> Optional[int]:
+    """Return the number of values per face of an output, or None for a kind that cannot be decoded."""
+    if output["kind"] == "age_groups":
+        return len(output["bounds"])
+    return WIDTHS.get(output["kind"])
 
-    `hint`, one of `FORMS`, is what the graph tells of a single number.
+
+def describe_outputs(outputs: Outputs) -> str:
+    """Return outputs as text for reports and errors: "age (years), p_male (probability_male)"."""
+    return ", ".join(f"{name} ({describe_output(output)})" for name, output in outputs.items()) or "none"
+
+
+def describe_output(output: Output) -> str:
+    """Return an output as text, without its name: "age_groups 0-5, 6-18"."""
+    text = output["kind"]
+    if "bounds" in output:
+        text += " " + ", ".join(f"{first}-{last}" for first, last in output["bounds"])
+    if "width" in output:
+        text += f", {output['width']} per face"
+    return text
+
+
+def recognise_outputs(widths: Dict[str, int], hint: str = "") -> Outputs:
+    """Return the `outputs` of a network without a card from `widths`: {name: values per face}.
+
+    `hint`: one of `FORMS`, the form of a single output as guessed from the graph.
     """
-    if widths == {name: 1 for name in OURS}:
-        return dict(OURS)
-    if list(widths.values()) == [FORMS["pairs"][1]]:
-        return {name: PAIRS for name in widths}
-    if hint and list(widths.values()) == [FORMS[hint][1]]:
-        return {name: FORMS[hint][0] for name in widths}
-    return {name: f"unknown, {width} a face" for name, width in widths.items()}
+    if widths == {name: 1 for name in AGE_AND_GENDER}:
+        return dict(AGE_AND_GENDER)
+    if list(widths.values()) == [width_of(GENDER_AND_AGE_PAIRS)]:
+        return {name: GENDER_AND_AGE_PAIRS for name in widths}
+    if hint and list(widths.values()) == [width_of(FORMS[hint])]:
+        return {name: FORMS[hint] for name in widths}
+    return {name: {"kind": "unknown", "width": width} for name, width in widths.items()}
 
 
-def name_outputs(widths: Dict[str, int], form: str, file) -> Dict[str, str]:
-    """The card's `outputs` where the user says what the one output is. Raises `UsageError` on an unknown form,
-    `AgedgeError` where it is not of that width."""
+def outputs_of_form(widths: Dict[str, int], form: str, file) -> Outputs:
+    """Return the `outputs` of a network whose single output has the `form` that the user chose.
+
+    `widths` as for `recognise_outputs`; `file` is named in errors. Raises `UsageError` for an unknown form,
+    `AgedgeError` where the output has another number of values.
+    """
     if form not in FORMS:
         raise choices("decode", form, FORMS)
-    what, width = FORMS[form]
+    width = width_of(FORMS[form])
     if list(widths.values()) != [width]:
-        said = ", ".join(f"{name} ({numbers})" for name, numbers in widths.items())
-        raise AgedgeError(f"{file}: outputs {said}: --decode {form} wants one of {width}")
-    return {name: what for name in widths}
+        found = ", ".join(f"{name} ({count})" for name, count in widths.items())
+        raise AgedgeError(f"{file}: outputs {found}: --decode {form} needs a single output of {width} values per face")
+    return {name: FORMS[form] for name in widths}
 
 
-def is_known(name: str, what: str) -> bool:
-    """Whether an output of that name, which the card calls so, can be decoded."""
-    return what in (PAIRS, SCORE, YEARS) or OURS.get(name) == what or bool(group_bounds({name: what}))
+def can_decode(outputs: Outputs) -> bool:
+    """Return whether all outputs are of a kind that `decode` knows, and there is at least one."""
+    return bool(outputs) and all(width_of(output) for output in outputs.values())
 
 
-def says_age(outputs: Dict[str, str]) -> bool:
-    """Whether a network with these outputs answers with an age."""
-    return bool({YEARS, PAIRS} & set(outputs.values()))
+def predicts_age(outputs: Outputs) -> bool:
+    """Return whether a network with these outputs predicts an age in years."""
+    return _has_kind(outputs, "years", "gender_and_age_pairs")
 
 
-def says_gender(outputs: Dict[str, str]) -> bool:
-    """Whether a network with these outputs answers with a gender."""
-    return bool({PROBABILITY, PAIRS, SCORE} & set(outputs.values()))
+def predicts_gender(outputs: Outputs) -> bool:
+    """Return whether a network with these outputs predicts a gender."""
+    return _has_kind(outputs, "probability_male", "gender_score", "gender_and_age_pairs")
 
 
-def require_known(outputs: Dict[str, str], file) -> None:
-    """Raises `UsageError` where nobody knows how outputs become an age or a gender."""
-    if not outputs or not all(is_known(name, what) for name, what in outputs.items()):
-        said = ", ".join(f"{name} ({what})" for name, what in outputs.items())
+def _has_kind(outputs: Outputs, *kinds: str) -> bool:
+    return any(output["kind"] in kinds for output in outputs.values())
+
+
+def require_known(outputs: Outputs, file) -> None:
+    """Raise `UsageError` where outputs cannot be decoded into an age, a gender or age groups."""
+    if not can_decode(outputs):
         raise UsageError(
-            f"{file}: outputs {said or 'none'}: known are age (1) with p_male (1), or one of {FORMS['pairs'][1]} "
-            f"numbers; say what a single one is by --decode {'|'.join(FORMS)}"
+            f"{file}: outputs {describe_outputs(outputs)}: known are age (1) with p_male (1), or a single output of "
+            f"{width_of(GENDER_AND_AGE_PAIRS)} values; give the form of a single value by --decode {'|'.join(FORMS)}"
         )
 
 
-def group_bounds(outputs: Dict[str, str]) -> List[Tuple[int, int]]:
-    """The age groups of a network with an output `age_group`, both ends included: "0-5, 6-18, 66+" of its card as
-    [(0, 5), (6, 18), (66, 120)]; [] where it has none."""
-    what = outputs.get("age_group", "")
-    if not what.startswith(GROUPS):
-        return []
-    found = [re.fullmatch(r"(\d{1,3})(?:-(\d{1,3})|\+)", group) for group in what[len(GROUPS) :].split(", ")]
-    return [(int(each[1]), int(each[2] or 120)) for each in found] if all(found) else []
+def group_bounds(outputs: Outputs) -> List[Tuple[int, int]]:
+    """Return the age groups of a network as [(0, 5), (6, 18), ...], both ends included; [] where it has none."""
+    for output in outputs.values():
+        if output["kind"] == "age_groups":
+            return [(first, last) for first, last in output["bounds"]]
+    return []
 
 
-def decode(raw: Dict[str, np.ndarray], outputs: Dict[str, str]) -> Prediction:
-    """Years, P(male) and groups from the raw outputs, name -> (n, k), of a network whose outputs are known.
+def decode(raw: Dict[str, np.ndarray], outputs: Outputs) -> Prediction:
+    """Decode the raw outputs {name: (n, k)} of a network whose `outputs` are known.
 
-    Raises `AgedgeError` where an output has another number of values a face than what it is called has.
+    Raises `AgedgeError` where an output does not have as many values per face as its kind.
     """
-    said = {}
-    for name, what in outputs.items():
-        value = np.asarray(raw[name], np.float32)
-        width = FORMS["pairs"][1] if what == PAIRS else len(group_bounds({name: what})) or 1
+    decoded = {}
+    for name, output in outputs.items():
+        value, kind, width = np.asarray(raw[name], np.float32), output["kind"], width_of(output)
         if value.ndim != 2 or value.shape[1] != width:
             raise AgedgeError(
-                f"output {name} has {value.shape[1:]} numbers a face; as '{what:.40}' it must have {width}"
+                f"output {name} has {value.shape[1:]} values per face; '{describe_output(output):.40}' has {width}"
             )
-        if what == PAIRS:
-            said["age"], said["p_male"] = decode_pairs(value)
-        elif what == SCORE:
-            said["p_male"] = np.clip(value.reshape(-1), 0, 1)
-        elif name == "age_group":
-            said["groups"] = value
+        if kind == "gender_and_age_pairs":
+            decoded["age"], decoded["p_male"] = decode_pairs(value)
+        elif kind == "gender_score":
+            decoded["p_male"] = np.clip(value.reshape(-1), 0, 1)
+        elif kind == "age_groups":
+            decoded["groups"] = value
         else:
-            said["age" if what == YEARS else "p_male"] = value.reshape(-1)
-    silent = np.full(len(next(iter(raw.values()))), np.nan, np.float32)
-    return Prediction(**{"age": silent, "p_male": silent, **said})
+            decoded["age" if kind == "years" else "p_male"] = value.reshape(-1)
+    absent = np.full(len(next(iter(raw.values()))), np.nan, np.float32)
+    return Prediction(**{"age": absent, "p_male": absent, **decoded})
 
 
-def decode_pairs(fc: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """(n, 202): two gender logits (female, male), then 100 pairs, pair k asking "older than k?". The age is the number
-    of pairs that say "older", P(male) the softmax of the gender logits."""
-    pairs = fc[:, 2:].reshape(-1, 100, 2)
+def decode_pairs(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Decode (n, 202) values into ages (n,) and P(male) (n,).
+
+    The values are two gender logits (female, male), then 100 pairs of logits (no, yes) of "older than k years". The age
+    is the number of pairs with the larger logit at "yes", P(male) the softmax of the gender logits.
+    """
+    pairs = values[:, 2:].reshape(-1, 100, 2)
     with np.errstate(over="ignore"):
-        p_male = 1 / (1 + np.exp(fc[:, 0] - fc[:, 1]))
+        p_male = 1 / (1 + np.exp(values[:, 0] - values[:, 1]))
     return (pairs[..., 1] > pairs[..., 0]).sum(axis=1).astype(np.float32), p_male

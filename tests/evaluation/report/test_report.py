@@ -20,10 +20,9 @@ from agedge.evaluation.subgroups import choose_groups, confuse_genders
 from agedge.labels import Label, exact
 from agedge.records import RecordWriter, encode
 from agedge.runtime.card import Card
-from agedge.runtime.outputs import Prediction
+from agedge.runtime.outputs import AGE_AND_GENDER, PROBABILITY_MALE, YEARS, Prediction
 
 SIZE = 16
-BOTH = {"age": "years", "p_male": "probability"}
 NAMES = ("curves", "errors", "bias", "confusion", "gender", "calibration", "worst", "race", "unread", "recipe")
 BROKEN = None  # a record that is no image
 
@@ -62,7 +61,7 @@ def predict_groups(images):
     return Prediction(years, np.full(len(images), np.nan), groups)
 
 
-def describe(outputs=BOTH, **fields):
+def describe(outputs=AGE_AND_GENDER, **fields):
     return Card(
         name="drawn", network={"name": "drawn"}, input={"name": "data", "size": SIZE}, outputs=outputs, **fields
     )
@@ -227,7 +226,7 @@ def calibrate_anew():
 
 def test_a_network_that_answers_only_gender(tmp_path):
     file = write_faces(tmp_path / "val.rec", [((Label(nth % 2), 0, 0.9), {}) for nth in range(8)])
-    text, _, parts = report(tmp_path / "out", [file], predict_gender, describe({"p_male": "probability"}))
+    text, _, parts = report(tmp_path / "out", [file], predict_gender, describe({"p_male": PROBABILITY_MALE}))
     for key in ("bias", "confusion", "worst"):
         assert "Left out: no age is both known and predicted" in parts[key]
     assert read_table(parts["errors"])[1] == ["all", "all", "8", "-", "-", "-", "50.0%"]
@@ -237,7 +236,7 @@ def test_a_network_that_answers_only_gender(tmp_path):
 
 def test_a_network_that_answers_only_age(tmp_path):
     file = write_faces(tmp_path / "val.rec", mixed_faces())
-    text, _, parts = report(tmp_path / "out", [file], predict_age, describe({"age": "years"}))
+    text, _, parts = report(tmp_path / "out", [file], predict_age, describe({"age": YEARS}))
     assert "Left out: no gender is both known and predicted" in parts["gender"]
     assert parts["calibration"].count("Left out") == 2 and parts["worst"].count("Left out") == 1
     assert "<span>gender accuracy</span>" not in text and len(read_sheet(parts["worst"])) == 24
@@ -246,8 +245,8 @@ def test_a_network_that_answers_only_age(tmp_path):
 def test_a_network_of_age_groups_is_judged_by_its_own(tmp_path):
     faces = [((exact(0, age), age, 0.1), {}) for age in (3, 10, 25, 40, 50)] + [((exact(0, 80), 40, 0.1), {})]
     file = write_faces(tmp_path / "val.rec", faces)
-    answer = "probabilities of 0-5, 6-18, 19-30, 31-45, 46-65, 66+"
-    card = describe({"age": "years", "age_group": answer})
+    answer = {"kind": "age_groups", "bounds": [list(band) for band in BANDS]}
+    card = describe({"age": YEARS, "age_group": answer})
     _, _, parts = report(tmp_path / "out", [file], predict_groups, card)
     assert "Accuracy: 83.3% of 6 faces" in parts["confusion"] and "the model&#x27;s own" in parts["confusion"]
     assert read_table(parts["confusion"])[-1] == ["66+", "0", "0", "0", "1", "0", "0"]
@@ -260,7 +259,7 @@ def test_a_report_of_a_run_has_its_curves_recipe_and_test(tmp_path):
     (folder / "log.csv").write_text(f"{header}\n1,9,0.1,3.0,9,,8,\n2,18,0.05,2.0,7,,6,\n")
     (folder / "recipe.yaml").write_text("network:\n  name: drawn & quartered\n")
     (folder / "best.ckpt").write_bytes(b"")
-    card = describe({"age": "years"}, training={"best_epoch": 2}, interval=calibrate_anew(), terms="a <b> term")
+    card = describe({"age": YEARS}, training={"best_epoch": 2}, interval=calibrate_anew(), terms="a <b> term")
     card.save(folder / "model")
     file = write_faces(tmp_path / "val.rec", mixed_faces())
     others = [("test", {**measure(*answers_of(file)), "age_mae": 7.125})]

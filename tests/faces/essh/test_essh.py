@@ -296,7 +296,7 @@ def test_a_file_that_is_not_the_cards_is_named(blocks, tmp_path):
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
     for change, reason in (
-        ({"aux:norm_moving_var": None}, "1 weights of essh-symbol.json are not in it, as norm_moving_var"),
+        ({"aux:norm_moving_var": None}, "1 weights of essh-symbol.json are missing, such as norm_moving_var"),
         ({"arg:grey_weight": np.ones((2, 3, 1, 1))}, "grey_weight is (2, 3, 1, 1)"),
         ({"arg:grey_weight": np.full((1, 3, 1, 1), np.nan)}, "grey_weight is not finite"),
     ):

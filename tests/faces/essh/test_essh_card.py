@@ -1,4 +1,4 @@
-"""The detector's card: written with the checkpoint, read with its mean and checksums, refused in one line."""
+"""The detector's card is written with the checkpoint, and read with its mean and checksums; errors are one line."""
 
 import json
 
@@ -8,13 +8,15 @@ import pytest
 from mxnet.gluon import nn
 
 from agedge.errors import AgedgeError
+from agedge.faces.essh.anchors import base_anchors
 from agedge.faces.essh.card import OUTPUTS, DetectorCard, is_detector, read_card, save_detector
 from agedge.runtime import load_card
 from agedge.runtime.model_files import read_checkpoint
+from tests.card_schema import assert_valid
 
 
 class NineMaps(nn.HybridBlock):
-    """Nine answers under the names of a detector's."""
+    """A network with nine outputs named as a detector's."""
 
     def __init__(self):
         super().__init__(prefix="")
@@ -50,6 +52,7 @@ def test_a_card_comes_back_with_its_mean_and_checksums(folder):
     assert list(card.outputs) == list(OUTPUTS) and len(card.sha256) == 2
     assert (card.task, card.training, card.terms) == ("detection", {"scenes": 3}, "drawn")
     assert is_detector(folder)
+    assert_valid(folder)
     card.verify()
 
 
@@ -89,35 +92,34 @@ def test_a_damaged_or_missing_file_is_named(folder, name):
         read_card(folder).verify()
 
 
-def test_a_users_own_checkpoint_in_the_place_of_ours_leaves_our_card_aside(folder, caplog):
+def test_a_card_is_ignored_where_both_of_its_files_were_replaced(folder, caplog):
     for name in ("essh-symbol.json", "essh-0000.params"):
         (folder / name).write_bytes(b"another")
     card = read_card(folder)
     card.verify()
-    assert card.mean.tolist() == [0, 0, 0] and "card.json: of another model" in caplog.text
+    assert (
+        card.mean.tolist() == [0, 0, 0]
+        and "card.json: ignored, since the files beside it are of another model" in caplog.text
+    )
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"input": {"name": "data", "mean": [1, 2]}},
-        {"input": {"name": "data", "mean": ["a", "b", "c"]}},
-        {"input": {"name": "data", "mean": [1, 2, float("nan")]}},
-        {"input": {"name": "data", "mean": None}},
-        {"input": {"mean": [0, 0, 0]}},
+        {"input": {"name": "data", "channels": "RGB", "range": [0, 255], "mean": [1, 2, float("nan")]}},
+        {"input": {"channels": "RGB", "range": [0, 255], "mean": [0, 0, 0]}},
         {"input": 3},
-        {"threshold": 0},
         {"threshold": "high"},
         {"files": {"mxnet": {"symbol": "essh-symbol.json"}}},
         {"sha256": []},
         {"outputs": None},
         {"task": "age and gender"},
-        {"format": 2},
+        {"format": 3},
         {"colour": "blue"},
     ],
     ids=str,
 )
-def test_a_card_that_cannot_be_is_one_line(folder, changes):
+def test_an_invalid_card_is_one_line(folder, changes):
     rewrite(folder, **changes)
     with pytest.raises(AgedgeError, match=r"card\.json: ") as error:
         read_card(folder)
@@ -125,7 +127,7 @@ def test_a_card_that_cannot_be_is_one_line(folder, changes):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"x"', "\xff"])
-def test_a_file_that_is_no_card_is_one_line(folder, text):
+def test_a_file_that_is_not_a_card_is_one_line(folder, text):
     (folder / "card.json").write_text(text, encoding="latin-1")
     with pytest.raises(AgedgeError, match=r"card\.json: not a model card"):
         read_card(folder)
@@ -133,7 +135,7 @@ def test_a_file_that_is_no_card_is_one_line(folder, text):
 
 
 def test_an_age_model_and_a_detector_are_not_taken_for_each_other(folder):
-    with pytest.raises(AgedgeError, match="it is for detection, not for age and gender"):
+    with pytest.raises(AgedgeError, match="task: the card is for 'detection', not for 'age and gender'"):
         load_card(folder)
 
 
@@ -145,3 +147,9 @@ def test_outputs_that_are_not_the_cards_are_refused_and_nothing_is_written(tmp_p
     with pytest.raises(AgedgeError, match="outputs are .*, the card's score32, box32"):
         save_detector(network, DetectorCard(), tmp_path / "wrong")
     assert not (tmp_path / "wrong" / "card.json").exists()
+
+
+def test_anchor_sides_are_those_of_the_anchors():
+    for output in OUTPUTS.values():
+        sides = base_anchors(output["stride"])
+        assert (sides[:, 2] - sides[:, 0] + 1).tolist() == output["anchors"]

@@ -284,7 +284,7 @@ def test_features_of_a_teacher_that_has_none(folder, tmp_path):
 class FreeStudent:
     """A student whose outputs are free logits: ages (N, 101) and gender (N, 1)."""
 
-    answers = {"age": "years", "p_male": "probability"}
+    answers = {"age": {"kind": "years"}, "p_male": {"kind": "probability_male"}}
 
     def distribution(self, F, outputs):
         return F.softmax(outputs[0])

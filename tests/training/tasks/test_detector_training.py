@@ -19,6 +19,7 @@ from agedge.training.run.pretrained import load_pretrained_detector
 from agedge.training.tasks.detection import TrainedDetector, train_detector, validate
 from agedge.training.tasks.finalize_detection import finish_detector
 from rec_tools.detection.compose import compose
+from tests.card_schema import assert_valid
 from tests.paths import ROOT
 
 VALIDATED = ("recall", "precision", "average_precision")
@@ -87,7 +88,7 @@ def test_a_run_leaves_a_model_its_card_and_its_figures(data, tmp_path):
     rows = (folder / "log.csv").read_text().splitlines()
     assert rows[0].startswith("epoch,step,lr,loss,face_loss,box_loss,landmarks_loss,val_recall") and len(rows) == 3
     assert (folder / "curves.png").stat().st_size > 5000
-    card = json.loads((folder / "model" / "card.json").read_text())
+    card = assert_valid(folder / "model")
     assert card["task"] == "detection" and card["training"]["scenes"] in (16, 32)  # the best epoch
     report = json.loads((folder / "report.json").read_text())
     assert report["photos"] == 8 and {row["tag"] for row in report["occlusion"]} >= {"none"}

@@ -18,7 +18,7 @@ from agedge.evaluation.report.worst_faces import describe_worst_faces
 from agedge.evaluation.subgroups import choose_groups
 from agedge.records import read_info
 from agedge.runtime.card import Card
-from agedge.runtime.outputs import group_bounds
+from agedge.runtime.outputs import describe_outputs, group_bounds
 from agedge.safe_write import write_text
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def describe_head(run: RunSummary, card: Card, data: ReportData, others: Sequenc
     metrics, best = data.metrics, card.training.get("best_epoch")
     facts = [
         ("model", describe_network(card)),
-        ("outputs", ", ".join(f"{name} ({what})" for name, what in card.outputs.items())),
+        ("outputs", describe_outputs(card.outputs)),
     ]
     facts += [("data", describe_data(file, data)) for file in data.predictions.bad]
     if best:

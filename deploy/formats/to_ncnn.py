@@ -1,4 +1,4 @@
-"""An ONNX model -> ncnn's .param and .bin, in fp32 and with fp16 weights, by the converter in the `pnnx` wheel.
+"""Convert an ONNX model to ncnn's .param and .bin, in fp32 and with fp16 weights, by `pnnx` from its wheel.
 
 pnnx returns 0 even where it dropped a parameter that ncnn lacks, so its log is read. Its files are final: ncnnoptimize
 on top of them folds a BatchNorm across a ReLU and is wrong.
@@ -13,17 +13,17 @@ from typing import Dict
 from agedge.errors import AgedgeError
 from agedge.runtime.card import Card, fixed_inputs
 from agedge.safe_write import temporary_folder
-from deploy.ncnn_crops import drop_crops, put_crops
-from deploy.to_onnx import SIDE
+from deploy.formats.ncnn_crops import drop_crops, put_crops
+from deploy.formats.to_onnx import SIDE
 
 HALF = {"ncnn": False, "ncnn-fp16": True}
 
 
 def write_ncnn(card: Card, onnx_file: Path, runtime: str, param: Path, weights: Path) -> Dict[str, str]:
-    """Write `param` and `weights` ("ncnn" in fp32, "ncnn-fp16") from the ONNX form of `card`.
+    """Write the ncnn files `param` and `weights` from the ONNX file of `card`; `runtime`: "ncnn" or "ncnn-fp16".
 
-    Returns what ncnn calls the inputs and outputs: {"data": "in0", "age": "out0", ...}. Raises `AgedgeError` where pnnx
-    is missing, fails, or drops something. That the numbers are the same is for `deploy.export` to prove.
+    Returns ncnn's names of the inputs and outputs: {"data": "in0", "age": "out0", ...}. Raises `AgedgeError` where pnnx
+    is missing, fails, or leaves an operation out. `deploy.export` compares the outputs.
     """
     size = card.input.get("size", SIDE)
     any_side = "size" not in card.input
@@ -35,15 +35,15 @@ def write_ncnn(card: Card, onnx_file: Path, runtime: str, param: Path, weights: 
         net = shutil.copyfile(onnx_file, Path(scratch, "net.onnx"))
         if any_side:
             drop_crops(net)
-        words = [str(find_pnnx()), "net.onnx", f"inputshape={listed}", f"fp16={int(HALF[runtime])}"]
-        done = subprocess.run(words, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        made = [Path(scratch, "net.ncnn.param"), Path(scratch, "net.ncnn.bin")]
+        command = [str(find_pnnx()), "net.onnx", f"inputshape={listed}", f"fp16={int(HALF[runtime])}"]
+        done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        written = [Path(scratch, "net.ncnn.param"), Path(scratch, "net.ncnn.bin")]
         require_faithful(card.name, done.returncode, done.stdout)
-        if not all(file.is_file() for file in made):
+        if not all(file.is_file() for file in written):
             raise AgedgeError(f"{card.name}: pnnx wrote no ncnn files")
         if any_side:
-            put_crops(made[0])
-        for file, target in zip(made, (param, weights)):
+            put_crops(written[0])
+        for file, target in zip(written, (param, weights)):
             shutil.copyfile(file, target)
     names = [card.input["name"], *constants]
     blobs = {name: f"in{index}" for index, name in enumerate(names)}
@@ -52,17 +52,17 @@ def write_ncnn(card: Card, onnx_file: Path, runtime: str, param: Path, weights: 
 
 
 def require_faithful(name: str, status: int, log: str) -> None:
-    """Raises `AgedgeError` where pnnx's exit status or its log says that the result is not the whole network."""
+    """Raise `AgedgeError` where pnnx failed, or its log lists operations that it left out."""
     dropped = [line.strip() for line in log.splitlines() if line.startswith("ignore")]
     if status != 0:
-        last = ([line.strip() for line in log.splitlines() if line.strip()] or ["it said nothing"])[-1]
+        last = ([line.strip() for line in log.splitlines() if line.strip()] or ["no output"])[-1]
         raise AgedgeError(f"{name}: pnnx failed with status {status}: {last}")
     if dropped:
-        raise AgedgeError(f"{name}: ncnn lacks {len(dropped)} things that pnnx left out: {dropped[0]}")
+        raise AgedgeError(f"{name}: ncnn lacks {len(dropped)} operations that pnnx left out: {dropped[0]}")
 
 
 def find_pnnx() -> Path:
-    """The converter inside the wheel, whose Python package, unlike it, wants torch and is not imported."""
+    """Return the path of the converter in the wheel, whose Python package needs torch and is not imported."""
     spec = find_spec("pnnx")
     for folder in spec.submodule_search_locations if spec and spec.submodule_search_locations else []:
         for name in ("pnnx", "pnnx.exe"):

@@ -1,13 +1,14 @@
-"""What has to be put right before, during and after `mxnet.onnx.export_model` of MXNet 1.9.1, a function a fault.
+"""Fixes before, during and after `mxnet.onnx.export_model` of MXNet 1.9.1, one function per fault.
 
-Without them the exporter fails, or is silently wrong: a BatchNorm whose gamma was meant to be 1 moved logits by 4.7.
+Without them the exporter fails, or is silently wrong: a BatchNorm with a fixed gamma of 1 moved logits by 4.7.
 """
 
 import logging
 import sys
 import types
 from contextlib import contextmanager
-from typing import Dict, List, Tuple
+from importlib import import_module
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 from unittest import mock
 
 import numpy as np
@@ -21,40 +22,47 @@ OPSET, IR = 13, 8  # what the exporter's translations were written for
 # ---- before: the graph and its weights ---------------------------------------------------------------------------
 
 
-def write_fixed_gammas(heads: List[Edge], args: dict) -> dict:
-    """`fix_gamma` means that gamma counts as 1, whatever stands in the file, and it is on where it is absent; the
-    exporter writes the file's numbers. Returns the weights with ones there."""
-    mended = dict(args)
+def write_fixed_gammas(heads: List[Edge], args: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the weights with ones for the gammas of BatchNorms with `fix_gamma`.
+
+    Such a gamma counts as 1, whatever the file holds, and `fix_gamma` is on by default; the exporter writes the file's
+    values.
+    """
+    fixed = dict(args)
     for node in walk(heads):
         if node.op == "BatchNorm" and is_true(node, "fix_gamma", default=True):
             gamma = node.inputs[1][0].name
-            mended[gamma] = mended[gamma].ones_like()
-    return mended
+            fixed[gamma] = fixed[gamma].ones_like()
+    return fixed
 
 
-def write_zero_biases(heads: List[Edge], args: dict) -> Tuple[List[Edge], dict]:
-    """A dense layer without bias comes out with one number 0 for it: legal ONNX, but pnnx makes a layer of it that ncnn
-    does not have. Returns (heads, weights) with a 0 for each unit."""
+def write_zero_biases(heads: List[Edge], args: Dict[str, Any]) -> Tuple[List[Edge], Dict[str, Any]]:
+    """Return (heads, weights) in which dense layers without bias have one of zeros, a 0 per unit.
+
+    The exporter writes a single 0 for it: legal ONNX, but pnnx turns it into a layer that ncnn does not have.
+    """
     from mxnet import nd
 
-    mended = dict(args)
+    fixed = dict(args)
 
-    def change(node: Node):
+    def change(node: Node) -> Optional[List[Edge]]:
         if node.op != "FullyConnected" or not is_true(node, "no_bias", default=False):
             return None
         bias = f"{node.name}_zero_bias"
-        mended[bias] = nd.zeros(int(node.attrs["num_hidden"]))
+        fixed[bias] = nd.zeros(int(node.attrs["num_hidden"]))
         attrs = {**node.attrs, "no_bias": "False"}
         return [(Node(node.op, node.name, [*node.inputs[:2], (variable(bias), 0)], attrs), 0)]
 
-    return replace(heads, change), mended
+    return replace(heads, change), fixed
 
 
 def spell_out_flatten(heads: List[Edge], shapes: Dict[str, List[tuple]]) -> List[Edge]:
-    """FullyConnected flattens by default; the exporter takes an absent `flatten` for False. Where the input is (N, C)
-    already it makes no difference, and True gives one plain Gemm."""
+    """Set `flatten` of FullyConnected, which is on by default; the exporter takes an absent one for False.
 
-    def change(node: Node):
+    Where the input is (N, C) already it makes no difference, and True gives one plain Gemm.
+    """
+
+    def change(node: Node) -> Optional[List[Edge]]:
         if node.op == "FullyConnected":
             source, index = node.inputs[0]
             if is_true(node, "flatten", default=True) or len(shapes[source.name][index]) == 2:
@@ -64,9 +72,12 @@ def spell_out_flatten(heads: List[Edge], shapes: Dict[str, List[tuple]]) -> List
 
 
 def slice_instead_of_split(heads: List[Edge], shapes: Dict[str, List[tuple]]) -> List[Edge]:
-    """The exporter's Split carries no sizes: legal, but pnnx makes an empty Slice of it, and ncnn crashes on that."""
+    """Replace SliceChannel by slices: the exporter's Split has no sizes, and pnnx makes an empty Slice of it.
 
-    def change(node: Node):
+    Such a Split is legal ONNX, but ncnn crashes on the empty Slice.
+    """
+
+    def change(node: Node) -> Optional[List[Edge]]:
         if node.op != "SliceChannel":
             return None
         source, index = node.inputs[0]
@@ -85,9 +96,9 @@ def slice_instead_of_split(heads: List[Edge], shapes: Dict[str, List[tuple]]) ->
 
 
 def compare_without_comparison(heads: List[Edge]) -> List[Edge]:
-    """ncnn has no "greater": x > s is ceil(clip(x - s, 0, 1)), exactly."""
+    """Replace "greater", which ncnn does not have: x > s is ceil(clip(x - s, 0, 1)), exactly."""
 
-    def change(node: Node):
+    def change(node: Node) -> Optional[List[Edge]]:
         if node.op != "_greater_scalar":
             return None
         less = Node("_minus_scalar", node.name + "_less", node.inputs, {"scalar": node.attrs["scalar"]})
@@ -98,39 +109,37 @@ def compare_without_comparison(heads: List[Edge]) -> List[Edge]:
 
 
 def rename_operations(heads: List[Edge]) -> None:
-    """The exporter makes names by appending `_1` and the like, so that operations `x` and `x_1` collide: number all of
-    them, with a sign at the end that no appended name can imitate."""
+    """Number all operations, with a slash at the end: the exporter appends `_1`, which must not give another's name."""
     for index, node in enumerate(walk(heads)):
         if node.op != "null":
             node.name = f"{node.name}/{index}/"
 
 
-# ---- during: the packages as the exporter knew them --------------------------------------------------------------
+# ---- during: the packages as the exporter expects them -----------------------------------------------------------
 
 
 @contextmanager
-def as_the_exporter_knew_it():
-    """Everything that the exporter needs patched, and undone afterwards."""
+def patch_exporter() -> Iterator[None]:
+    """Patch onnx as the exporter needs it, and undo that afterwards."""
     with provide_mapping(), stamp_opset(), skip_newest_check(), keep_root_log_quiet():
         yield
 
 
 @contextmanager
-def provide_mapping():
-    """onnx 1.19 took away the module `onnx.mapping`; the exporter's own error says that onnx is not installed."""
+def provide_mapping() -> Iterator[None]:
+    """Provide the module `onnx.mapping`, which onnx 1.19 removed; the exporter reports that onnx is not installed."""
     import onnx
     from onnx import helper
 
     try:
-        from onnx import mapping  # noqa: F401
+        import_module("onnx.mapping")
     except ImportError:
-        types_of = {
-            np.dtype(name): helper.np_dtype_to_tensor_dtype(np.dtype(name))
-            for name in ("float16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool")
-        }
-        module = types.ModuleType("onnx.mapping")
-        module.NP_TYPE_TO_TENSOR_TYPE = types_of
-        module.TENSOR_TYPE_TO_NP_TYPE = {value: key for key, value in types_of.items()}
+        module: Any = types.ModuleType("onnx.mapping")
+        module.NP_TYPE_TO_TENSOR_TYPE = {}
+        for name in ("float16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool"):
+            dtype: Any = np.dtype(name)
+            module.NP_TYPE_TO_TENSOR_TYPE[dtype] = helper.np_dtype_to_tensor_dtype(dtype)
+        module.TENSOR_TYPE_TO_NP_TYPE = {value: key for key, value in module.NP_TYPE_TO_TENSOR_TYPE.items()}
         attribute = mock.patch.object(onnx, "mapping", module, create=True)
         with mock.patch.dict(sys.modules, {"onnx.mapping": module}), attribute:
             yield
@@ -139,8 +148,8 @@ def provide_mapping():
 
 
 @contextmanager
-def stamp_opset():
-    """The exporter stamps the newest opset and IR of the installed onnx on its opset-13 graph; ONNX Runtime refuses."""
+def stamp_opset() -> Iterator[None]:
+    """Write opset 13 into the model; the exporter writes the newest of the installed onnx, and ONNX Runtime refuses."""
     import onnx.defs
     import onnx.helper
 
@@ -156,8 +165,8 @@ def stamp_opset():
 
 
 @contextmanager
-def skip_newest_check():
-    """It checks its graph against the newest schema, which rejects opset 13's ReduceMean. `to_onnx` checks it all."""
+def skip_newest_check() -> Iterator[None]:
+    """Skip the exporter's check against the newest schema, which rejects opset 13's ReduceMean; `to_onnx` checks it."""
     import onnx.checker
 
     with mock.patch.object(onnx.checker, "check_graph", lambda *_, **__: None):
@@ -165,8 +174,8 @@ def skip_newest_check():
 
 
 @contextmanager
-def keep_root_log_quiet():
-    """It tells the root logger the names of our temporary files."""
+def keep_root_log_quiet() -> Iterator[None]:
+    """Silence the root logger, to which the exporter logs the names of temporary files."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.WARNING)
@@ -179,9 +188,11 @@ def keep_root_log_quiet():
 # ---- after: the ONNX model ---------------------------------------------------------------------------------------
 
 
-def shape_prelu_slopes(model, ranks: Dict[str, int]) -> None:
-    """A slope per channel must be (C, 1, 1) beside a (N, C, H, W) input, and (C,) after a dense layer; the exporter
-    always writes (C,), which broadcasts along the width. `ranks`: of every operation's output."""
+def shape_prelu_slopes(model: Any, ranks: Dict[str, int]) -> None:
+    """Shape the slopes of PReLU as (C, 1, 1) for a (N, C, H, W) input, and as (C,) after a dense layer.
+
+    The exporter always writes (C,), which broadcasts along the width. `ranks`: of every operation's output.
+    """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "PRelu" and node.input[1] in weights:
@@ -190,18 +201,18 @@ def shape_prelu_slopes(model, ranks: Dict[str, int]) -> None:
                 slope.dims.extend([1] * (ranks[node.name] - 2))
 
 
-def strip_weights_from_inputs(model, order: List[str]) -> None:
-    """Every weight is listed as an input too. What is left are the true inputs, in the order given."""
+def strip_weights_from_inputs(model: Any, order: List[str]) -> None:
+    """Keep the inputs `order` only, in that order: the exporter lists every weight as an input too."""
     inputs = {value.name: value for value in model.graph.input}
     kept = [inputs[name] for name in order]
     del model.graph.input[:]
     model.graph.input.extend(kept)
 
 
-def name_outputs(model, outputs: Dict[str, str], shapes: Dict[str, tuple]) -> None:
-    """Outputs come out in an order of the exporter's and under renamed operations: give them, in ours, their names.
+def name_outputs(model: Any, outputs: Dict[str, str], shapes: Dict[str, tuple]) -> None:
+    """Name the outputs as in the card, and in its order; the exporter has its own order and names.
 
-    `outputs`: name in the graph -> name to be; `shapes`: by the name to be, words standing for any size.
+    `outputs`: {name in the graph: new name}; `shapes`: by new name, with names for dimensions of any size.
     """
     from onnx import TensorProto, helper
 
@@ -215,8 +226,8 @@ def name_outputs(model, outputs: Dict[str, str], shapes: Dict[str, tuple]) -> No
         model.graph.output.append(value)
 
 
-def require_output_nodes(model, outputs: Dict[str, str]) -> None:
-    """Raises `AgedgeError` where an output did not arrive in the ONNX graph at all."""
+def require_output_nodes(model: Any, outputs: Dict[str, str]) -> None:
+    """Raise `AgedgeError` where an output is missing in the ONNX graph."""
     made = {name for node in model.graph.node for name in node.output}
     lost = [name for node, name in outputs.items() if node not in made]
     if lost:
