@@ -3,7 +3,6 @@
 import resource
 import struct
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,8 +11,9 @@ import pytest
 from agedge.images.decode import check_image, decode_image
 from agedge.records import decode
 from tests.images.encoded_images import GREY_TIFF, corners, encode, encode_by_pillow, png, png_chunk, png_data, tiff
+from tests.paths import ROOT
 
-CORPUS = Path(__file__).parent / "corpus"
+CORPUS = ROOT / "tests/corpus"
 JPEG = encode(corners())
 WEBP = encode(corners(), ".webp")
 EXTENDED_WEBP = encode_by_pillow(corners(), "WEBP", exif=b"II*\0\x08\0\0\0\0\0")

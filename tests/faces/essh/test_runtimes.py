@@ -15,7 +15,7 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.faces.detection import create_detector
 from agedge.faces.essh.card import read_card
 from agedge.faces.essh.network import open_network
-from deploy.detector import GATES
+from deploy.detector import TOLERANCES
 from tests.faces.essh.essh_checkpoints import write_random
 from tests.paths import ROOT
 
@@ -44,7 +44,7 @@ def run_network(folder, runtime: str, images: np.ndarray) -> list:
 @pytest.mark.parametrize("shape", [(1, 3, 160, 160), (2, 3, 64, 96)])
 def test_an_exported_network_gives_the_maps_of_mxnet(runtime, shape):
     images = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
-    tolerance = GATES[runtime].most
+    tolerance = TOLERANCES[runtime].most
     for found, expected in zip(run_network(FOLDER, runtime, images), run_network(FOLDER, "mxnet", images)):
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
@@ -60,7 +60,7 @@ def test_the_shipped_detector_finds_the_same_faces(photograph, runtime):
         assert len(found) == len(same) == 1
         np.testing.assert_allclose(found.boxes, same.boxes, atol=pixels)
         np.testing.assert_allclose(found.landmarks, same.landmarks, atol=pixels)
-        np.testing.assert_allclose(found.scores, same.scores, atol=GATES[runtime].most)
+        np.testing.assert_allclose(found.scores, same.scores, atol=TOLERANCES[runtime].most)
 
 
 WITHOUT_MXNET = """
