@@ -14,14 +14,14 @@ from agedge.errors import UsageError, choices
 from agedge.results.kinds import ANNOTATIONS, FOLDER, PICTURE
 from agedge.results.overwrite import Result, check_results, part_results, record_inputs
 from rec_tools import cli_records
-from rec_tools.packing.assign_parts import check_shard, parse_drop
+from rec_tools.packing.assign_splits import check_shard, parse_drop
 from rec_tools.packing.landmarks import CHOICES as FACES
 from rec_tools.packing.options import ALIGN, Preparation
 from rec_tools.packing.pack import pack as pack_rows
 from rec_tools.packing.pack import take_shard
 from rec_tools.packing.split import Split
-from rec_tools.packing.write_parts import Report, say_copies
-from rec_tools.packing.write_parts import say as list_reasons
+from rec_tools.packing.write_splits import Report, say_copies
+from rec_tools.packing.write_splits import say as list_reasons
 from rec_tools.readers import DATASETS, find_reader, parse_options
 from rec_tools.records.resplit import resplit
 

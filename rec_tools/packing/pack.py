@@ -16,13 +16,13 @@ from tqdm import tqdm
 from agedge import __version__
 from agedge.errors import UsageError
 from agedge.labels import Label
-from rec_tools.packing.assign_parts import plan
+from rec_tools.packing.assign_splits import plan
 from rec_tools.packing.chunks import chunk_file, prepare_chunk, prepare_file, read_chunks, working_folder, write_chunk
 from rec_tools.packing.crop_faces import BOX, CORNERS
 from rec_tools.packing.options import Preparation
 from rec_tools.packing.prepare import prepare_all
 from rec_tools.packing.split import Split
-from rec_tools.packing.write_parts import Report, note, publish, write_parts
+from rec_tools.packing.write_splits import Report, note, publish, write_parts
 from rec_tools.rows import Dropped, Row
 from rec_tools.worker_pool import WorkerDeathError, WorkerPool
 

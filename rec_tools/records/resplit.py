@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from agedge.errors import AgedgeError
 from agedge.records import decode, read_info
-from rec_tools.packing.assign_parts import plan
+from rec_tools.packing.assign_splits import plan
 from rec_tools.packing.chunks import working_folder
 from rec_tools.packing.duplicates import fingerprint
 from rec_tools.packing.prepare import Prepared, digest
 from rec_tools.packing.split import Split
-from rec_tools.packing.write_parts import Report, find_replaced, note, publish, write_parts
+from rec_tools.packing.write_splits import Report, find_replaced, note, publish, write_parts
 from rec_tools.records.stored import Stored, as_label, read_stored
 from rec_tools.rows import Row
 

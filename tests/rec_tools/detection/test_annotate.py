@@ -55,7 +55,7 @@ def points_of(x, y, side):
 
 
 def write_table(path, rows: dict):
-    head = ",".join(["file", *module.COLUMNS])
+    head = ",".join(["file", *module.LANDMARK_COLUMNS])
     lines = [",".join([name, *map(str, np.asarray(points).ravel())]) for name, points in rows.items()]
     path.write_text("\n".join([head, *lines]) + "\n")
 

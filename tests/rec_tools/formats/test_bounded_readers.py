@@ -11,7 +11,7 @@ import pytest
 
 from agedge.errors import AgedgeError
 from rec_tools.formats import matlab
-from rec_tools.packing.write_parts import find_replaced
+from rec_tools.packing.write_splits import find_replaced
 from rec_tools.readers import imdb_wiki, npz
 from tests.paths import ROOT
 

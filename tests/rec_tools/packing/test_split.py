@@ -5,7 +5,7 @@ import pytest
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import Label, exact
-from rec_tools.packing.assign_parts import REASONS, Ledger, parse_drop, plan
+from rec_tools.packing.assign_splits import REASONS, Ledger, parse_drop, plan
 from rec_tools.packing.split import Split, fold_name
 
 rng = np.random.default_rng(0)

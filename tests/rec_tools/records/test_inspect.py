@@ -15,7 +15,7 @@ from rec_tools.records.plots import choose_faces, draw_faces, plot_ages, spread_
 from rec_tools.records.scan import survey
 from rec_tools.records.stored import read_labels
 from rec_tools.records.summary import count_ages
-from tests.rec_tools.finished import draw_face, run, write_file
+from tests.rec_tools.small_records import draw_face, run, write_file
 
 
 def inspect(path, *words):

@@ -16,7 +16,7 @@ from agedge.recordio import MAGIC, Gap, pack_frame, read_frames, read_index, sal
 from agedge.records import RecordWriter, check_index, read_raw
 from rec_tools.records.repair import repair
 from rec_tools.records.stored import read_stored
-from tests.rec_tools.finished import draw_face, run
+from tests.rec_tools.small_records import draw_face, run
 
 COUNT = 12
 

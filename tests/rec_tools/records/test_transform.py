@@ -17,7 +17,7 @@ from rec_tools.packing.split import Split
 from rec_tools.records.stored import read_stored
 from rec_tools.records.transform import choose, convert, join_texts
 from rec_tools.rows import Row
-from tests.rec_tools.finished import draw_face, run, write_file
+from tests.rec_tools.small_records import draw_face, run, write_file
 
 UTKFACE, ARCFACE = (Crop.named(name, 64) for name in ("utkface", "arcface"))
 

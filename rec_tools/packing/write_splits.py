@@ -13,7 +13,7 @@ from agedge.errors import AgedgeError
 from agedge.records import RecordWriter, read_info
 from agedge.results.overwrite import check_results, part_results, record_results
 from agedge.safe_write import naming
-from rec_tools.packing.assign_parts import REASONS, Ledger, Plan
+from rec_tools.packing.assign_splits import REASONS, Ledger, Plan
 from rec_tools.packing.prepare import Prepared
 from rec_tools.packing.split import PART
 from rec_tools.rows import Dropped
