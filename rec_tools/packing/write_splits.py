@@ -1,4 +1,4 @@
-"""Faces that are ready into one .rec a part, with a report of what became of them: what pack and split share."""
+"""Write prepared faces to one .rec per split and count what happened to every row. Used by pack and split."""
 
 import contextlib
 import csv
@@ -7,70 +7,80 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, TextIO, Tuple, Union
 
 from agedge.errors import AgedgeError
 from agedge.records import RecordWriter, read_info
 from agedge.results.overwrite import check_results, part_results, record_results
 from agedge.safe_write import naming
-from rec_tools.packing.assign_splits import REASONS, Ledger, Plan
+from rec_tools.packing.assign_splits import REASONS, Assignment, FaceMetadata
 from rec_tools.packing.prepare import Prepared
-from rec_tools.packing.split import PART
+from rec_tools.packing.split import SPLIT_NAME
 from rec_tools.rows import Dropped
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Report:
-    """What became of the rows."""
+class PackReport:
+    """What happened to the rows.
 
-    parts: Tuple[str, ...] = ()
-    copies: dict = field(default_factory=dict)  # see rec_tools.packing.duplicates.summarise
-    packed: Counter = field(default_factory=Counter)  # by part
-    ways: Counter = field(default_factory=Counter)  # by how the face was cut, if it was
-    reasons: Counter = field(default_factory=Counter)  # of rows that were dropped
+    `packed`: faces by split. `methods`: packed faces by how they were cropped. `reasons`: dropped rows by reason.
+    `copies`: see `rec_tools.packing.duplicates.summarise_duplicates`.
+    """
+
+    splits: Tuple[str, ...] = ()
+    copies: Dict[str, Any] = field(default_factory=dict)
+    packed: Counter = field(default_factory=Counter)
+    methods: Counter = field(default_factory=Counter)
+    reasons: Counter = field(default_factory=Counter)
 
 
-def note(faces: Iterable) -> Ledger:
-    """What a plan has to know of all the faces."""
-    ledger = Ledger()
+def collect_metadata(faces: Iterable[Union[Prepared, Dropped]]) -> FaceMetadata:
+    """Return what `assign_splits` needs to know of all the faces."""
+    metadata = FaceMetadata()
     for face in faces:
         if isinstance(face, Prepared):
-            ledger.add(face.digest, face.fingerprint, face.row.label, face.row.identity, face.row.fold)
-    return ledger
+            metadata.add(face.digest, face.fingerprint, face.row.label, face.row.identity, face.row.fold)
+    return metadata
 
 
-def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, suffix: str = "") -> Report:
-    """PART.rec for every part, with what lies beside it, and dropped.csv, all in a working folder.
+def write_splits(
+    faces: Iterable[Union[Prepared, Dropped]],
+    assignment: Assignment,
+    folder: Path,
+    describe: Callable[[PackReport], Dict[str, Any]],
+    suffix: str = "",
+) -> PackReport:
+    """Write SPLIT.rec, .idx, .csv and .json for every split, and dropped.csv, to a working folder.
 
-    `faces`: `Prepared`, a row of the plan each, and `Dropped`. `describe` makes of the report what NAME.json
-    says. Raises `AgedgeError` where not one face is left.
+    `faces`: a `Prepared` for each row of the assignment, and `Dropped`. `describe` makes the content of NAME.json from
+    the report. Raises `AgedgeError` if no face is left.
     """
-    report, number, first_ids = Report(whole.parts, whole.copies), 0, {}
-    has_copies = set(whole.copy_of[whole.reason > 0].tolist())
+    report, number, first_ids = PackReport(assignment.splits, assignment.copies), 0, {}
+    has_copies = set(assignment.copy_of[assignment.reason > 0].tolist())
     with ExitStack() as stack:
-        writers = [stack.enter_context(RecordWriter(folder / f"{part}{suffix}.rec")) for part in whole.parts]
+        writers = [stack.enter_context(RecordWriter(folder / f"{split}{suffix}.rec")) for split in assignment.splits]
         table = csv.writer(stack.enter_context(open_table(folder / "dropped.csv")))
         table.writerow(("id", "reason", "detail"))
         for face in faces:
             if isinstance(face, Prepared):
-                part, first = whole.part[number], whole.copy_of[number]
+                split, first = assignment.split[number], assignment.copy_of[number]
                 if number in has_copies:
                     first_ids[number] = face.row.id
-                if part >= 0:
-                    write_face(writers[part], face)
-                    report.packed[whole.parts[part]] += 1
-                    report.ways.update([face.way] if face.way else ())
+                if split >= 0:
+                    write_face(writers[split], face)
+                    report.packed[assignment.splits[split]] += 1
+                    report.methods.update([face.method] if face.method else ())
                 else:
                     detail = f"of {first_ids[first]}" if first != number else ""
-                    face = Dropped(face.row.id, REASONS[whole.reason[number]], detail)
+                    face = Dropped(face.row.id, REASONS[assignment.reason[number]], detail)
                 number += 1
             if isinstance(face, Dropped):
                 table.writerow((face.id, face.reason, face.detail))
                 report.reasons[face.reason] += 1
         if not report.packed:
-            reasons = say(dict(report.reasons.most_common())) or "the data set has no rows"
+            reasons = format_counts(report.reasons) or "the data set has no rows"
             where = f" (see {folder / 'dropped.csv'})" if report.reasons else ""
             raise AgedgeError(f"{folder.parent}: nothing packed: {reasons}{where}")
         for writer in writers:
@@ -79,8 +89,8 @@ def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, 
 
 
 @contextlib.contextmanager
-def open_table(path: Path) -> Iterator:
-    """Open a table for writing. An `OSError` of the block that names no file is one of the table."""
+def open_table(path: Path) -> Iterator[TextIO]:
+    """Open a table for writing. An `OSError` of the block that names no file is given the table's name."""
     with naming(path):
         file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")
         try:
@@ -93,28 +103,29 @@ def open_table(path: Path) -> Iterator:
 
 
 def write_face(writer: RecordWriter, face: Prepared) -> None:
+    """Append a face and its row. Raises `OSError` that names the file."""
     row = face.row
     with naming(writer.path):
         writer.write(
             row.label,
             face.jpeg,
             file=row.id,
-            identity=row.identity,
-            fold=row.fold,
-            race=row.race,
+            identity=row.identity or "",
+            fold="" if row.fold is None else row.fold,
+            race=row.race or "",
             landmarks=face.landmarks,
         )
 
 
-def publish(folder: Path, out: Path, parts: Sequence[str], suffix: str = "") -> None:
-    """Move the finished files to their names, the .rec last and that of the first part last of all.
+def publish(folder: Path, out: Path, splits: Sequence[str], suffix: str = "") -> None:
+    """Move the finished files to `out`, each .rec last, and that of the first split last of all.
 
-    The .rec of packs that they replace go first, so that no pair is of two packs and no part is left over; one of which
-    nothing is replaced stays, and is named. A pack that is killed here is moved again by the same command, whose chunks
-    are all there.
+    Earlier packs that share a split with this one are removed first, so no pair of files is of two packs. A .rec of
+    another pack stays, and is named in a warning. If the process is killed here, the same command moves the files
+    again: its chunks are all complete.
     """
-    replaced = find_replaced(out, parts, suffix)
-    results = part_results("--out", out, parts, suffix)
+    replaced = find_replaced(out, splits, suffix)
+    results = part_results("--out", out, splits, suffix)
     names = {result.path for result in results}
     check_results(results + sum((record_results("--out", path) for path in replaced if path not in names), []))
     for path in replaced:
@@ -122,34 +133,34 @@ def publish(folder: Path, out: Path, parts: Sequence[str], suffix: str = "") -> 
             path.with_suffix(f".{ext}").unlink(missing_ok=True)
     (folder / "dropped.csv").replace(out / f"dropped{suffix}.csv")
     for ext in ("idx", "csv", "json", "rec"):
-        for part in reversed(parts):
-            (folder / f"{part}{suffix}.{ext}").replace(out / f"{part}{suffix}.{ext}")
-    ours = {f"{part}{suffix}.rec" for part in parts}
+        for split in reversed(splits):
+            (folder / f"{split}{suffix}.{ext}").replace(out / f"{split}{suffix}.{ext}")
+    ours = {f"{split}{suffix}.rec" for split in splits}
     if others := [] if suffix else sorted(path.name for path in out.glob("*.rec") if path.name not in ours):
         log.warning("%s: also holds %s, of another pack", out, ", ".join(others[:5]) + (", .." if others[5:] else ""))
 
 
-def find_replaced(out: Path, parts: Iterable[str], suffix: str = "") -> list:
-    """The .rec in a folder that have these parts' names, and the other parts of the packs that those belong to."""
+def find_replaced(out: Path, splits: Iterable[str], suffix: str = "") -> List[Path]:
+    """Return the .rec files in a folder that these splits replace, with the other splits of the same packs."""
     found = {}
-    for part in parts:
-        path = out / f"{part}{suffix}.rec"
+    for split in splits:
+        path = out / f"{split}{suffix}.rec"
         packed = None
         with contextlib.suppress(AgedgeError):
             packed = read_info(path).get("packed")
-        siblings = packed if isinstance(packed, dict) and part in packed else ()
-        names = (part, *filter(PART.fullmatch, siblings))  # a name with a path in it is not one of pack's
+        siblings = packed if isinstance(packed, dict) and split in packed else ()
+        names = (split, *filter(SPLIT_NAME.fullmatch, siblings))  # a name with a path in it is not one of pack's
         found.update((out / f"{name}{suffix}.rec", None) for name in names)
     return [path for path in found if path.is_file()]
 
 
-def say(reasons: dict) -> str:
-    """Reasons with their counts, on one line."""
-    return ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
+def format_counts(counts: Counter) -> str:
+    """Return what was counted on one line, the most frequent first: "no face (3), second face (1)"."""
+    return ", ".join(f"{name} ({count})" for name, count in counts.most_common())
 
 
-def say_copies(copies: dict) -> list:
-    """What the report says of copies, a line for identical files and one for images that look the same."""
+def format_duplicates(copies: Dict[str, Any]) -> List[str]:
+    """Return the report's lines on copies: one for identical files and one for images that look the same."""
     lines = []
     for kind, word in (("identical", "identical files"), ("near", "images that look the same")):
         found = copies.get(kind)
@@ -158,6 +169,6 @@ def say_copies(copies: dict) -> list:
             lines.append(
                 f"{found['groups']} group{several} of {word} ({found['too_many']} rows too many; "
                 f"ages differ in {found['age_conflicts']}, genders in {found['gender_conflicts']}; "
-                f"{found['across_parts']} across parts)"
+                f"{found['across_parts']} across splits)"
             )
     return lines

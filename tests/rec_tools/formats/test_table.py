@@ -4,7 +4,7 @@ import pytest
 
 from agedge.errors import AgedgeError
 from agedge.labels import Label
-from rec_tools.formats.age_groups import mend_date, parse_age
+from rec_tools.formats.age_groups import parse_age, restore_group
 from rec_tools.formats.table import (
     FieldFaults,
     check_columns,
@@ -170,7 +170,7 @@ def test_what_is_no_age_is_not_guessed(text):
     ],
 )
 def test_a_spreadsheets_dates_are_mended_where_a_group_is_certain(text, group):
-    assert mend_date(text, FAIRFACE) == group
+    assert restore_group(text, FAIRFACE) == group
 
 
 def test_gender_and_age_make_a_label_or_a_reason():

@@ -13,7 +13,7 @@ from agedge.labels import Label, exact
 from agedge.records import RecordWriter, check_index, decode, read_crop, read_info, read_raw, read_records
 from rec_tools.packing.options import Preparation
 from rec_tools.packing.pack import pack, take_shard
-from rec_tools.packing.split import Split
+from rec_tools.packing.split import SplitScheme
 from rec_tools.records.stored import read_stored
 from rec_tools.records.transform import choose, convert, join_texts
 from rec_tools.rows import Row
@@ -64,7 +64,7 @@ def test_merged_shards_are_the_pack_that_was_not_sharded(tmp_path, monkeypatch):
         label = Label(i % 3 - 1, i % 60, i % 60 + 5) if i % 2 else exact(i % 2, i % 60 + 0.1)
         more = {"identity": f"Ünal, {i}", "race": 'say "x"', "landmarks": points}
         rows.append(Row(f"{i:03}.jpg", tmp_path / f"{i:03}.jpg", label, **more if i % 3 else {}))
-    options = {"split": Split.parse(""), "preparation": Preparation(size=32), "source": "a set", "terms": "free"}
+    options = {"split": SplitScheme.parse(""), "preparation": Preparation(size=32), "source": "a set", "terms": "free"}
     pack(rows, tmp_path / "one", **options)
     for shard in range(3):
         shard_rows = take_shard(lambda: iter(rows), shard, 3)
