@@ -94,7 +94,7 @@ def test_the_reader_draws_once_and_refuses_another_folder(tmp_path):
     with pytest.raises(AgedgeError, match="faces=6 instead of 7"):
         drawn.read(root, faces=7)
     (root / "drawn.json").unlink()
-    with pytest.raises(AgedgeError, match="no folder of drawn faces"):
+    with pytest.raises(AgedgeError, match="not a folder of drawn faces"):
         drawn.read(root, faces=6)
 
 
