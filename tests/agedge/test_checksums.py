@@ -107,7 +107,7 @@ def test_verify_sees_what_no_record_holds(rec):
     content[gaps[0] - 1] ^= 1
     rec.write_bytes(content)
     found = verify(rec)
-    assert not found.damaged and not found.good and "although each record is right" in str(found)
+    assert not found.damaged and not found.good and "although each record matches its checksum" in str(found)
 
 
 def test_verify_sees_a_record_too_few(rec):

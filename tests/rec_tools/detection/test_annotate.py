@@ -178,7 +178,7 @@ def test_a_folder_without_pictures_or_faces_is_refused(tmp_path):
     with pytest.raises(AgedgeError, match="no images in it"):
         annotate(tmp_path / "set", tmp_path / "label.txt")
     draw(tmp_path / "set", "a.png")
-    with pytest.raises(AgedgeError, match="no face found in 1 pictures"):
+    with pytest.raises(AgedgeError, match="no face found in 1 images"):
         annotate(tmp_path / "set", tmp_path / "label.txt", centre=True)
     assert not (tmp_path / "label.txt").exists()
 

@@ -154,7 +154,7 @@ def test_ages_and_groups_are_read_as_they_are_meant(text, ages):
     ["old", "9-Mar", "3-", "1e2", "inf", "20-29-39", "(25; 32)", "1,2,5", "12,", "1980-05-12"],
 )
 def test_what_is_no_age_is_not_guessed(text):
-    with pytest.raises(ValueError, match="is not an age or no group"):
+    with pytest.raises(ValueError, match="is not an age or a group"):
         parse_age(text)
 
 

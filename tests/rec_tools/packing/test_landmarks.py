@@ -210,7 +210,7 @@ def test_batches_of_any_composition_find_the_same(photo, true_points):
 def test_a_size_of_zero_goes_with_whole_images_only():
     with pytest.raises(UsageError, match="size 0 leaves images as they are, align mtcnn cuts faces"):
         Preparation(size=0, align="mtcnn")
-    with pytest.raises(UsageError, match="size 3: a face has 16 pixels at least"):
+    with pytest.raises(UsageError, match="size 3: must be at least 16"):
         Preparation(size=3)
     assert isinstance(prepare_all([Dropped("a", "reason")], Preparation())[0], Dropped)
 

@@ -130,7 +130,7 @@ def test_a_pack_of_nothing_fails_and_leaves_no_record_file(tmp_path, capsys):
         (["utkface", "--split", "train=0.9"], 2, "add up to 1"),
         (["utkface", "--split", "most"], 2, "write it as train=0.9,val=0.1"),
         (["utkface", "--align", "mtcnn", "--crop", "tight"], 2, "choose one of arcface, utkface"),
-        (["utkface", "--crop", "arcface"], 2, "--align none takes the whole image; say --align mtcnn or set"),
+        (["utkface", "--crop", "arcface"], 2, "--align none takes the whole image; use --align mtcnn or set"),
         (["utkface", "--split", "dropped=0.5,val=0.5"], 2, "write it as train=0.9,val=0.1"),
         (["utkface", "--folds", "²"], 2, "a number from 2 to 100"),
         (["utkface", "--split", "../x=1"], 2, "write it as train=0.9,val=0.1"),

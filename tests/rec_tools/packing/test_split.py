@@ -120,14 +120,14 @@ def test_one_fold_a_person():
     ]
     for persons in (2, 300):
         metadata = metadata_of([(i << 64, None, exact(0, 30), f"p{i}", None) for i in range(persons)])
-        with pytest.raises(AgedgeError, match=f"for 3 to 200 persons; the set has {persons}"):
+        with pytest.raises(AgedgeError, match=f"must have 3 to 200 persons; it has {persons}"):
             assign_splits(metadata, SplitScheme.parse(folds="persons"))
 
 
 @pytest.mark.parametrize(
     "text, folds, says",
     [
-        ("train=1.2,val=-0.2", "", "positive and to add up to 1"),
+        ("train=1.2,val=-0.2", "", "must be positive and add up to 1"),
         ("train=1", "5", "give one of them"),
         ("", "1", "a number from 2 to 100, or 'persons'"),
         ("", "five", "a number from 2 to 100, or 'persons'"),

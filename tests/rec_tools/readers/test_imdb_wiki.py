@@ -167,8 +167,8 @@ def drop(field):
     "table, key, reason",
     [
         (columns(), "faces", "no struct 'imdb' or 'wiki'"),
-        (np.arange(12.0), "imdb", "no struct of one element"),
-        (np.array([[(1,), (2,)]], dtype=[("dob", object)]), "imdb", "no struct of one element"),
+        (np.arange(12.0), "imdb", "is not a struct of one element"),
+        (np.array([[(1,), (2,)]], dtype=[("dob", object)]), "imdb", "is not a struct of one element"),
         (drop("dob"), "imdb", "no field dob"),
         (columns(gender=np.ones((1, 4))), "imdb", "5 full_path but 4 gender"),
         (columns(dob=cell(["a"] * 5)), "imdb", "dob is not a row of numbers"),

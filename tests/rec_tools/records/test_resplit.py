@@ -105,7 +105,7 @@ def test_what_was_made_of_a_pack_is_no_part_of_it(packed, tmp_path, capsys):
         (("all.rec", "--out", "."), 1, "all.rec: would be replaced by its own parts; name another folder with --out"),
         (("no.rec", "--out", "out"), 1, "no.rec: missing"),
         (("all.csv", "--out", "out"), 1, "all.csv: "),
-        (("all.rec", "--out", "out", "--split", "a=2"), 2, "the shares are to be positive and to add up to 1"),
+        (("all.rec", "--out", "out", "--split", "a=2"), 2, "the shares must be positive and add up to 1"),
     ],
 )
 def test_what_cannot_be_split(packed, tmp_path, capsys, monkeypatch, words, status, says):

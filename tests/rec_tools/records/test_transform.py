@@ -109,7 +109,7 @@ def test_texts_are_joined_without_repeating_one():
         (["a.rec", "b.rec", "--out", "a.rec"], 2, "a.rec: is an input"),
         (["a.rec", "b.rec", "--out", "link.rec"], 2, "link.rec: is an input"),
         (["a.rec", "a.rec", "--out", "c.rec"], 2, "a.rec: given twice"),
-        (["a.rec", "b.rec", "--out", "c.txt"], 2, "ends in .rec"),
+        (["a.rec", "b.rec", "--out", "c.txt"], 2, "must end in .rec"),
         (["a.rec", "b.rec", "--out", "folder.rec"], 2, "folder.rec: is a folder"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_table_of_another_file_is_left_aside(tmp_path, caplog, spoil):
         }[spoil]
     )
     assert [stored.file for stored in read_stored(path)] == [""] * 3
-    assert len(caplog.records) == 1 and "a.csv: " in caplog.text and "going on ignored" in caplog.text
+    assert len(caplog.records) == 1 and "a.csv: " in caplog.text and "it is ignored" in caplog.text
     caplog.clear()
     table.unlink()
     assert len(list(read_stored(path))) == 3 and not caplog.records
@@ -255,8 +255,8 @@ def test_a_face_that_nobody_knows_where_is_left_out_and_reported(tmp_path, capsy
     "words, says",
     [
         (["--to", "years"], "labels: unknown 'years'; choose one of gender,age_min,age_max, gender,age, age"),
-        (["--to", "age,-"], "--to age,-: every number that is written must be a gender or an age"),
-        (["--margin", 0.2], "say --crop"),
+        (["--to", "age,-"], "--to age,-: every number must be a gender or an age"),
+        (["--margin", 0.2], "give --crop too"),
         (
             ["--labels", "years"],
             "labels: unknown 'years'; choose one of gender,age_min,age_max, gender,age, age",
