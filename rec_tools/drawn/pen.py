@@ -86,8 +86,8 @@ class Pen:
         self.fill(image, ring(centre, radius, radius * flat), colour, lift)
 
 
-def _scalar(colour: Colour) -> Union[float, Sequence[float]]:
-    return colour.tolist() if isinstance(colour, np.ndarray) else colour
+def _scalar(colour: Colour) -> Sequence[float]:
+    return [float(value) for value in np.atleast_1d(colour)]
 
 
 def fit_similarity(points: np.ndarray, targets: np.ndarray) -> Tuple[complex, complex]:

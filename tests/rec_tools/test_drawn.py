@@ -178,8 +178,8 @@ def ridge(images, targets, strength=60.0):
 
 
 def test_age_and_gender_can_be_seen_and_less_of_gender_in_small_children():
-    images, truth = drawn_faces(700, np.arange(0, 91), seed=2)
-    others, true = drawn_faces(300, np.arange(0, 91), seed=3)
+    images, truth = drawn_faces(400, np.arange(0, 91), seed=2)
+    others, true = drawn_faces(200, np.arange(0, 91), seed=3)
     error = np.abs(ridge(images, truth[:, 0])(others) - true[:, 0]).mean()
     assert error < 0.7 * np.abs(np.median(truth[:, 0]) - true[:, 0]).mean()
     adults = true[:, 0] >= 18

@@ -208,7 +208,7 @@ def test_batches_of_any_composition_find_the_same(photo, true_points):
 
 
 def test_a_size_of_zero_goes_with_whole_images_only():
-    with pytest.raises(UsageError, match="size 0 leaves images as they are, align mtcnn cuts faces"):
+    with pytest.raises(UsageError, match="size 0 leaves images as they are, but align mtcnn crops faces"):
         Preparation(size=0, align="mtcnn")
     with pytest.raises(UsageError, match="size 3: must be at least 16"):
         Preparation(size=3)
