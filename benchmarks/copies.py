@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from agedge.cli import run_command
-from rec_tools.packing.duplicates import NEAR, count_bits, find_copies, fingerprint, summarise
+from rec_tools.packing.duplicates import NEAR, count_bits, find_duplicates, fingerprint, summarise_duplicates
 from rec_tools.readers import find_reader
 from rec_tools.rows import Row
 
@@ -30,10 +30,10 @@ def measure(dataset: str = "utkface", root: Path = Path("data/UTKFace"), count: 
     print(f"{len(rows)} images read and fingerprinted in {time.perf_counter() - started:.0f} s")
     checksums = b"".join(blake2b(Path(row.image).read_bytes(), digest_size=8).digest() for row in rows)
     started = time.perf_counter()
-    copies = find_copies(np.frombuffer(checksums, np.uint64), codes)
+    copies = find_duplicates(np.frombuffer(checksums, np.uint64), codes)
     print(f"copies found in {time.perf_counter() - started:.2f} s")
     labels = np.array([row.label.as_array() for row in rows])
-    print(summarise(copies, labels, np.zeros(len(rows), np.int64)))
+    print(summarise_duplicates(copies, labels, np.zeros(len(rows), np.int64)))
     _print_distances(codes)
     chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
     _print_alterations([cv2.imread(str(rows[index].image)) for index in chosen], codes[chosen])
@@ -67,7 +67,7 @@ def _print_many(codes: np.ndarray, count: int) -> None:
     places = rng.random((copied, 256)).argsort(axis=1).argsort(axis=1)
     packed[-copied:] = packed[:copied] ^ np.packbits(places < changes[:, None], axis=1)
     started = time.perf_counter()
-    near = find_copies(np.arange(count, dtype=np.uint64), np.ascontiguousarray(packed).view(np.uint64)).near
+    near = find_duplicates(np.arange(count, dtype=np.uint64), np.ascontiguousarray(packed).view(np.uint64)).near
     seconds, found = time.perf_counter() - started, near[-copied:] == near[:copied]
     false = len(near) - len(np.unique(near)) - found.sum()
     print(f"{count} rows in {seconds:.1f} s: {found.mean():.3%} of {copied} copies found, {false} false ones")

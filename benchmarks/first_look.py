@@ -14,7 +14,7 @@ import typer
 from agedge.cli import run_command
 from agedge.faces.detection import choose_main, create_detector
 from agedge.sources import list_images, read_image
-from rec_tools.packing.landmarks import look_at_place
+from rec_tools.packing.landmarks import detect_at_place
 
 BATCH = 64
 
@@ -29,7 +29,7 @@ def main(folder: Path = typer.Argument(...), faces: int = typer.Option(400)) -> 
         "search, image by image": lambda some: [detector.detect(image) for image in some],
         "search with min_face 60": lambda some: detector.detect_batch(some, 60),
         "search with min_face 80": lambda some: detector.detect_batch(some, 80),
-        "detection at the centre": lambda some: look_at_place(detector, some, [None] * len(some))[0],
+        "detection at the centre": lambda some: detect_at_place(detector, some, [None] * len(some))[0],
     }
     reference = None
     print(f"{len(images)} images of {folder.name}")

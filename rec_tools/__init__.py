@@ -1,1 +1,1 @@
-"""Raw data sets into RecordIO: `python -m rec_tools pack|draw`."""
+"""Read face data sets, pack them into RecordIO files, and work with these: `python -m rec_tools COMMAND`."""

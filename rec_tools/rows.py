@@ -1,4 +1,4 @@
-"""What a reader yields: a row a face, or the reason why a row of the data set is none."""
+"""The rows that a reader yields: one per face, or the reason why a row of the data set is dropped."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,13 @@ Point = Tuple[float, float]
 class Row:
     """One face of a data set.
 
-    `id`: unique within the set, and the order of the output. `image`: path of the image file, or the bytes of one where
-    the set keeps no files. `identity`: the person, who never stands on both sides of a split. `fold`: the part that the
-    set itself puts the row in: "train", "val", "test", or the number of a fold. `race`: as given.
+    `id`: unique within the data set. `image`: the path of the image file, or its bytes if the data set has no files.
+    `identity`: the person; all faces of a person go to one split. `fold`: the data set's own split: "train", "val",
+    "test", or the number of a fold. `race`: as given.
 
-    Where in the image the face is, if the set says so, in pixels, x right and y down: `box` x1, y1, x2, y2;
-    `landmarks`, five (x, y) in the order of the crop contract (left eye, right eye, nose, left and right mouth corner
-    as seen in the image); `corners`, four (x, y) of its square, which may be rotated: those that belong at the top
-    left, top right, bottom right and bottom left of the upright face.
+    The position of the face, if the data set has it, in pixels, x right and y down. `box`: x1, y1, x2, y2. `landmarks`:
+    five (x, y), in the order of `agedge.landmarks.LANDMARK_NAMES`. `corners`: four (x, y) of a square that may be
+    rotated: the top left, top right, bottom right and bottom left of the upright face.
     """
 
     id: str
@@ -36,12 +35,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A row that is not packed. `reason` is a short phrase that is counted; `detail` says it of this row."""
+    """A row that is not packed. `reason`: a short phrase, by which rows are counted; `detail`: more on this row."""
 
     id: str
     reason: str
     detail: str = ""
 
 
-# A reader is a function (root: Path, **options) -> Rows, and yields in an order that depends on the set alone.
+# A reader is a function (root: Path, **options) -> Rows. Its order depends on the data set alone.
 Rows = Iterator[Union[Row, Dropped]]

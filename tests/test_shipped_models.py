@@ -73,13 +73,13 @@ def test_it_is_as_good_as_its_card_says(tmp_path):
     those of the card: the split of then did not know which images are nearly identical."""
     from rec_tools.packing.options import Preparation
     from rec_tools.packing.pack import pack
-    from rec_tools.packing.split import Split
+    from rec_tools.packing.split import SplitScheme
     from rec_tools.readers.utkface import SOURCE, TERMS, read
 
     with tarfile.open(SHARED / "data/utkface_dev.tar.gz") as archive:
         archive.extractall(tmp_path)
     rows = read(tmp_path / "UTKFace")
-    pack(rows, tmp_path, Split.parse("train=0.9,val=0.1"), Preparation(), source=SOURCE, terms=TERMS)
+    pack(rows, tmp_path, SplitScheme.parse("train=0.9,val=0.1"), Preparation(), source=SOURCE, terms=TERMS)
     model = load_model(ROOT / "models/mobilenet025")
     answers = predict_records(model.predict, tmp_path / "val.rec", 112, crop=model.card.crop)
     measured = measure(answers.labels, answers.ages, answers.p_male)

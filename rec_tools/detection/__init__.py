@@ -1,1 +1,1 @@
-"""Data for face detectors: annotate images, compose scenes."""
+"""Make data for face detectors: annotate images, compose scenes."""

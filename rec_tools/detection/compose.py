@@ -1,7 +1,7 @@
-"""Composed scenes as files: photographs that no camera took, with a label.txt of all their faces, to measure with."""
+"""Compose scenes from annotated faces and write them as images with a label.txt, to evaluate a detector."""
 
 from pathlib import Path
-from typing import Sequence
+from typing import List, Sequence
 
 import cv2
 import numpy as np
@@ -16,14 +16,14 @@ from agedge.training.scenes.loader import SceneMaker, find_backgrounds
 QUALITY = 95
 
 
-def compose(faces: Sequence[Path], backgrounds: Path, out: Path, count: int, size: int, seed: int = 0) -> list:
-    """Write `count` scenes of `size` pixels as OUT/images/NUMBER.jpg, and OUT/label.txt; returns its photographs.
+def compose(faces: Sequence[Path], backgrounds: Path, out: Path, count: int, size: int, seed: int = 0) -> List[Photo]:
+    """Write `count` scenes of `size` pixels as OUT/images/NUMBER.jpg, and OUT/label.txt; return its annotations.
 
-    `faces`: files of annotated pictures of faces. Of `backgrounds` those are used that training leaves out.
+    `faces`: annotation files. Only those of the `backgrounds` are used that training leaves out.
     """
     scenes = SceneMaker([read_annotations(file) for file in faces], find_backgrounds(backgrounds, True), [], size, 1.0)
     if (out / "label.txt").exists():
-        raise AgedgeError(f"{out / 'label.txt'}: there already")
+        raise AgedgeError(f"{out / 'label.txt'}: exists")
     files = [out / "images" / f"{number:05d}.jpg" for number in range(count)]
     check_results([Result("--out", file, PICTURE) for file in files if file.exists()])
     photos = []

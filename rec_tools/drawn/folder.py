@@ -1,57 +1,55 @@
-"""Drawn faces as an IMDB-WIKI folder: `imdb.mat` or `wiki.mat` with its struct, JPEGs in NN/, and the set's faults.
+"""Write drawn faces as an IMDB-WIKI folder: `imdb.mat` or `wiki.mat` with its struct, JPEGs in NN/, and faults.
 
-A few per cent of the rows are wrong the way the real set's are, so that what reads it has something to leave out:
-no face, a low score, a second face, an unknown gender, an impossible date of birth or age, one file missing and one
-that is no picture. `drawn.json` says what was drawn, and how many rows of which fault.
+A few per cent of the rows have the faults of the real data set, so that its reader has rows to drop: no face, a low
+score, a second face, an unknown gender, an impossible date of birth or age, one missing file and one that is not an
+image. `drawn.json` records what was drawn and how many rows have each fault.
 """
 
 import io
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import zlib
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import partial
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.labels import FEMALE, MALE
-from rec_tools.drawn.person import Person, be_born
-from rec_tools.drawn.scene import draw_background, draw_photo, set_scene, take
+from rec_tools.drawn.person import Person, make_person
+from rec_tools.drawn.scene import apply_camera, draw_background, draw_photo, set_scene
+from rec_tools.worker_pool import WorkerPool
 
 NAMES = ("imdb", "wiki")
 GREY_SHARE = {"imdb": 0.03, "wiki": 0.12}  # Wikipedia's photos are older
 LAST_YEAR = 2015  # of the photos, as in the real set
 NOTE = "drawn.json"
-VERSION = 1  # of the drawing: raise it when the same seed gives other faces
-# Faults that are labels only, with their share of the rows; from 50 rows on there is at least one of each.
+VERSION = 1  # of the drawing: increase it when the same seed gives other faces
+# Faults of labels, with their share of the rows; from 50 rows on there is at least one of each.
 FAULTS = {
     "no face": 0.01,
     "low score": 0.008,
     "second face": 0.012,
     "gender unknown": 0.01,
     "impossible age": 0.006,
-    "impossible date": 0.004,  # the file name's dates still serve
+    "impossible date": 0.004,  # the dates in the file name are still right
 }
 FAULTY_FROM = 50
 HEADER = b"MATLAB 5.0 MAT-file, faces drawn by code"  # in place of SciPy's, which holds the time
 MATLAB_EPOCH = 366  # Matlab's serial day minus Python's ordinal
-CHUNK = 64  # faces a worker draws at a time
+CHUNK = 64  # faces per task
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Photo:
-    """One row of the set, and what is drawn for it."""
+class DrawnPhoto:
+    """One row of the data set, and what is drawn for it."""
 
     index: int
     person: int
@@ -67,16 +65,16 @@ def write_folder(
 ) -> None:
     """Draw `faces` rows into `root`, which must not exist or be empty.
 
-    The same seed gives the same bytes for any number of `workers` (None: one a core). The folder appears when it is
-    whole. Raises `AgedgeError` where `root` is in use, `UsageError` for an unknown name or less than one face.
+    The same seed gives the same bytes for any number of `workers` (None: one per core). The folder gets its name when
+    it is complete. Raises `AgedgeError` if `root` is in use, `UsageError` for an unknown name or less than one face.
     """
     root = Path(root)
     if name not in NAMES:
         raise choices("name", name, NAMES)
     if faces < 1 or seed < 0:
-        raise UsageError(f"faces {faces}, seed {seed}: at least one face, and a seed of 0 or more")
+        raise UsageError(f"faces {faces}, seed {seed}: there must be at least one face, and the seed must be 0 or more")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise AgedgeError(f"{root}: already there and not empty; drawn faces need a folder of their own")
+        raise AgedgeError(f"{root}: exists and is not empty; drawn faces need a folder of their own")
     partial_root = root.with_name(root.name + ".partial")
     shutil.rmtree(partial_root, ignore_errors=True)
     partial_root.mkdir(parents=True)
@@ -85,8 +83,8 @@ def write_folder(
     for folder in sorted({os.path.dirname(photo.path) for photo in photos}):
         (partial_root / folder).mkdir()
     chunks = [photos[start : start + CHUNK] for start in range(0, faces, CHUNK)]
-    job = partial(_draw_chunk, partial_root, people, seed, name)
-    _run(job, chunks, workers or os.cpu_count() or 1)
+    tasks = [(partial_root, people, seed, name, chunk) for chunk in chunks]
+    _draw_chunks(tasks, faces, workers or os.cpu_count() or 1)
     (partial_root / f"{name}.mat").write_bytes(_mat(photos, people, seed, name))
     (partial_root / NOTE).write_text(json.dumps(describe(photos, seed, name), indent=1) + "\n", encoding="utf-8")
     if root.exists():
@@ -95,27 +93,27 @@ def write_folder(
     log.info("%s: %d faces of %d people drawn", root, faces, len(people))
 
 
-def describe(photos: List[Photo], seed: int, name: str) -> dict:
-    """What stands in drawn.json."""
+def describe(photos: List[DrawnPhoto], seed: int, name: str) -> Dict[str, Any]:
+    """Return the content of drawn.json."""
     faults = [photo.fault for photo in photos if photo.fault]
     counts = {fault: faults.count(fault) for fault in sorted(set(faults))}
     return {"version": VERSION, "name": name, "faces": len(photos), "seed": seed, "faults": counts}
 
 
-def plan(faces: int, seed: int, name: str):
-    """(photos, people): who is drawn at which age, and what is wrong with the row. Each person is seen 1 to 4 times."""
-    rng = _chance(seed, name, "plan")
+def plan(faces: int, seed: int, name: str) -> Tuple[List[DrawnPhoto], List[Person]]:
+    """Choose who is drawn at which age, and the faults of the rows. Each person is drawn 1 to 4 times."""
+    rng = _make_rng(seed, name, "plan")
     people, photos = [], []
     while len(photos) < faces:
         person = len(people)
-        people.append(be_born(_chance(seed, name, "person", person), MALE if rng.random() < 0.52 else FEMALE))
+        people.append(make_person(_make_rng(seed, name, "person", person), MALE if rng.random() < 0.52 else FEMALE))
         ages = rng.choice(91, size=rng.integers(1, 5), replace=False)
         year = int(rng.integers(1900, LAST_YEAR - ages.max()))
         birth = date(year, 1, 1) + timedelta(days=int(rng.integers(365)))
         for age in ages[: faces - len(photos)]:
-            taken = birth.year + int(age) + (birth.month > 6)  # the inverse of the set's rule
+            taken = birth.year + int(age) + (birth.month > 6)  # the inverse of the data set's rule
             path = _path(name, person, len(photos), birth, taken)
-            photos.append(Photo(len(photos), person, birth, taken, float(age + rng.random()), path))
+            photos.append(DrawnPhoto(len(photos), person, birth, taken, float(age + rng.random()), path))
     order = rng.permutation(faces)
     faults = []
     for fault, share in FAULTS.items():
@@ -123,7 +121,7 @@ def plan(faces: int, seed: int, name: str):
     if faces >= FAULTY_FROM:
         faults += ["missing", "undecodable"]
     for index, fault in zip(order, faults):
-        photos[index] = Photo(**{**photos[index].__dict__, "fault": fault})
+        photos[index] = replace(photos[index], fault=fault)
     return photos, people
 
 
@@ -135,39 +133,37 @@ def _path(name: str, person: int, index: int, birth: date, taken: int) -> str:
     return f"{number[-2:]}/{number}_{birth.isoformat()}_{taken}.jpg"
 
 
-def _chance(seed: int, name: str, *what) -> np.random.Generator:
-    """A generator of its own for each thing drawn: nothing depends on the order of drawing."""
+def _make_rng(seed: int, name: str, *what: object) -> np.random.Generator:
+    """Return a random generator for one thing that is drawn, so that nothing depends on the order of drawing."""
     return np.random.default_rng([seed, *(zlib.crc32(str(one).encode()) for one in (name, *what))])
 
 
-def _run(job, chunks, workers: int) -> None:
+def _draw_chunks(tasks: Sequence[tuple], faces: int, workers: int) -> None:
     from tqdm import tqdm
 
-    with tqdm(total=sum(map(len, chunks)), desc="drawing", unit=" faces", disable=None) as bar:
-        if workers <= 1 or len(chunks) == 1:
-            for chunk in chunks:
-                bar.update(job(chunk))
+    with tqdm(total=faces, desc="drawing", unit=" faces", disable=None) as bar:
+        if workers <= 1 or len(tasks) == 1:
+            for task in tasks:
+                bar.update(_draw_chunk(*task))
             return
-        # Spawned, not forked: the parent may hold MXNet's threads.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
-            for drawn in pool.map(job, chunks):
-                bar.update(drawn)
+        with WorkerPool(min(workers, len(tasks))) as pool:
+            for task in pool.submit_ahead(_draw_chunk, tasks):
+                bar.update(pool.wait(task))
 
 
-def _draw_chunk(root: Path, people: List[Person], seed: int, name: str, photos: List[Photo]) -> int:
+def _draw_chunk(root: Path, people: List[Person], seed: int, name: str, photos: List[DrawnPhoto]) -> int:
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the work is split by faces
+    cv2.setNumThreads(1)  # the work is already split by faces
     for photo in photos:
         if photo.fault == "missing":
             continue
         if photo.fault == "undecodable":
             (root / photo.path).write_bytes(b"This is a text and no picture.\n")
             continue
-        rng = _chance(seed, name, "photo", photo.index)
+        rng = _make_rng(seed, name, "photo", photo.index)
         scene = set_scene(rng, GREY_SHARE[name])
         if photo.fault == "no face":
-            image = take(draw_background(rng, scene.background), rng, scene)
+            image = apply_camera(draw_background(rng, scene.background), rng, scene)
         else:
             image = draw_photo(people[photo.person], photo.age, rng, scene)
         quality = int(rng.integers(70, 96))
@@ -176,11 +172,11 @@ def _draw_chunk(root: Path, people: List[Person], seed: int, name: str, photos: 
     return len(photos)
 
 
-def _mat(photos: List[Photo], people: List[Person], seed: int, name: str) -> bytes:
-    """The bytes of the Matlab file, with the true struct of the set."""
+def _mat(photos: List[DrawnPhoto], people: List[Person], seed: int, name: str) -> bytes:
+    """Return the bytes of the Matlab file, with the struct of the real data set."""
     from scipy.io import savemat
 
-    rng, n = _chance(seed, name, "labels"), len(photos)
+    rng, n = _make_rng(seed, name, "labels"), len(photos)
     faults = np.array([photo.fault for photo in photos])
     ids = np.array([photo.person for photo in photos])
     dob = np.array([photo.birth.toordinal() + MATLAB_EPOCH for photo in photos])
@@ -211,7 +207,7 @@ def _mat(photos: List[Photo], people: List[Person], seed: int, name: str) -> byt
     return HEADER.ljust(116) + stream.getvalue()[116:]
 
 
-def _row(values, dtype) -> np.ndarray:
+def _row(values: Iterable, dtype: type) -> np.ndarray:
     return np.asarray(values, dtype)[None]
 
 

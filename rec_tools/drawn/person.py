@@ -58,7 +58,7 @@ class Person:
     ears: float
 
 
-def be_born(rng: np.random.Generator, gender: int) -> Person:
+def make_person(rng: np.random.Generator, gender: int) -> Person:
     """A person by chance."""
     male = gender == MALE
     tone = rng.beta(1.1, 1.6) * (len(SKINS) - 1)
@@ -146,7 +146,7 @@ class Look:
     clothes: np.ndarray
 
 
-def look_at(person: Person, age: float, rng: np.random.Generator) -> Look:
+def make_look(person: Person, age: float, rng: np.random.Generator) -> Look:
     """How a person looks at an age (years) on one day."""
     child = 1 - ramp(age, 0, 15)  # 1 a newborn, 0.5 at seven
     baby = 1 - ramp(age, 0, 5)

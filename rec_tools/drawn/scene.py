@@ -18,7 +18,7 @@ from rec_tools.drawn.features import (
 from rec_tools.drawn.hair import draw_back_hair, draw_beard, draw_front_hair, lay_stubble
 from rec_tools.drawn.head import draw_head
 from rec_tools.drawn.pen import SIZE, Pen
-from rec_tools.drawn.person import Look, Person, look_at
+from rec_tools.drawn.person import Look, Person, make_look
 
 FINER = 2  # drawn at twice the size, then averaged
 MAX_ROLL = np.radians(15)
@@ -67,7 +67,7 @@ def set_scene(rng: np.random.Generator, grey: float = 0.03) -> Scene:
 
 def draw_photo(person: Person, age: float, rng: np.random.Generator, scene: Scene) -> np.ndarray:
     """(SIZE, SIZE, 3) BGR uint8: a person at an age (years) in a scene."""
-    return draw_look(look_at(person, age, rng), rng, scene)[0]
+    return draw_look(make_look(person, age, rng), rng, scene)[0]
 
 
 def draw_look(look: Look, rng: np.random.Generator, scene: Scene):
@@ -88,7 +88,7 @@ def draw_look(look: Look, rng: np.random.Generator, scene: Scene):
     draw_earrings(pen, canvas, look, rng)
     draw_front_hair(pen, canvas, look, rng)
     draw_glasses(pen, canvas, look, rng)
-    return take(canvas, rng, scene), pen.landmarks
+    return apply_camera(canvas, rng, scene), pen.landmarks
 
 
 def draw_background(rng: np.random.Generator, kind: str) -> np.ndarray:
@@ -117,7 +117,7 @@ def draw_background(rng: np.random.Generator, kind: str) -> np.ndarray:
     return image
 
 
-def take(canvas: np.ndarray, rng: np.random.Generator, scene: Scene) -> np.ndarray:
+def apply_camera(canvas: np.ndarray, rng: np.random.Generator, scene: Scene) -> np.ndarray:
     """The camera's part: light across the image, exposure, blur, noise."""
     image = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     if scene.blur:

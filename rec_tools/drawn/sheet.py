@@ -11,7 +11,7 @@ from agedge.labels import FEMALE, MALE
 from agedge.results.kinds import mark_picture
 from agedge.safe_write import write_bytes
 from rec_tools.drawn.pen import SIZE
-from rec_tools.drawn.person import be_born
+from rec_tools.drawn.person import make_person
 from rec_tools.drawn.scene import draw_photo, set_scene
 
 AGES = (0, 3, 8, 14, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -26,7 +26,7 @@ def draw_sheet(ages: Sequence[float] = AGES, each: int = 2, seed: int = 0) -> np
     for column, age in enumerate(ages):
         _write(sheet, f"{age:g} years" if column else f"{age:g}", (LEFT + column * SIZE + 8, TOP - 8))
     for row, (word, gender) in enumerate(genders):
-        person = be_born(np.random.default_rng((seed, row)), gender)
+        person = make_person(np.random.default_rng((seed, row)), gender)
         if row % each == 0:
             _write(sheet, word, (6, TOP + row * SIZE + SIZE // 2))
         for column, age in enumerate(ages):

@@ -1,1 +1,1 @@
-"""File formats of data sets: tables, MATLAB files, JSON lists and file names."""
+"""Read the file formats of data sets: tables, Matlab files, JSON lists, image folders, file names."""

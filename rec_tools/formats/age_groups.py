@@ -1,4 +1,4 @@
-"""What data sets and people write for an age: years, or a group of years, which stays the interval that it is."""
+"""Parse the ages of data sets: years, or groups of years, which become intervals."""
 
 import re
 from typing import Collection, Optional, Tuple
@@ -37,8 +37,8 @@ def parse_age(text: str) -> Tuple[float, float]:
     Understood are "34", "34.0", "34,5", "34 years", "~40", "6 months", "20-29" with any dash, "20 to 29", "20..29",
     "(25, 32)", "25, 32", "30s", "more than 70", "70+", "60 and over", "under 5", "<5". Both ends belong to a group, as
     data sets mean it: "more than 70" follows "60-69" and starts at 70. A comma without a blank is a decimal comma;
-    "25,32", which may be either, is refused. "", "None" and -1 are unknown. Whether the years are an age, is asked by
-    `agedge.labels.Label`. Raises `ValueError`.
+    "25,32", which is ambiguous, is refused. "", "None" and -1 are unknown. `agedge.labels.Label` checks the range of
+    the years. Raises `ValueError`.
     """
     given = text.strip()
     text = re.sub(r"\s+", " ", given.translate(_DASHES).lower())
@@ -60,30 +60,30 @@ def parse_age(text: str) -> Tuple[float, float]:
         return _number(group[1] or group[2]), MAX_AGE
     if group := _FROM_BIRTH.fullmatch(text):
         return 0, _number(group[1] or group[2])
-    raise ValueError(f"'{given}' is no age and no group of ages")
+    raise ValueError(f"'{given}' is not an age or a group of ages")
 
 
 def _number(text: str) -> float:
-    """Return the number of a text with a decimal point or a decimal comma. Raises `ValueError` where it may be two."""
+    """Return the number of a text with a decimal point or comma. Raises `ValueError` if it may be two numbers."""
     whole, comma, rest = text.partition(",")
     if comma and len(whole) == len(rest) == 2 and int(whole) < int(rest):
-        raise ValueError(f"'{text}' may be {whole}.{rest} years or {whole} to {rest}: write it so")
+        raise ValueError(f"'{text}' may be {whole}.{rest} years or {whole} to {rest}: write it like that")
     return float(f"{whole}.{rest}") if comma else float(text)
 
 
-def mend_date(text: str, groups: Collection[Tuple[int, int]]) -> Optional[Tuple[int, int]]:
-    """The group that a spreadsheet turned into a date: "9-Mar" or "2024-03-09" was "3-9", "19-Oct" was "10-19".
+def restore_group(text: str, groups: Collection[Tuple[int, int]]) -> Optional[Tuple[int, int]]:
+    """Return the group that a spreadsheet turned into a date: "9-Mar" or "2024-03-09" was "3-9", "19-Oct" was "10-19".
 
-    None unless day and month, in whatever order, are the two ends of one of the set's own `groups`.
+    None unless day and month, in either order, are the two ends of one of the data set's `groups`.
     """
     words = re.findall(r"[^\W\d_]+|\d+", text.strip().lower().partition(" 00:00")[0])
     ends = [word for word in words if len(word) < 4 or not word.isdigit()]  # without a year
     if len(ends) == len(words) and not any(map(str.isalpha, words)):
-        return None  # neither a year nor the name of a month: no date
-    days = tuple(sorted(int(end) if end.isdigit() else _month(end) for end in ends))
-    return days if days in groups else None
+        return None  # neither a year nor the name of a month: not a date
+    days = sorted(int(end) if end.isdigit() else _month(end) for end in ends)
+    return next((group for group in groups if list(group) == days), None)
 
 
 def _month(name: str) -> int:
-    """1 for "jan" or "january"; 0 where it is none."""
+    """Return 1 for "jan" or "january"; 0 for other words."""
     return MONTHS.index(name[:3]) + 1 if name[:3] in MONTHS else 0

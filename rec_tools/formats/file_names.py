@@ -1,7 +1,8 @@
-"""Data sets whose labels stand in the names of their images: each image becomes a row, or is dropped for a reason."""
+"""Read data sets whose labels are in the file names of their images."""
 
 from collections import Counter
-from typing import Callable, List
+from pathlib import Path
+from typing import Any, Callable, List, Union
 
 from agedge.errors import AgedgeError
 from agedge.folders import describe
@@ -10,11 +11,13 @@ from rec_tools.formats.image_folder import list_images
 from rec_tools.rows import Dropped, Row, Rows
 
 
-def read_images(root, read_path: Callable, layout: str, folder: str = "") -> Rows:
+def read_images(
+    root: Union[str, Path], read_path: Callable[[str], Union[Row, Dropped]], layout: str, folder: str = ""
+) -> Rows:
     """Yield `read_path(path)` of every image in `root/folder`, paths relative to `root`, in the order of `list_images`,
     and at the end the files that are not images by their names, as `Dropped`.
 
-    Raises `AgedgeError` that names the `layout` where there is no image at all.
+    Raises `AgedgeError` that names the expected `layout` if there is no image.
     """
     left_out: List[Dropped] = []
     empty = True
@@ -27,8 +30,8 @@ def read_images(root, read_path: Callable, layout: str, folder: str = "") -> Row
     yield from left_out
 
 
-def exact_row(id: str, image, gender: int, age: float, **more):
-    """A `Row` with an age in years and `more` of its fields, or `Dropped` where nobody is of that age."""
+def exact_row(id: str, image: Union[Path, bytes], gender: int, age: float, **more: Any) -> Union[Row, Dropped]:
+    """Return a `Row` with an age in years and `more` of its fields, or `Dropped` if the age is out of range."""
     try:
         return Row(id, image, exact(gender, age), **more)
     except ValueError as error:

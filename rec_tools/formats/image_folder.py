@@ -1,4 +1,4 @@
-"""What lies in a data set's folder: its images in an order that depends on their names alone, and nothing outside."""
+"""List the images of a data set's folder, in an order that depends on their names alone."""
 
 import os
 from functools import lru_cache
@@ -11,20 +11,24 @@ from agedge.images.kinds import is_film, is_image
 from agedge.images.videos import HEAD, VIDEO_SUFFIXES
 from rec_tools.rows import Dropped
 
+AnyPath = Union[str, Path]
+
 NOT_AN_IMAGE = "not an image by its name"
-UNREAD_PICTURES = {  # suffixes of picture formats that are not read
+UNREAD_SUFFIXES = {  # of image formats that are not read
     *(".psd", ".svg", ".jxl", ".tga", ".ico", ".exr", ".hdr", ".pcx", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf"),
     *(".orf", ".rw2", ".raw", ".jxr", ".eps", ".pdf"),
 }
 
 
-def list_images(root, folder: str = "", left_out: Optional[List[Dropped]] = None) -> Iterator[Union[str, Dropped]]:
+def list_images(
+    root: AnyPath, folder: str = "", left_out: Optional[List[Dropped]] = None
+) -> Iterator[Union[str, Dropped]]:
     """Yield the paths relative to `root`, with "/", of the image files in `root/folder` and its folders, by name.
 
-    A folder that cannot be read is `Dropped` with its name, and the next follows. A link to a folder is not followed:
-    inside of `root` its images are listed where they are, outside they are not the data set's, and it is `Dropped`.
-    `left_out` takes the files that are not images by their names but could be: see `could_be_a_picture`. Raises
-    `AgedgeError` where `root/folder` itself is not a folder or cannot be read.
+    A folder that cannot be read is `Dropped`. A link to a folder is not followed: inside of `root` its images are
+    listed at their own place; a link that leaves `root` is `Dropped`. Files that are not images by their names but
+    could be (see `could_be_an_image`) are appended to `left_out`. Raises `AgedgeError` if `root/folder` itself is not a
+    folder or cannot be read.
     """
     try:
         with os.scandir(os.path.join(root, folder)) as entries:
@@ -45,14 +49,14 @@ def list_images(root, folder: str = "", left_out: Optional[List[Dropped]] = None
             kind = kind_left_out(Path(root, path))
             if not kind:
                 yield path
-            elif left_out is not None and could_be_a_picture(os.path.join(root, path), kind):
+            elif left_out is not None and could_be_an_image(os.path.join(root, path), kind):
                 left_out.append(Dropped(path, NOT_AN_IMAGE, kind))
 
 
-def could_be_a_picture(path: str, kind: str) -> bool:
-    """Return whether a file that is not an image by its name is one by its content, a film, a broken link, or of a
-    picture format that is not read; the tables and notes of a data set are not."""
-    if kind in (BROKEN_LINK, NO_FILE) or kind in UNREAD_PICTURES or kind in VIDEO_SUFFIXES:
+def could_be_an_image(path: str, kind: str) -> bool:
+    """Return whether a file that is not an image by its name is one by its content, a video, a broken link, or of an
+    image format that is not read. A data set's tables and notes are none of these."""
+    if kind in (BROKEN_LINK, NO_FILE) or kind in UNREAD_SUFFIXES or kind in VIDEO_SUFFIXES:
         return True
     try:
         with open(path, "rb") as file:
@@ -62,8 +66,8 @@ def could_be_a_picture(path: str, kind: str) -> bool:
     return is_image(head) or is_film(head)
 
 
-def is_inside(path, root) -> bool:
-    """Whether a path, its symbolic links followed, lies in `root`."""
+def is_inside(path: AnyPath, root: AnyPath) -> bool:
+    """Return whether a path, with its symbolic links resolved, lies in `root`."""
     folder, name = os.path.split(path)
     if os.path.islink(path) or name in ("", "..", "."):
         return _is_below(os.path.realpath(path), _real_path(str(root)))

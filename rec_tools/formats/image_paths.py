@@ -1,18 +1,17 @@
-"""Where the image of a table's row lies: paths as other systems write them, found without leaving the set's folder."""
+"""Find the image of a table's row, whose path may be written as on another system, inside the data set's folders."""
 
 import os
 import posixpath
 from functools import lru_cache
 from pathlib import Path
-from typing import Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 
 def find_image(name: str, folders: Sequence[Path]) -> Tuple[str, Path]:
     """Return the name of an image in its folder, with "/" and without "./", and its path.
 
-    Looked for, in each of the folders in turn: the name as it is; with slashes for backslashes; with other letter case.
-    Where nothing is found, the name as it is in the first folder: whether it is missing, or leaves the folder, is
-    answered where it is read.
+    It is searched in each of the folders in turn: by the name as it is, with slashes for backslashes, with other letter
+    case. If nothing is found, the result is the name as it is in the first folder; reading it reports the error.
     """
     names = dict.fromkeys((name, name.replace("\\", "/")))
     for one in names:
@@ -32,9 +31,9 @@ def _plain(name: str) -> str:
     return name if posixpath.isabs(name) else "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _find_in_other_case(folder: Path, name: str):
-    """Return the one name that differs in letter case only; None where there is none, or several."""
-    found = []
+def _find_in_other_case(folder: Path, name: str) -> Optional[str]:
+    """Return the only name that differs in letter case alone; None if there is none, or several."""
+    found: List[str] = []
     for part in name.split("/"):
         if part == ".." or posixpath.isabs(name):
             return None
@@ -49,8 +48,8 @@ def _find_in_other_case(folder: Path, name: str):
 
 
 @lru_cache(maxsize=64)
-def _names_by_case(folder: str) -> dict:
-    names = {}
+def _names_by_case(folder: str) -> Dict[str, List[str]]:
+    names: Dict[str, List[str]] = {}
     try:
         for name in os.listdir(folder):
             names.setdefault(name.casefold(), []).append(name)

@@ -1,18 +1,23 @@
-"""A JSON list, read item by item: of any length, in little memory."""
+"""Read a JSON list item by item, so that a list of any length takes little memory.
+
+The package ijson does the same, but refuses a file with NaN in it, which Python's `json.dump` writes for a missing
+number, and sets no limit to the memory that one item may take.
+"""
 
 import json
 import re
-from typing import Iterator
+from pathlib import Path
+from typing import Any, Iterator, TextIO, Union
 
 from agedge.errors import AgedgeError
 
-LONGEST = 1 << 16  # characters that one item may have
+LONGEST = 1 << 16  # characters of one item
 
 _SPACE = re.compile(r"\s*")
 
 
-def read_items(file) -> Iterator:
-    """The items of a file that is one JSON list. Raises `AgedgeError` where it is missing, or turns out to be none."""
+def read_items(file: Union[str, Path]) -> Iterator[Any]:
+    """Yield the items of a file that is one JSON list. Raises `AgedgeError` if it is damaged or no list."""
     try:
         with open(file, encoding="utf-8-sig") as stream:
             yield from _parse(stream)
@@ -21,20 +26,20 @@ def read_items(file) -> Iterator:
     except OSError as error:
         raise AgedgeError(f"{file}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise AgedgeError(f"{file}: broken, or no JSON list ({error})") from None
+        raise AgedgeError(f"{file}: damaged, or not a JSON list ({error})") from None
 
 
-def _parse(stream) -> Iterator:
+def _parse(stream: TextIO) -> Iterator[Any]:
     decoder, text, at, mark = json.JSONDecoder(), "", 0, "["
     while True:
-        if len(text) - at < 2 * LONGEST:  # so that an item is never cut, but at the end of a cut file
+        if len(text) - at < 2 * LONGEST:  # so that an item is cut only where the file is
             text, at = text[at:] + stream.read(2 * LONGEST), 0
-        at = _SPACE.match(text, at).end()
+        at = _skip_space(text, at)
         if mark == "," and text[at : at + 1] == "]":
             break
         if text[at : at + 1] != mark:
             raise ValueError(f"'{mark}' expected" if at < len(text) else "it ends early")
-        at = _SPACE.match(text, at + 1).end()
+        at = _skip_space(text, at + 1)
         if mark == "[" and text[at : at + 1] == "]":
             break
         item, at = decoder.raw_decode(text, at)
@@ -42,3 +47,9 @@ def _parse(stream) -> Iterator:
         mark = ","
     if text[at + 1 :].strip():
         raise ValueError("text after the list")
+
+
+def _skip_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    assert match  # the pattern matches nothing too
+    return match.end()

@@ -1,1 +1,1 @@
-"""From labelled images to .rec files: crop, split, and write."""
+"""Pack labelled images into .rec files: crop faces, find copies, assign splits, write."""

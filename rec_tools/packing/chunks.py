@@ -1,7 +1,7 @@
-"""The working folder of a pack: chunks of faces that are ready, each written once, so that a killed pack goes on.
+"""Chunks of prepared faces in the working folder of a pack. They let a killed pack resume.
 
-A chunk's file appears under its name when it is whole, and the name says what it was made of: the rows, their files'
-sizes and times, and how they were prepared. Whoever prepares the same rows in the same way finds it there.
+A chunk's file gets its name when it is complete. The name contains a hash of what the chunk was made from: the
+rows, the sizes and times of their image files, and the options. A later pack with the same rows and options reuses it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, List, Union
 
 import numpy as np
 
@@ -22,15 +22,15 @@ from rec_tools.packing.options import Preparation
 from rec_tools.packing.prepare import Prepared, prepare_all
 from rec_tools.rows import Dropped, Row
 
-LENGTH = 7  # where the length of a JPEG stands in what a chunk says of a face
-VERSION = 1  # to be raised where the same rows come out otherwise
+LENGTH = 7  # index of the JPEG's length in the fields of a face
+VERSION = 1  # increase it when the same rows give another result
 
 
 @contextlib.contextmanager
 def working_folder(folder: Path) -> Iterator[Path]:
-    """A folder for one process at a time; it goes when the work is done, and stays with what there is to go on with.
+    """Lock a folder for this process. It is removed when the block ends without an error or leaves no chunk behind.
 
-    Raises `AgedgeError` where another process is at work in it.
+    Raises `AgedgeError` if another process holds the lock.
     """
     made, done = not folder.parent.exists(), False
     with open_alone(folder / "lock"):
@@ -42,39 +42,39 @@ def working_folder(folder: Path) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
             if made and not done:
                 with contextlib.suppress(OSError):
-                    folder.parent.rmdir()  # unless there is something in it
+                    folder.parent.rmdir()  # fails if the folder is not empty
 
 
-def chunk_file(number: int, rows: list, preparation: Preparation, folder: Path) -> Path:
-    """Return the name of a chunk's file, which tells what it is made of."""
-    return folder / f"{number:07d}-{name_work(rows, preparation)}.chunk"
+def chunk_file(number: int, rows: List[Union[Row, Dropped]], preparation: Preparation, folder: Path) -> Path:
+    """Return the path of a chunk's file, which contains a hash of its rows and options."""
+    return folder / f"{number:07d}-{hash_work(rows, preparation)}.chunk"
 
 
-def prepare_chunk(number: int, rows: list, preparation: Preparation, folder: Path) -> Path:
-    """The file of a chunk: as an earlier pack left it, else made now."""
+def prepare_chunk(number: int, rows: List[Union[Row, Dropped]], preparation: Preparation, folder: Path) -> Path:
+    """Return the file of a chunk; prepare it unless an earlier pack has left it."""
     path = chunk_file(number, rows, preparation, folder)
-    if not is_whole(path):
+    if not is_complete(path):
         prepare_file(path, rows, preparation)
     return path
 
 
-def prepare_file(path: Path, rows: list, preparation: Preparation) -> None:
+def prepare_file(path: Path, rows: List[Union[Row, Dropped]], preparation: Preparation) -> None:
     """Prepare rows and write them as a chunk."""
     write_chunk(path, prepare_all(rows, preparation))
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a chunk is there, with all its bytes: a machine that lost its power may have kept only the name."""
+def is_complete(path: Path) -> bool:
+    """Return whether a chunk exists with all its bytes: after a power failure, only the name may have been kept."""
     try:
         with open(path, "rb") as file:
-            about = json.loads(file.readline())
-            return file.tell() + sum(one[LENGTH] for one in about if len(one) > 3) == os.fstat(file.fileno()).st_size
+            fields = json.loads(file.readline())
+            return file.tell() + sum(one[LENGTH] for one in fields if len(one) > 3) == os.fstat(file.fileno()).st_size
     except (FileNotFoundError, ValueError):
         return False
 
 
-def name_work(rows: list, preparation: Preparation) -> str:
-    """A word that changes with whatever the result depends on."""
+def hash_work(rows: List[Union[Row, Dropped]], preparation: Preparation) -> str:
+    """Return a hash of everything that the result depends on."""
     hasher = hashlib.blake2b(f"{VERSION} {__version__} {preparation}".encode(), digest_size=12)
     for row in rows:
         hasher.update(repr(row).encode(errors="surrogateescape"))
@@ -85,40 +85,40 @@ def name_work(rows: list, preparation: Preparation) -> str:
     return hasher.hexdigest()
 
 
-def write_chunk(path: Path, results: list) -> None:
-    """A line of JSON about the results, then the JPEGs one after the other."""
-    about, jpegs = [], []
+def write_chunk(path: Path, results: List[Union[Prepared, Dropped]]) -> None:
+    """Write a chunk: a line of JSON with the fields of each result, then the JPEGs one after the other."""
+    fields, jpegs = [], []
     for one in results:
         if isinstance(one, Dropped):
-            about.append([one.id, one.reason, one.detail])
+            fields.append([one.id, one.reason, one.detail])
             continue
         row, label = one.row, one.row.label
-        marks = None if one.fingerprint is None else [int(word) for word in one.fingerprint]
+        code = None if one.fingerprint is None else [int(word) for word in one.fingerprint]
         landmarks = None if one.landmarks is None else np.round(one.landmarks, 2).tolist()
-        about.append(
+        fields.append(
             [row.id, label.gender, label.age_min, label.age_max, row.identity, row.fold, row.race]
-            + [len(one.jpeg), one.digest, one.way, marks, landmarks]
+            + [len(one.jpeg), one.digest, one.method, code, landmarks]
         )
         jpegs.append(one.jpeg)
     partial = path.with_suffix(f".{os.getpid()}")
     try:
         with open(partial, "wb") as file:
-            file.writelines((json.dumps(about).encode(), b"\n", *jpegs))
+            file.writelines((json.dumps(fields).encode(), b"\n", *jpegs))
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise AgedgeError(f"{path}: {error.strerror or error}") from None
 
 
-def read_chunks(paths: Iterable[Path], with_jpegs: bool = True) -> Iterator:
-    """The results of chunks, in order: `Prepared`, without the JPEG if so wished, or `Dropped`."""
+def read_chunks(paths: Iterable[Path], with_jpegs: bool = True) -> Iterator[Union[Prepared, Dropped]]:
+    """Yield the results of chunks in order, without the JPEGs unless `with_jpegs`."""
     for path in paths:
         with open(path, "rb") as file:
             for one in json.loads(file.readline()):
                 if len(one) == 3:
                     yield Dropped(*one)
                     continue
-                name, gender, age_min, age_max, identity, fold, race, length, digest, way, marks, landmarks = one
+                name, gender, age_min, age_max, identity, fold, race, length, digest, method, code, landmarks = one
                 row = Row(name, Path(), Label(gender, age_min, age_max), identity, fold, race)
-                marks = None if marks is None else np.array(marks, np.uint64)
-                yield Prepared(row, file.read(length) if with_jpegs else b"", digest, way, marks, landmarks)
+                code = None if code is None else np.array(code, np.uint64)
+                yield Prepared(row, file.read(length) if with_jpegs else b"", digest, method, code, landmarks)

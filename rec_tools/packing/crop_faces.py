@@ -1,7 +1,7 @@
-"""A face cut out of its image: as a whole, by landmarks, or by the box or rotated square that the set gives."""
+"""Crop faces from images: the whole image, by landmarks, or by the box or rotated square that the data set gives."""
 
 from dataclasses import replace
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -10,97 +10,109 @@ from agedge.errors import AgedgeError
 from agedge.faces.align import align, estimate_similarity, resize_square
 from rec_tools.packing.landmarks import SET, Place, fall_back, find_landmarks
 from rec_tools.packing.options import Preparation
-from rec_tools.rows import Row
+from rec_tools.rows import Point, Row
 
 OUTSIDE = "face outside the image"
 IN_SHARES = "{} not in pixels (shares?)"
-SMALLEST = 8  # pixels of a box's longer side: nothing can be seen of a smaller face
-MOST_OUTSIDE = 0.5  # of a box's area: then it is of another image, or of another size of it
+SMALLEST = 8  # pixels of a box's longer side: a smaller face shows nothing
+MOST_OUTSIDE = 0.5  # of a box's area: a box with more outside belongs to another image, or to another size of it
 LARGEST = 3  # times the image's longer side
 WHOLE, BOX, CORNERS = "whole image", "box of the set", "rotated square of the set"
 
 
-class Face(NamedTuple):
-    """A face cut out: `image` (size, size, 3), None where there is none; `way`: how, or the reason."""
+class CroppedFace(NamedTuple):
+    """A cropped face.
+
+    `image` (size, size, 3) BGR, or None if there is none. `method`: how it was cropped, or why it was not.
+    `landmarks` (5, 2) in pixels of the crop, if known.
+    """
 
     image: Optional[np.ndarray]
-    way: str
+    method: str
     landmarks: Optional[np.ndarray] = None
 
 
-def cut_faces(images: list, rows: list, preparation: Preparation) -> list:
-    """A `Face` for every image (h, w, 3)."""
+def crop_faces(images: Sequence[np.ndarray], rows: Sequence[Row], preparation: Preparation) -> List[CroppedFace]:
+    """Crop the face of every image (h, w, 3) BGR."""
     if preparation.align == "none":
-        return [take_whole(image, row, preparation.size) for image, row in zip(images, rows)]
+        return [take_whole_image(image, to_array(row.landmarks), preparation.size) for image, row in zip(images, rows)]
     if preparation.align == "set":
-        return [cut_by_set(image, row, preparation) for image, row in zip(images, rows)]
+        return [crop_by_set(image, row, preparation) for image, row in zip(images, rows)]
     options = preparation.detector_options
     places = find_landmarks(images, rows, preparation.align, preparation.faces, preparation.set_crop, **options)
-    boxes = [find_place_fault(image, replace(row, landmarks=None)) for image, row in zip(images, rows)]
+    faults = [find_position_fault(image, replace(row, landmarks=None)) for image, row in zip(images, rows)]
     return [
-        Face(None, fault) if fault else cut_by_landmarks(image, place, preparation.crop)
-        for image, place, fault in zip(images, places, boxes)
+        CroppedFace(None, fault) if fault else crop_by_landmarks(image, place, preparation.crop)
+        for image, place, fault in zip(images, places, faults)
     ]
 
 
-def take_whole(image: np.ndarray, row: Row, size: int) -> Face:
-    """The central square at (size, size), or the image as it is for size 0; the set's landmarks go along."""
-    landmarks = row.landmarks
+def take_whole_image(image: np.ndarray, landmarks: Optional[np.ndarray], size: int) -> CroppedFace:
+    """Return the central square at (size, size), or for size 0 the image; landmarks (5, 2) are moved along."""
     if size and landmarks is not None:
         side = min(image.shape[:2])
         corner = (np.array(image.shape[1::-1]) - side) // 2
-        landmarks = (np.array(landmarks) - corner + 0.5) * (size / side) - 0.5
-    return Face(resize_square(image, size) if size else image, WHOLE, landmarks)
+        landmarks = (landmarks - corner + 0.5) * (size / side) - 0.5
+    return CroppedFace(resize_square(image, size) if size else image, WHOLE, landmarks)
 
 
-def cut_by_landmarks(image: np.ndarray, place: Place, crop: Crop) -> Face:
+def to_array(landmarks: Optional[Sequence[Point]]) -> Optional[np.ndarray]:
+    """Return the landmarks of a row as an array (5, 2), or None."""
+    return None if landmarks is None else np.array(landmarks, np.float64)
+
+
+def crop_by_landmarks(image: np.ndarray, place: Place, crop: Optional[Crop]) -> CroppedFace:
+    """Crop a face so that its landmarks lie on those of the crop."""
     if place.landmarks is None:
-        return Face(None, place.way)
+        return CroppedFace(None, place.method)
     if lies_outside(image, place.landmarks):
-        return Face(None, OUTSIDE)
+        return CroppedFace(None, OUTSIDE)
+    assert crop is not None, "landmarks need a crop to go to"
     try:
         matrix = estimate_similarity(place.landmarks, crop.points)
     except AgedgeError:
-        return Face(None, "landmarks that make no face")
-    return Face(align(image, place.landmarks, crop), place.way, place.landmarks @ matrix[:, :2].T + matrix[:, 2])
+        return CroppedFace(None, "landmarks that make no face")
+    return CroppedFace(
+        align(image, place.landmarks, crop), place.method, place.landmarks @ matrix[:, :2].T + matrix[:, 2]
+    )
 
 
-def cut_by_set(image: np.ndarray, row: Row, preparation: Preparation) -> Face:
-    """By the landmarks, the rotated square or the box of the set, else by how it aligned its images."""
-    if fault := find_place_fault(image, row):
-        return Face(None, fault)
+def crop_by_set(image: np.ndarray, row: Row, preparation: Preparation) -> CroppedFace:
+    """Crop by the data set's landmarks, rotated square or box, else by the alignment of its images."""
+    if fault := find_position_fault(image, row):
+        return CroppedFace(None, fault)
     if row.landmarks is not None:
-        return cut_by_landmarks(image, Place(np.array(row.landmarks), SET), preparation.crop)
+        return crop_by_landmarks(image, Place(np.array(row.landmarks), SET), preparation.crop)
     if row.corners is not None:
-        return cut_square(image, np.array(row.corners, np.float64), CORNERS, preparation)
+        return crop_square(image, np.array(row.corners, np.float64), CORNERS, preparation)
     if row.box is not None:
-        return cut_square(image, square_about(row.box), BOX, preparation)
+        return crop_square(image, square_about(row.box), BOX, preparation)
     place = fall_back(image, preparation.set_crop)
     if place.landmarks is None:
-        return Face(None, "the set does not say where the face is")
-    return cut_by_landmarks(image, place, preparation.crop)
+        return CroppedFace(None, "the set does not say where the face is")
+    return crop_by_landmarks(image, place, preparation.crop)
 
 
-def cut_square(image: np.ndarray, corners: np.ndarray, way: str, preparation: Preparation) -> Face:
-    """What lies between the corners (4, 2) of a square, and the margin about it."""
+def crop_square(image: np.ndarray, corners: np.ndarray, method: str, preparation: Preparation) -> CroppedFace:
+    """Crop the square with these corners (4, 2), and the margin around it."""
     if lies_outside(image, corners):
-        return Face(None, OUTSIDE)
-    centre, end = corners.mean(axis=0), preparation.size - 0.5  # pixels' centres lie at whole numbers
+        return CroppedFace(None, OUTSIDE)
+    centre, end = corners.mean(axis=0), preparation.size - 0.5  # pixel centres are at whole numbers
     corners = centre + (corners - centre) * (1 + preparation.margin) - 0.5
     whole = Crop(preparation.size, np.array([(-0.5, -0.5), (end, -0.5), (end, end), (-0.5, end)]))
     try:
-        return Face(align(image, corners, whole), way)
+        return CroppedFace(align(image, corners, whole), method)
     except AgedgeError:
-        return Face(None, "box without any size")
+        return CroppedFace(None, "box without any size")
 
 
 def lies_outside(image: np.ndarray, points: np.ndarray) -> bool:
-    """Whether the box about points (n, 2) has no pixel of the image: what could be cut out is its border."""
+    """Return whether the box around points (n, 2) contains no pixel of the image."""
     return not ((points.max(axis=0) > 0).all() and (points.min(axis=0) < image.shape[1::-1]).all())
 
 
-def find_place_fault(image: np.ndarray, row: Row) -> str:
-    """Return why the landmarks, the square or the box of a row cannot be those of a face in this image, or ""."""
+def find_position_fault(image: np.ndarray, row: Row) -> str:
+    """Return why the landmarks, the square or the box of a row cannot belong to a face in this image, or ""."""
     for name, points in (("landmarks", row.landmarks), ("square", row.corners), ("box", row.box)):
         if points is None:
             continue
@@ -125,8 +137,8 @@ def find_place_fault(image: np.ndarray, row: Row) -> str:
     return ""
 
 
-def square_about(box) -> np.ndarray:
-    """The corners (4, 2) of the square about a box's centre, as large as its longer side."""
+def square_about(box: Sequence[float]) -> np.ndarray:
+    """Return the corners (4, 2) of the square around a box's centre, with the box's longer side."""
     x1, y1, x2, y2 = box
     half = max(x2 - x1, y2 - y1) / 2
     return np.array([(-half, -half), (half, -half), (half, half), (-half, half)]) + ((x1 + x2) / 2, (y1 + y2) / 2)

@@ -1,8 +1,8 @@
-"""How faces become records: what the user chose, for every row alike."""
+"""Options of a pack: how every face is found, cropped and encoded."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Dict, Optional
 
 from agedge.crop import Crop
 from agedge.errors import UsageError
@@ -14,34 +14,29 @@ ALIGN = ("none", "set", "mtcnn", "essh")
 
 @dataclass(frozen=True)
 class Preparation:
-    """`size`: side of the packed faces in pixels; 0 leaves images as they are. `align`: "none" takes the whole image,
-    "set" what the set says of the face's place, else the detector that finds landmarks; `crop` says where those go, and
-    `margin` how much more than the set's box or square is shown. `set_crop`: where landmarks lie in the set's own
-    images, if it aligned them. `faces`: which one of several. `root`: no image outside of it is read. `min_score`,
-    `max_side`: options of the detector, None for its own. Raises `UsageError` where these do not go together.
-    """
+    """How a face becomes a record. Raises `UsageError` for options that exclude each other."""
 
-    size: int = 112
-    align: str = "none"
-    crop: Optional[Crop] = None
-    margin: float = 0.0
-    set_crop: Optional[Crop] = None
-    quality: int = 95
-    faces: str = "nearest"
-    root: Optional[Path] = None
-    max_pixels: float = MAX_PIXELS
-    fingerprints: bool = False
-    min_score: Optional[float] = None
-    max_side: Optional[int] = None
+    size: int = 112  # side of the packed faces in pixels; 0 leaves images as they are
+    align: str = "none"  # "none": the whole image; "set": the data set's landmarks or box; else the name of a detector
+    crop: Optional[Crop] = None  # where the landmarks go in the packed face
+    margin: float = 0.0  # how much more than the data set's box or square is shown, as a share of its side
+    set_crop: Optional[Crop] = None  # where landmarks lie in the data set's own images, if these are aligned
+    quality: int = 95  # of the JPEGs
+    faces: str = "nearest"  # which of several faces: see `rec_tools.packing.landmarks.CHOICES`
+    root: Optional[Path] = None  # no image outside of this folder is read
+    max_pixels: float = MAX_PIXELS  # larger images are dropped before they are decoded
+    fingerprints: bool = False  # compute perceptual hashes, to find copies
+    min_score: Optional[float] = None  # option of the detector; None: its default
+    max_side: Optional[int] = None  # likewise
 
     def __post_init__(self):
         if 0 < self.size < SMALLEST:
-            raise UsageError(f"size {self.size}: a face has {SMALLEST} pixels at least; 0 leaves images as they are")
+            raise UsageError(f"size {self.size}: must be at least {SMALLEST}, or 0, which leaves images as they are")
         if not self.size and self.align != "none":
-            raise UsageError(f"size 0 leaves images as they are, align {self.align} cuts faces: give a size")
+            raise UsageError(f"size 0 leaves images as they are, but align {self.align} crops faces: give a size")
 
     @property
-    def detector_options(self) -> dict:
-        """The options of the detector that were chosen."""
+    def detector_options(self) -> Dict[str, float]:
+        """Return the options of the detector that are set."""
         options = {"min_score": self.min_score, "max_side": self.max_side}
         return {name: value for name, value in options.items() if value is not None}

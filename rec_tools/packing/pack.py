@@ -1,7 +1,7 @@
-"""Pack a data set: rows -> worker processes -> chunks on disk -> one .rec a part, and a report of what was dropped.
+"""Pack a data set: rows -> worker processes -> chunks on disk -> one .rec per split, and a table of dropped rows.
 
-The chunks stay until the pack is finished, so that one that was killed goes on where it stopped; the finished files
-appear under their names at the very end, one after the other, the .rec last.
+The chunks stay on disk until the pack is finished, so that a killed pack resumes where it stopped. The finished files
+get their names at the very end, one after the other, the .rec last.
 """
 
 import hashlib
@@ -9,33 +9,36 @@ import itertools
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple, Union
 
 from tqdm import tqdm
 
 from agedge import __version__
 from agedge.errors import UsageError
 from agedge.labels import Label
-from rec_tools.packing.assign_parts import plan
+from rec_tools.packing.assign_splits import assign_splits
 from rec_tools.packing.chunks import chunk_file, prepare_chunk, prepare_file, read_chunks, working_folder, write_chunk
 from rec_tools.packing.crop_faces import BOX, CORNERS
 from rec_tools.packing.options import Preparation
 from rec_tools.packing.prepare import prepare_all
-from rec_tools.packing.split import Split
-from rec_tools.packing.write_parts import Report, note, publish, write_parts
+from rec_tools.packing.split import SplitScheme
+from rec_tools.packing.write_splits import PackReport, collect_metadata, publish, write_splits
 from rec_tools.rows import Dropped, Row
 from rec_tools.worker_pool import WorkerDeathError, WorkerPool
 
 log = logging.getLogger(__name__)
 
+AnyRow = Union[Row, Dropped]
+Chunk = List[AnyRow]
+
 ENDS_DECODER = "ends the decoder"
-CHUNK = 128  # rows a task: enough for a detector's batches, few enough to lose when killed
+CHUNK = 128  # rows per task: enough for a detector's batches, and few enough to repeat after a kill
 
 
 def pack(
-    rows: Iterable,
+    rows: Iterable[AnyRow],
     out: Path,
-    split: Split,
+    split: SplitScheme,
     preparation: Preparation,
     *,
     source: str,
@@ -44,39 +47,39 @@ def pack(
     drop: Tuple[str, ...] = (),
     suffix: str = "",
     progress: bool = False,
-) -> Report:
-    """Write `out/PART.rec` (.idx, .csv, .json) for every part, and `out/dropped.csv`.
+) -> PackReport:
+    """Write `out/SPLIT.rec` (.idx, .csv, .json) for every split, and `out/dropped.csv`.
 
-    `drop`: "duplicates", "conflicts"; `suffix` follows each part's name. The output depends on the rows and the seed
-    only, not on the number of workers. An image that ends its worker is dropped; 0 workers do the work in this process,
-    which such an image ends. Raises `AgedgeError` where not one row could be
-    packed; what was there before stays then.
+    `drop`: "duplicates", "conflicts". `suffix` follows each split's name. The output depends on the rows and the
+    seed, not on the number of workers. An image that crashes its worker is dropped; with 0 workers the images are read
+    in this process, which such an image would end. Raises `AgedgeError` if no row could be packed; the files of an
+    earlier pack are then unchanged.
     """
     preparation = replace(preparation, fingerprints=bool(drop or split.shares or split.one_person_out))
     with working_folder(out / f".packing{suffix}") as folder:
         chunks = []
-        # None: a bar where there is a terminal
+        # None: show a bar if the output is a terminal
         with tqdm(desc="packing", unit=" faces", disable=None if progress else True) as bar:
-            work = chunks_of(sift(rows, keep_conflicts="conflicts" in drop))
+            work = chunks_of(filter_rows(rows, keep_conflicts="conflicts" in drop))
             for path, length in prepare_in_order(work, preparation, folder, workers):
                 chunks.append(path)
                 bar.update(length)
-        whole = plan(note(read_chunks(chunks, with_jpegs=False)), split, drop)
-        about = {"source": source, "terms": terms, "split": whole.by}
-        report = write_parts(
-            read_chunks(chunks), whole, folder, lambda report: {**about, **describe(report, preparation)}, suffix
+        assignment = assign_splits(collect_metadata(read_chunks(chunks, with_jpegs=False)), split, drop)
+        info = {"source": source, "terms": terms, "split": assignment.by}
+        report = write_splits(
+            read_chunks(chunks), assignment, folder, lambda report: {**info, **describe(report, preparation)}, suffix
         )
-        publish(folder, out, report.parts, suffix)
+        publish(folder, out, report.splits, suffix)
     return report
 
 
-def sift(rows: Iterable, keep_conflicts: bool = False) -> Iterator:
-    """Yield the rows; those whose id came before, or that say nothing of age and gender, are `Dropped`.
+def filter_rows(rows: Iterable[AnyRow], keep_conflicts: bool = False) -> Iterator[AnyRow]:
+    """Yield the rows; rows with a repeated id, or with neither age nor gender, become `Dropped`.
 
-    With `keep_conflicts`, a row whose id came before with another label goes on under another id: the plan, which drops
-    images with different labels, must see both.
+    With `keep_conflicts`, a repeated id with another label is kept under a new id: `assign_splits`, which drops images
+    with conflicting labels, must see both.
     """
-    seen = {}
+    seen: Dict[bytes, bytes] = {}
     for row in rows:
         if isinstance(row, Row):
             key, label = (_digest(text) for text in (row.id, repr(row.label)))
@@ -97,26 +100,29 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
 
 
-def take_shard(read: Callable[[], Iterable], index: int, count: int) -> Iterator:
-    """The rows of one of `count` shards, whole chunks that follow one another; together they are all, in order.
+def take_shard(read: Callable[[], Iterable[AnyRow]], index: int, count: int) -> Iterator[AnyRow]:
+    """Return the rows of one of `count` shards: consecutive whole chunks. All shards in order hold all rows.
 
-    Raises `UsageError` where there are more shards than chunks.
+    Raises `UsageError` if there are more shards than chunks.
     """
     chunks = -(-sum(1 for _ in read()) // CHUNK)
     if chunks < count:
-        raise UsageError(f"shard {index}/{count}: the set has rows for {chunks} shards, of {CHUNK} each")
+        raise UsageError(f"shard {index}/{count}: the data set has rows for {chunks} shards, of {CHUNK} each")
     first, last = (CHUNK * (chunks * shard // count) for shard in (index, index + 1))
-    return itertools.islice(sift(read()), first, last)
+    return itertools.islice(filter_rows(read()), first, last)
 
 
-def chunks_of(rows: Iterable) -> Iterator[list]:
+def chunks_of(rows: Iterable[AnyRow]) -> Iterator[Chunk]:
+    """Yield lists of `CHUNK` rows, the last one shorter."""
     rows = iter(rows)
     while chunk := list(itertools.islice(rows, CHUNK)):
         yield chunk
 
 
-def prepare_in_order(chunks: Iterable, preparation: Preparation, folder: Path, workers: int) -> Iterator:
-    """(file, rows in it) of every chunk, in order; at most a few chunks ahead of the reader."""
+def prepare_in_order(
+    chunks: Iterable[Chunk], preparation: Preparation, folder: Path, workers: int
+) -> Iterator[Tuple[Path, int]]:
+    """Yield (file, number of rows) for every chunk, in order; workers run at most a few chunks ahead."""
     work = ((number, chunk, preparation, folder) for number, chunk in enumerate(chunks))
     if workers == 0:
         for task in work:
@@ -133,12 +139,12 @@ def prepare_in_order(chunks: Iterable, preparation: Preparation, folder: Path, w
 
 
 def prepare_row_by_row(
-    pool: WorkerPool, path: Path, rows: list, preparation: Preparation, died: WorkerDeathError
+    pool: WorkerPool, path: Path, rows: Chunk, preparation: Preparation, died: WorkerDeathError
 ) -> None:
-    """Write a chunk that a worker does not survive, without the images that end it on their own.
+    """Write a chunk whose worker died, dropping the images that crash a worker on their own.
 
-    The others are prepared together once more, as they would have been without those; or, where only several of them
-    together end a worker, as they were on their own.
+    The other images are prepared together once more, so that the result is as if the bad ones had not been there. If
+    only several images together crash a worker, the results of preparing them one by one are used.
     """
     log.info("%s to %s: a worker %s; going on image by image", rows[0].id, rows[-1].id, died)
     kept, results = [], []
@@ -159,17 +165,17 @@ def prepare_row_by_row(
     write_chunk(path, results)
 
 
-def describe(report: Report, preparation: Preparation) -> dict:
-    """What NAME.json says of a pack."""
+def describe(report: PackReport, preparation: Preparation) -> Dict[str, Any]:
+    """Return what NAME.json records of a pack."""
     crop = preparation.set_crop if preparation.align == "none" else preparation.crop
-    if {BOX, CORNERS} & set(report.ways):
-        crop = None  # not one for all
+    if {BOX, CORNERS} & set(report.methods):
+        crop = None  # each face has its own
     return {
         "size": preparation.size,
         "align": preparation.align,
         "crop": crop.to_json() if crop else None,
         "packed": dict(report.packed),
-        "cut_by": dict(report.ways.most_common()),
+        "cut_by": dict(report.methods.most_common()),
         "dropped": dict(report.reasons.most_common()),
         "copies": report.copies,
         "tool": f"agedge {__version__}",

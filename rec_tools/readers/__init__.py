@@ -1,15 +1,21 @@
-"""Readers: one small file a data set, from the folder as it is distributed to rows.
+"""Readers: one file per data set, which turns the folder as it is distributed into rows.
 
-A reader module has `read(root, **options) -> Rows`, `SOURCE` and `TERMS`. It may have
-- `find_crop(root) -> (template, margin)` of `agedge.crop`, or None, where the set's images are already aligned;
-- `ALIGN`, how its faces are cut where nobody says otherwise ("none": the whole image);
-- `find_images(root, **options)`, the folder that no image lies outside of, where that is not the root.
+To add a data set:
+1. Write `readers/NAME.py` with `SOURCE` and `TERMS` (texts for NAME.json and model cards) and
+   `read(root: Path, *, option: type = default) -> Rows`. Keyword arguments are the command's KEY=VALUE options.
+2. `read` yields a `Row` per face, or `Dropped(id, reason, detail)`, in an order that depends on the data set alone. It
+   raises `AgedgeError` if the folder is not of this data set. `formats` has the parts: `find_tables`, `read_table` and
+   `read_label` for tables, `read_images` for labels in file names, `load_columns` for Matlab files.
+3. Add NAME to `DATASETS`, a section to docs/datasets.md, and a test on a small folder laid out as the data set.
+Optional: `ALIGN`, the default of --align ("set": by the row's landmarks or box); `find_crop(root)`, the (template,
+margin) of images that are already aligned; `find_images(root, **options)`, the folder of the images if it is not root.
 """
 
 import inspect
 from importlib import import_module
 from pathlib import Path
-from typing import Iterable, get_args, get_type_hints
+from types import ModuleType
+from typing import Any, Dict, Iterable, get_args, get_type_hints
 
 from agedge.errors import UsageError, choices
 
@@ -33,17 +39,17 @@ DATASETS = (
 )
 
 
-def find_reader(dataset: str):
-    """The module that reads a data set. Raises `UsageError` that lists the choices."""
+def find_reader(dataset: str) -> ModuleType:
+    """Return the module that reads a data set. Raises `UsageError` that lists the choices."""
     if dataset not in DATASETS:
         raise choices("dataset", dataset, DATASETS)
     return import_module(f"rec_tools.readers.{dataset}")
 
 
-def parse_options(reader, words: Iterable[str]) -> dict:
-    """The arguments of `reader.read` from "key=value" words, each as the kind that its annotation says.
+def parse_options(reader: ModuleType, words: Iterable[str]) -> Dict[str, Any]:
+    """Parse "key=value" words into keyword arguments of `reader.read`, converted to the annotated types.
 
-    Raises `UsageError` on a key that the reader does not have, and on a value of another kind.
+    Raises `UsageError` for a key that the reader does not have, and for a value of another type.
     """
     known = [name for name, one in inspect.signature(reader.read).parameters.items() if one.kind is one.KEYWORD_ONLY]
     hints, options = get_type_hints(reader.read), {}
@@ -56,7 +62,7 @@ def parse_options(reader, words: Iterable[str]) -> dict:
     return options
 
 
-def _convert(key: str, text: str, hint):
+def _convert(key: str, text: str, hint: Any) -> Any:
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
     if not all(isinstance(kind, type) for kind in kinds):  # Literal["real", "apparent"]
         if text not in kinds:
@@ -66,5 +72,5 @@ def _convert(key: str, text: str, hint):
     try:
         return {"true": True, "1": True, "false": False, "0": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}[kind]
-        raise UsageError(f"{key}={text}: {wanted} is wanted") from None
+        name = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}[kind]
+        raise UsageError(f"{key}={text}: must be {name}") from None

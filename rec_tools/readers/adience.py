@@ -2,12 +2,12 @@
 
 Eidinger, Enbar, Hassner: "Age and gender estimation of unfiltered faces", IEEE TIFS 2014. The identity is the album
 (`user_id`), which is never in two folds: its persons may be relatives. Beside the eight groups stand a few single ages
-and odd groups, "(38, 48)" or "(8, 23)": they are kept as given. The boxes of the tables lie in the photographs from
-which these crops were cut, and are not used.
+and odd groups, "(38, 48)" or "(8, 23)": they are kept as given. The boxes of the tables refer to the uncropped
+photographs and are not used.
 """
 
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Dict, Literal, Optional, Union
 
 from agedge.errors import AgedgeError
 from rec_tools.formats.table import FieldFaults, check_columns, find_tables, read_label, read_table, whole_rows
@@ -27,30 +27,31 @@ PREFIX = {"aligned": "landmark_aligned_face", "faces": "coarse_tilt_aligned_face
 
 
 def read(root: Path, *, images: Literal["auto", "aligned", "faces"] = "auto", frontal: Optional[bool] = None) -> Rows:
-    """The rows of the folds that are there, in their order; a row's id is its image's path in `root`.
+    """Yield the rows of the folds that are present, in order; a row's id is its image's path in `root`.
 
-    `images`: the set's aligned faces, or its crops that are only turned upright; auto: aligned where they are there.
-    `frontal`: the faces that the authors count as frontal, or all; by default all where their tables are there.
-    Raises `AgedgeError` where `root` holds no table, or no images.
+    `images`: the data set's aligned faces, or its crops that are only turned upright; auto: aligned if present.
+    `frontal`: the faces that the authors count as frontal, or all; default: all if their tables are present.
+    Raises `AgedgeError` if `root` holds no table, or no images.
     """
     root = Path(root)
     if frontal is None:
         frontal = not _any_of(ALL, root) and _any_of(FRONTAL, root)
     tables = find_tables(root, FRONTAL if frontal else ALL, PLACES)
+    kind: str = images
     if images == "auto":
-        images = next((kind for kind in PREFIX if (root / kind).is_dir()), "")
-        if not images:
+        kind = next((kind for kind in PREFIX if (root / kind).is_dir()), "")
+        if not kind:
             raise AgedgeError(f"{root}: no images: neither aligned nor faces in it")
     faults = FieldFaults()
     for fold, table in tables.items():
         check_columns(table, ((cells["gender"], cells["age"]) for cells in whole_rows(table, ("age", "gender"))))
         for _, cells in read_table(table, ("age", "gender"), FILE):
-            yield cells if isinstance(cells, Dropped) else read_row(cells, root, images, fold, faults)
+            yield cells if isinstance(cells, Dropped) else read_row(cells, root, kind, fold, faults)
     faults.log(root)
 
 
-def read_row(cells: dict, root: Path, images: str, fold: str, faults: FieldFaults):
-    """A row, or why it is none."""
+def read_row(cells: Dict[str, str], root: Path, images: str, fold: str, faults: FieldFaults) -> Union[Row, Dropped]:
+    """Return the row of a line of the table, or why it is dropped."""
     user, face, photo = (cells[key] for key in FILE)
     name = f"{images}/{user}/{PREFIX[images]}.{face}.{photo}"
     label = read_label(name, cells["gender"], cells["age"], faults)

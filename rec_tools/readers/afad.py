@@ -7,10 +7,11 @@ AFAD-Lite are laid out alike. A file is named after the user whose page it was o
 
 import re
 from pathlib import Path
+from typing import Union
 
 from agedge.labels import FEMALE, MALE
 from rec_tools.formats.file_names import exact_row, read_images
-from rec_tools.rows import Dropped, Rows
+from rec_tools.rows import Dropped, Row, Rows
 
 SOURCE = "AFAD (Niu et al., CVPR 2016)"
 TERMS = "AFAD: academic research only; the images belong to their owners"
@@ -22,13 +23,13 @@ _USER = re.compile(r"(\d+)-\d+\.")
 
 
 def read(root: Path) -> Rows:
-    """The images in the order of their folders; `root` holds the folders of ages, at any depth."""
+    """Yield the images in the order of their folders; `root` holds the folders of ages, at any depth."""
     root = Path(root)
     return read_images(root, lambda path: read_path(root, path), LAYOUT)
 
 
-def read_path(root: Path, path: str):
-    """A row, from the two folders that an image lies in."""
+def read_path(root: Path, path: str) -> Union[Row, Dropped]:
+    """Return the row of an image, from the names of its two folders, or why it is dropped."""
     age, gender, name = ["", "", *path.split("/")][-3:]
     if gender not in GENDERS:
         return Dropped(path, "in no folder 111 or 112", gender)

@@ -1,10 +1,11 @@
 """age_gender.csv: UTKFace as 48x48 grey pixels in one table, 23,705 or 27,305 rows.
 
-Columns age, ethnicity, gender (0 male, 1 female there), img_name, pixels (2,304 numbers 0 to 255, row by row). The name
-is only the time in UTKFace's file name, so that a few faces share one.
+Columns: age, ethnicity, gender (0 male, 1 female), img_name, pixels (2,304 numbers 0 to 255, row by row). The name is
+only the time in UTKFace's file name, so a few faces have the same name.
 """
 
 from pathlib import Path
+from typing import Dict, Union
 
 import cv2
 import numpy as np
@@ -20,10 +21,9 @@ SIDE = 48
 
 
 def read(root: Path) -> Rows:
-    """The rows of `root/age_gender.csv` in its order, each with its image as the bytes of a BMP.
+    """Yield the rows of `root/age_gender.csv` in order, each with its image as the bytes of a BMP.
 
-    A row's id is its name, for the second and further ones of a name with the line. Raises `AgedgeError` where there is
-    no such table.
+    A row's id is its name; if a name repeats, the line is appended. Raises `AgedgeError` if there is no such table.
     """
     seen, table = set(), Path(root) / TABLE
     check_columns(table, ((cells.get("gender", ""), cells.get("age", "")) for cells in whole_rows(table)))
@@ -37,8 +37,8 @@ def read(root: Path) -> Rows:
         yield read_row(cells, row_id)
 
 
-def read_row(cells: dict, row_id: str):
-    """A row, or why it is none."""
+def read_row(cells: Dict[str, str], row_id: str) -> Union[Row, Dropped]:
+    """Return the row of a line of the table, or why it is dropped."""
     label = read_label(row_id, cells["gender"], cells["age"], coding=GENDERS)
     if isinstance(label, Dropped):
         return label
@@ -52,5 +52,5 @@ def read_row(cells: dict, row_id: str):
 
 
 def encode(image: np.ndarray) -> bytes:
-    """A grey picture (h, w) as the bytes of a BMP: lossless, and cheap to write."""
+    """Encode a grey image (h, w) as a BMP, which is lossless and fast."""
     return cv2.imencode(".bmp", image)[1].tobytes()

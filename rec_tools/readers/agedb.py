@@ -1,16 +1,17 @@
 """AgeDB: `N_Name_Age_Gender.jpg`, such as `4509_CarlosSantana_48_m.jpg`; the name is the identity.
 
 Moschoglou, Papaioannou, Sagonas, Deng, Kotsia, Zafeiriou: "AgeDB: the first manually collected, in-the-wild age
-database", CVPR Workshops 2017. Some names hold spaces where they should not (`16079_WillSmith _45_m.jpg`).
+database", CVPR Workshops 2017. Some names have stray spaces (`16079_WillSmith _45_m.jpg`).
 """
 
 import re
 import unicodedata
 from pathlib import Path
+from typing import Union
 
 from agedge.labels import FEMALE, MALE, UNKNOWN
 from rec_tools.formats.file_names import exact_row, read_images
-from rec_tools.rows import Dropped, Rows
+from rec_tools.rows import Dropped, Row, Rows
 
 SOURCE = "AgeDB (Moschoglou et al., CVPR Workshops 2017)"
 TERMS = "AgeDB: non-commercial research only, on request to its authors; the images belong to their owners"
@@ -21,17 +22,17 @@ _NAME = re.compile(r"\d+_(?P<name>.+)_\s*(?P<age>\d+)\s*_\s*(?P<gender>[A-Za-z]*
 
 
 def read(root: Path) -> Rows:
-    """The images in the order of their names. One whose gender is neither m nor f keeps its age."""
+    """Yield the images in the order of their names. One whose gender is neither m nor f keeps its age."""
     root = Path(root)
     return read_images(root, lambda path: read_path(root, path), LAYOUT)
 
 
-def read_path(root: Path, path: str):
-    """A row, from the file's name alone."""
+def read_path(root: Path, path: str) -> Union[Row, Dropped]:
+    """Return the row of an image, from its file name, or why it is dropped."""
     match = _NAME.match(path.rpartition("/")[2])
     if not match:
         return Dropped(path, "name is not N_Name_Age_Gender")
-    # File systems differ in how they compose accents: one person, one spelling.
+    # File systems differ in how they encode accents; a person must have one spelling.
     identity = unicodedata.normalize("NFC", match["name"].strip())
     gender = GENDERS.get(match["gender"].lower(), UNKNOWN)
     return exact_row(path, root / path, gender, int(match["age"]), identity=identity)

@@ -15,7 +15,7 @@ TERMS = "APPA-REAL, of ChaLearn Looking at People: research and education; the i
 
 FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 TABLES = {fold: f"gt_avg_{folder}.csv" for fold, folder in FOLDERS.items()}
-PLACES = ("", "appa-real-release")  # the folder that its archive unpacks to
+PLACES = ("", "appa-real-release")  # the folder in its archive
 AGES = {"real": "real_age", "apparent": "apparent_age_avg"}
 
 
@@ -25,11 +25,11 @@ def read(
     age: Literal["real", "apparent"] = "real",
     images: Literal["auto", "face", "photo"] = "auto",
 ) -> Rows:
-    """The rows of the official parts that are there, train first; a row's id is "train/000000.jpg".
+    """Yield the rows of the official splits that are present, train first; a row's id is "train/000000.jpg".
 
-    `age`: the real one, or the mean of the votes. `images`: the set's own upright cut of the face with a margin of 40 %
-    (`N.jpg_face.jpg`), or the whole photograph; auto: the cut where it is there. Raises `AgedgeError` where `root`
-    holds none of the tables.
+    `age`: the real one, or the mean of the votes. `images`: the data set's own upright crop of the face with a margin
+    of 40 % (`N.jpg_face.jpg`), or the whole photograph; auto: the crop if present. Raises `AgedgeError` if `root` holds
+    none of the tables.
     """
     for fold, table in find_tables(root, TABLES, PLACES).items():
         for _, cells in read_table(table, (AGES[age],), ("file_name",)):
@@ -43,6 +43,6 @@ def read(
 
 
 def find_image(photo: Path, images: str) -> Path:
-    """The photograph, or the cut beside it."""
+    """Return the path of the photograph, or of the crop beside it."""
     face = photo.with_name(f"{photo.name}_face.jpg")
     return face if images == "face" or (images == "auto" and face.is_file()) else photo

@@ -1,8 +1,8 @@
-"""Faces drawn by code, read through the door of IMDB-WIKI; the folder is drawn where there is none yet."""
+"""Faces drawn by code, in a folder laid out as IMDB-WIKI; the folder is drawn if it does not exist yet."""
 
 import json
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional, Tuple
 
 from agedge.errors import AgedgeError
 from rec_tools.drawn.folder import NOTE, VERSION, write_folder
@@ -14,18 +14,18 @@ SOURCE = "drawn"
 TERMS = "Drawn by agedge's own code: MIT, as the code; no person is shown."
 
 
-def find_crop(root: Path):
-    """(template, margin) of `agedge.crop`: the images are aligned as drawn, but for a small jitter of pose."""
+def find_crop(root: Path) -> Tuple[str, float]:
+    """Return the (template, margin) of the images, which are aligned up to a small jitter of the pose."""
     return "arcface", MARGIN
 
 
 def read(
-    root: Path, *, faces: Optional[int] = None, seed: Optional[int] = None, name: Optional[str] = None, **options
+    root: Path, *, faces: Optional[int] = None, seed: Optional[int] = None, name: Optional[str] = None, **options: Any
 ) -> Rows:
-    """Drawn rows as `imdb_wiki.read` gives them; `options` are that reader's. What is not given is as the folder has
-    it, and 3,000 faces, seed 0 and "imdb" where it is still to be drawn.
+    """Yield drawn faces as `imdb_wiki.read` does; `options` are that reader's. Defaults of a folder that must be drawn:
+    3,000 faces, seed 0, "imdb".
 
-    Raises `AgedgeError` where `root` holds something else, or faces of another number, seed or name than given.
+    Raises `AgedgeError` if `root` holds something else, or was drawn with another number of faces, seed or name.
     """
     root = Path(root)
     given = {"name": name, "faces": faces, "seed": seed}
@@ -36,8 +36,8 @@ def read(
         note = json.loads((root / NOTE).read_text(encoding="utf-8"))
         found = {key: note[key] for key in wanted}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AgedgeError(f"{root}: no folder of drawn faces (there is no good {NOTE} in it)") from error
+        raise AgedgeError(f"{root}: not a folder of drawn faces (no valid {NOTE} in it)") from error
     if found != wanted:
         differs = [f"{key}={found[key]} instead of {wanted[key]}" for key in wanted if found[key] != wanted[key]]
-        raise AgedgeError(f"{root}: was drawn with {', '.join(differs)}; remove it, or name another folder")
+        raise AgedgeError(f"{root}: was drawn with {', '.join(differs)}; remove it, or give another folder")
     return imdb_wiki.read(root, **options)

@@ -1,15 +1,15 @@
-"""A user's own faces: a table (CSV) with a header and one row a face.
+"""A user's own faces: a table (CSV) with a header and one row per face.
 
 Columns: `file` (relative to the table); `age` in years or a group ("20-29", "more than 70"), or `age_min` and
-`age_max`; `gender` (f, m, female, male, woman, man, 0 female, 1 male, or empty: unknown); and if wanted `identity`,
-`fold` (a number or a word), `race`, and `x1`, `y1`, `x2`, `y2`: the box of the face in pixels, where a photograph shows
-several. COLUMNS lists the other names that are understood.
+`age_max`; `gender` (f, m, female, male, woman, man, 0 female, 1 male, or empty: unknown). Optional: `identity`, `fold`
+(a number or a word), `race`, and `x1`, `y1`, `x2`, `y2`: the box of the face in pixels, if a photograph shows several.
+COLUMNS lists other names of these columns.
 """
 
 import logging
 import re
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from agedge.errors import AgedgeError
 from agedge.label_check import ENOUGH, is_mostly
@@ -55,8 +55,8 @@ def read(root: Path, *, table: Optional[Path] = None) -> Rows:
     """Yield the rows of `table`, by default `root/faces.csv`, in its order.
 
     Files are looked for in the table's folder and, where the table lies in `root`, in `root` and `root/images`. A row's
-    id is its file, with the box if it has one. Raises `AgedgeError` where the columns do not do, or are of
-    another coding.
+    id is its file, with the box if it has one. Raises `AgedgeError` if columns are missing or of another
+    coding.
     """
     root, table = Path(root), find_table(root, table)
     names = name_columns(read_columns(table))
@@ -64,8 +64,8 @@ def read(root: Path, *, table: Optional[Path] = None) -> Rows:
         raise lacks_columns(table, "file and age (or age_min, age_max) or gender", read_columns(table))
     check_columns(table, ((cells.get("gender", ""), read_age(cells)) for _, cells in _named_rows(table, names)))
     check_boxes(table, names)
-    wall = find_images(root, table=table)
-    folders = list(dict.fromkeys((table.parent, wall, wall / "images")))
+    base = find_images(root, table=table)
+    folders = list(dict.fromkeys((table.parent, base, base / "images")))
     faults = FieldFaults()
     for cells, named in _named_rows(table, names, dropped=True):
         yield cells if isinstance(cells, Dropped) else read_row(named, folders, faults)
@@ -73,20 +73,21 @@ def read(root: Path, *, table: Optional[Path] = None) -> Rows:
 
 
 def find_table(root: Path, table: Optional[Path] = None) -> Path:
+    """Return the path of the table."""
     return Path(table) if table else Path(root) / "faces.csv"
 
 
 def find_images(root: Path, *, table: Optional[Path] = None) -> Path:
-    """Return the folder outside of which nothing is read: `root` if the table lies in it, else the table's own."""
+    """Return the folder outside of which no image is read: `root` if the table lies in it, else the table's folder."""
     folder = find_table(root, table).parent
     inside = Path(root).is_dir() and Path(root).resolve() in (folder.resolve(), *folder.resolve().parents)
     return Path(root) if inside else folder
 
 
-def name_columns(columns: tuple) -> dict:
-    """Return {column as COLUMNS names it: the header's}: a name itself comes before those that mean the same."""
+def name_columns(columns: Sequence[str]) -> Dict[str, str]:
+    """Return {column of COLUMNS: column of the header}; the name itself is preferred to its synonyms."""
     plain = {re.sub(r"[\s.-]+", "_", re.sub(r"\s*[(\[].*", "", name).strip()): name for name in columns[::-1]}
-    names = {}
+    names: Dict[str, str] = {}
     for column, others in COLUMNS.items():
         found = next((name for name in (column, *others.split()) if name in plain), None)
         if found:
@@ -98,8 +99,10 @@ def name_columns(columns: tuple) -> dict:
     return names
 
 
-def _named_rows(table: Path, names: dict, dropped: bool = False) -> Iterator[Tuple[object, dict]]:
-    """Yield (cells or `Dropped`, {column as COLUMNS names it: text}) of every row."""
+def _named_rows(
+    table: Path, names: Dict[str, str], dropped: bool = False
+) -> Iterator[Tuple[Union[Dict[str, str], Dropped], Dict[str, str]]]:
+    """Yield (cells or `Dropped`, {column of COLUMNS: text}) of every row."""
     for _, cells in read_table(table, file_columns=(names["file"],)):
         if isinstance(cells, Dropped):
             if dropped:
@@ -108,8 +111,8 @@ def _named_rows(table: Path, names: dict, dropped: bool = False) -> Iterator[Tup
             yield cells, {column: cells[name] for column, name in names.items()}
 
 
-def check_boxes(table: Path, names: dict) -> None:
-    """Raise `AgedgeError` where the columns of boxes are something else by their header or their values."""
+def check_boxes(table: Path, names: Dict[str, str]) -> None:
+    """Check that the columns of boxes hold boxes, by their header and their values. Raises `AgedgeError`."""
     if not set(BOX) <= set(names):
         return
     columns = read_columns(table)
@@ -131,8 +134,8 @@ def check_boxes(table: Path, names: dict) -> None:
         )
 
 
-def read_row(cells: dict, folders: list, faults: FieldFaults):
-    """Return a row, or why there is none."""
+def read_row(cells: Dict[str, str], folders: List[Path], faults: FieldFaults) -> Union[Row, Dropped]:
+    """Return the row of a line of the table, or why it is dropped."""
     name, image = find_image(cells["file"], folders)
     corners, box, row_id = [cells.get(key, "") for key in BOX], None, name
     sides = [cells.get(key, "") for key in SIDES]
@@ -150,17 +153,24 @@ def read_row(cells: dict, folders: list, faults: FieldFaults):
     label = read_label(row_id, cells.get("gender", ""), read_age(cells), faults, age_needed=False)
     if isinstance(label, Dropped):
         return label
-    more = {"identity": cells.get("identity") or None, "fold": fold or None, "race": cells.get("race") or None}
-    return Row(row_id, image, label, box=box, **more)
+    return Row(
+        row_id,
+        image,
+        label,
+        identity=cells.get("identity") or None,
+        fold=fold or None,
+        race=cells.get("race") or None,
+        box=box,
+    )
 
 
-def _add_sides(sides: list) -> list:
-    """Return x1, y1, x2, y2 of x, y, width, height, as texts. Raises `ValueError`."""
+def _add_sides(sides: Sequence[str]) -> List[str]:
+    """Convert x, y, width, height to x1, y1, x2, y2, as texts. Raises `ValueError`."""
     x, y, width, height = (float(text.replace(",", ".")) for text in sides)
     return [str(value) for value in (x, y, x + width, y + height)]
 
 
-def read_age(cells: dict) -> str:
-    """Return the text of a row's age: of `age_min` and `age_max` where it has them, else of `age`."""
+def read_age(cells: Dict[str, str]) -> str:
+    """Return the text of a row's age: from `age_min` and `age_max` if it has them, else from `age`."""
     low, high = cells.get("age_min", ""), cells.get("age_max", "")
     return f"{low} to {high}" if low or high else cells.get("age", "")

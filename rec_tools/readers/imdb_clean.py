@@ -1,12 +1,13 @@
 """IMDB-Clean: the faces of IMDB-WIKI, their ages and genders cleaned, with an official split.
 
 Lin, Shen, Wang, Pantic: "FP-Age: Leveraging face parsing attention for facial age estimation in the wild", IEEE TIP
-2022 (arXiv 2106.11145). Images are cut around the face with its own width and height as a margin on every side, at most
-1024 pixels; the tables say where in them the face is.
+2022 (arXiv 2106.11145). Images are crops around the face with its own width and height as a margin on every side, at
+most 1024 pixels; the tables give the box of the face in them.
 """
 
 import re
 from pathlib import Path
+from typing import Dict, Union
 
 from agedge.errors import AgedgeError
 from rec_tools.formats.table import (
@@ -28,7 +29,7 @@ TERMS = (
 ALIGN = "set"
 
 TABLES = {"train": "imdb_train_new_1024.csv", "val": "imdb_valid_new_1024.csv", "test": "imdb_test_new_1024.csv"}
-# The tables lie in csvs/ of the authors' repository, or where its script wrote them: among the images.
+# The tables are in csvs/ of the authors' repository, or where its script writes them: among the images.
 IMAGES = ("imdb-clean-1024", "data/imdb-clean-1024", "imdb-clean-1024/imdb-clean-1024", "")
 BOX = ("x_min", "y_min", "x_max", "y_max")
 
@@ -36,9 +37,9 @@ _PERSON = re.compile(r"(nm\d+)_")  # 38/nm2679438_rm3695806976_1989-8-15_2009.jp
 
 
 def read(root: Path) -> Rows:
-    """The rows of the official parts that are there, train first; a row's id is its file name in the set.
+    """Yield the rows of the official splits that are present, train first; a row's id is its file name in the set.
 
-    Raises `AgedgeError` that names what was looked for where `root` holds no table, or no folder of images.
+    Raises `AgedgeError` that names the missing files if `root` holds no table, or no folder of images.
     """
     tables = find_tables(root, TABLES, ("", "csvs", *IMAGES[:-1]))
     images = find_images(Path(root))
@@ -51,7 +52,7 @@ def read(root: Path) -> Rows:
 
 
 def find_images(root: Path) -> Path:
-    """The first of the known folders that holds those of the images, which have two digits for a name."""
+    """Return the first of the known folders that contains the folders of images, which are named by two digits."""
     for place in IMAGES:
         if any((root / place).glob("[0-9][0-9]")):
             return root / place
@@ -60,8 +61,8 @@ def find_images(root: Path) -> Path:
     raise AgedgeError(f"{root}: no images: no folders 00, 01, ... in {', '.join(filter(None, IMAGES))}, or in it")
 
 
-def read_row(cells: dict, images: Path, fold: str, faults: FieldFaults):
-    """A row, or why it is none."""
+def read_row(cells: Dict[str, str], images: Path, fold: str, faults: FieldFaults) -> Union[Row, Dropped]:
+    """Return the row of a line of the table, or why it is dropped."""
     name = cells["filename"]
     label = read_label(name, cells["gender"], cells["age"], faults)
     if isinstance(label, Dropped):

@@ -1,15 +1,15 @@
 """IMDB-WIKI: half a million faces whose age follows from a date of birth and the year of the photo.
 
-Rothe, Timofte, Van Gool: "Deep expectation of real and apparent age from a single image without facial landmarks",
-IJCV 2018. The folder is `imdb_crop/` or `wiki_crop/`; its `imdb.mat` or `wiki.mat` lists every image. The faces were
-found by machine and the dates by name, so that ages from -31 to 2014 occur: what the set says of itself (face scores,
-second faces, gender) is the filter, and every row left out is counted by its reason. Its `face_location` is a box in
-the photo that the face was cut from: nothing to cut these images by.
+Rothe, Timofte, Van Gool: "Deep expectation of real and apparent age from a single image without facial landmarks", IJCV
+2018. The folder is `imdb_crop/` or `wiki_crop/`; its `imdb.mat` or `wiki.mat` lists every image. The faces were found
+by a detector and the dates by the person's name, so ages from -31 to 2014 occur. Rows are filtered by the data set's
+own columns (face scores, second faces, gender), and every dropped row is counted by its reason. `face_location` is a
+box in the uncropped photo and is not used.
 """
 
 import re
 from pathlib import Path
-from typing import Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
@@ -27,7 +27,7 @@ NUMBERS = ("dob", "photo_taken", "gender", "face_score", "second_face_score")
 MATLAB_EPOCH = 366  # Matlab's serial day of 0001-01-01 is 367, Python's ordinal 1
 UNIX_EPOCH = 719163  # Python's ordinal of 1970-01-01, from which NumPy counts days
 LAST_ORDINAL = 3652059  # 9999-12-31
-MID_YEAR = 6  # photos count as taken at the end of June: who is born later has not had the birthday yet
+MID_YEAR = 6  # a photo counts as taken at the end of June, before the birthday of a person born later in the year
 DATES_IN_NAME = re.compile(r"_(\d{1,4})-(\d{1,2})-(\d{1,2})_(\d{4})\.[^./]+$")
 
 
@@ -40,11 +40,11 @@ def read(
     max_age: float = 100,
     allow_unknown_gender: bool = False,
 ) -> Rows:
-    """The faces of the set, in the set's order; a row's id is its `full_path`, its identity `celeb_id` or `name`.
+    """Yield the faces in the order of the .mat; a row's id is its `full_path`, its identity `celeb_id` or `name`.
 
     `root` is the folder of `imdb.mat` or `wiki.mat`, or its parent. A face needs a detector score of at least
     `min_face_score`, an age in [min_age, max_age] years, and, unless allowed, no second face and a known gender.
-    Raises `AgedgeError` where there is no such file or it is of another shape, `UsageError` for impossible ages.
+    Raises `AgedgeError` if there is no such file or it has other content, `UsageError` for impossible ages.
     """
     if not 0 <= min_age <= max_age <= MAX_AGE:
         raise UsageError(f"ages {min_age:g} to {max_age:g}: must rise, within 0 to {MAX_AGE}")
@@ -57,7 +57,7 @@ def read(
     gender = np.where(np.isin(table["gender"], (0, 1)), table["gender"], UNKNOWN).astype(int)  # 0 female, 1 male: ours
     score = np.nan_to_num(table["face_score"], nan=-np.inf, neginf=-np.inf, posinf=np.inf)
 
-    # From the last check to the first: where several hold, the first one is the reason.
+    # From the last check to the first, so that the first fault of a row is its reason.
     reason = np.full(len(paths), "", dtype=object)
     if not allow_unknown_gender:
         reason[gender == UNKNOWN] = "gender unknown"
@@ -82,13 +82,13 @@ def _rows(folder: Path, table: dict, age: np.ndarray, gender: np.ndarray, reason
             yield Row(path, folder / path, exact(int(gender[index]), float(age[index])), table["identity"][index])
 
 
-def find_images(root: Path, **_) -> Path:
-    """The folder of the .mat: what lies outside of it is not read."""
+def find_images(root: Path, **_: Any) -> Path:
+    """Return the folder of the .mat; no image outside of it is read."""
     return find_mat(Path(root)).parent
 
 
 def find_mat(root: Path) -> Path:
-    """The one imdb.mat or wiki.mat in `root` or, where it holds none, in one of its folders."""
+    """Return the only imdb.mat or wiki.mat in `root` or, if it holds none, in one of its folders."""
     names = [f"{struct}.mat" for struct in STRUCTS]
     if not root.is_dir():
         raise AgedgeError(f"{root}: no such folder")
@@ -102,10 +102,10 @@ def find_mat(root: Path) -> Path:
     return found[0]
 
 
-def load_table(mat: Path) -> dict:
-    """The struct as columns of equal length: numbers as float64 arrays, `full_path` and `identity` as lists.
+def load_table(mat: Path) -> Dict[str, Any]:
+    """Return the struct as columns of equal length: numbers as float64 arrays, `full_path` and `identity` as lists.
 
-    Raises `AgedgeError`, with the reason, for whatever is not the struct of IMDB-WIKI.
+    Raises `AgedgeError` if the file does not hold the struct of IMDB-WIKI.
     """
     table = load_columns(mat, STRUCTS, strings=("full_path", "name"), numbers=NUMBERS, optional=("celeb_id",))
     table["identity"] = [name or None for name in table["name"]]
@@ -116,11 +116,11 @@ def load_table(mat: Path) -> dict:
     return table
 
 
-def ages(dob: np.ndarray, photo_taken: np.ndarray, paths: list) -> np.ndarray:
-    """(n,) whole years: the year of the photo minus that of birth, minus 1 for who is born after June.
+def ages(dob: np.ndarray, photo_taken: np.ndarray, paths: List[str]) -> np.ndarray:
+    """Return ages (n,) in whole years: the year of the photo minus that of birth, minus 1 for a birth after June.
 
-    `dob` are Matlab's serial days. Where one is no date of the years 1 to 9999, or the year of the photo is not known,
-    the dates in the file name serve (`17/10000217_1981-05-05_2009.jpg`); NaN where they too say nothing.
+    `dob` are Matlab's serial days. If one is not a date of the years 1 to 9999, or the year of the photo is unknown,
+    the dates in the file name are used (`17/10000217_1981-05-05_2009.jpg`); NaN if these are not valid either.
     """
     with np.errstate(invalid="ignore"):
         ordinal = np.floor(dob) - MATLAB_EPOCH
@@ -136,7 +136,7 @@ def ages(dob: np.ndarray, photo_taken: np.ndarray, paths: list) -> np.ndarray:
 
 
 def age_in_name(path: str) -> Optional[int]:
-    """Years by the dates in a file name `..._YEAR-MONTH-DAY_YEAR.jpg`; None where there are none or no such month."""
+    """Return the age by the dates in a file name `..._YEAR-MONTH-DAY_YEAR.jpg`, or None if they are invalid."""
     match = DATES_IN_NAME.search(path)
     if not match:
         return None

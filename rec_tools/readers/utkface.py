@@ -1,12 +1,13 @@
 """UTKFace: aligned chips `[age]_[gender]_[race]_[time].jpg.chip.jpg`, or in the wild without `.chip.jpg`.
 
 Zhang, Song, Qi: "Age progression/regression by conditional adversarial autoencoder", CVPR 2017. The chips come in one
-folder, the pictures in the wild in `part1/`, `part2/`, `part3/`. Gender is 0 male, 1 female there. A few names lack a
-field, `61_1_20170109142408075` or `53__0_20170116184028385`; what is sure of them is kept.
+folder, the images in the wild in `part1/`, `part2/`, `part3/`. Gender is 0 male, 1 female. A few names lack a field,
+`61_1_20170109142408075` or `53__0_20170116184028385`: the fields that are certain are kept.
 """
 
 import re
 from pathlib import Path
+from typing import Optional, Tuple, Union
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from agedge.labels import FEMALE, MALE, UNKNOWN
 from rec_tools.formats.file_names import exact_row, read_images
 from rec_tools.formats.image_folder import list_images
 from rec_tools.formats.table import check_numbers
-from rec_tools.rows import Dropped, Rows
+from rec_tools.rows import Dropped, Row, Rows
 
 SOURCE = "UTKFace (Zhang, Song and Qi, CVPR 2017)"
 TERMS = "UTKFace: non-commercial research only; the images belong to their owners"
@@ -28,21 +29,23 @@ _NUMBERS = re.compile(r"(-?\d+)_(-?\d+)_\d_\d+")
 _AGE_ONLY = re.compile(r"(?P<age>\d+)_")
 
 
-def find_crop(root: Path):
+def find_crop(root: Path) -> Optional[Tuple[str, float]]:
+    """Return the (template, margin) of the aligned chips, or None for photographs."""
     return ("utkface", 0.0) if Path(root).is_dir() and has_chips(root) else None
 
 
 def has_chips(root: Path) -> bool:
+    """Return whether a folder holds aligned chips."""
     return any(path.endswith(CHIP) for path in list_images(root) if not isinstance(path, Dropped))
 
 
 def read(root: Path) -> Rows:
-    """The chips of a folder where it has any, else its pictures in the wild; in the order of their names."""
+    """Yield the chips of a folder if it has any, else its images in the wild, in the order of their names."""
     root = Path(root)
     chips = has_chips(root)
     check_names(root)
 
-    def read_path(path):
+    def read_path(path: str) -> Union[Row, Dropped]:
         if chips and not path.endswith(CHIP):
             return Dropped(path, "no aligned chip among chips")
         return read_name(root / path, path)
@@ -51,15 +54,15 @@ def read(root: Path) -> Rows:
 
 
 def check_names(root: Path) -> None:
-    """Raise `AgedgeError` where the genders in the names are not 0 and 1, or the ages not years."""
+    """Check that the genders in the names are 0 and 1, and the ages years. Raises `AgedgeError`."""
     names = (path.rpartition("/")[2] for path in list_images(root) if not isinstance(path, Dropped))
     found = [list(map(int, match.group(2, 1, 1))) for match in map(_NUMBERS.match, names) if match]
     if found:
         check_numbers(root, np.array(found, np.float64))
 
 
-def read_name(image: Path, id: str = ""):
-    """A row, from the file's name alone; its id is the name where no other is given."""
+def read_name(image: Path, id: str = "") -> Union[Row, Dropped]:
+    """Return the row of an image, from its file name, or why it is dropped; the default id is the name."""
     name, id = image.name, id or image.name
     whole, age_only = _WHOLE_NAME.match(name), _AGE_ONLY.match(name)
     if not age_only:

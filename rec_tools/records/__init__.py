@@ -1,1 +1,1 @@
-"""Tools for .rec files: scan, summarize, transform and repair."""
+"""Work with finished .rec files: scan, summarise, verify, repair, transform and split."""

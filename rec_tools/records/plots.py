@@ -1,4 +1,4 @@
-"""Two pictures of what is in .rec files: their ages, stacked by gender, and a sheet of their faces by age."""
+"""Plot what .rec files hold: a histogram of ages stacked by gender, and a sheet of faces by age."""
 
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
@@ -10,41 +10,41 @@ from agedge.cli import printable
 from agedge.faces.align import resize_square
 from agedge.labels import FEMALE, MALE, MAX_AGE, UNKNOWN
 from agedge.recordio import read_frames, unpack_image
-from agedge.records import decode
 from agedge.results.kinds import mark_picture
 from agedge.safe_write import write_bytes
-from rec_tools.records.scan import Survey
-from rec_tools.records.summary import GENDERS, say_age
+from agedge.sources import decode_image
+from rec_tools.records.scan import FileScan
+from rec_tools.records.summary import GENDERS, format_age
 
 COLOURS = {FEMALE: "#be2896", MALE: "#1478d6", UNKNOWN: "#9a9a9a"}
-# Columns of the sheet by the age where they begin; the groups that most data sets give.
+# The ages at which the columns of the sheet begin: the groups of most data sets.
 STARTS = (0, 3, 10, 20, 30, 40, 50, 60, 70)
-EACH = 3  # rows a gender
+EACH = 3  # rows per gender
 FACE, CAPTION, LEFT, TOP, BETWEEN = 96, 18, 74, 44, 6  # pixels
 STEP = FACE + 4
 PAPER, INK, PALE = (255, 255, 255), (40, 40, 40), (130, 130, 130)
 
 
-def plot_ages(surveys: Sequence[Survey], path: Path) -> None:
-    """A histogram a file: faces per year of age, stacked by gender. A group of several years is spread over them."""
+def plot_ages(scans: Sequence[FileScan], path: Path) -> None:
+    """Write a histogram per file: faces per year of age, stacked by gender. An interval is spread over its years."""
     from agedge.evaluation.plots import new_figure, write_figure
 
-    figure, rows = new_figure(2 * len(surveys), 3.8)
-    for empty in rows[len(surveys) :]:
+    figure, rows = new_figure(2 * len(scans), 3.8)
+    for empty in rows[len(scans) :]:
         empty.remove()
-    grid = figure.add_gridspec(1, len(surveys))
-    for column, (survey, axes) in enumerate(zip(surveys, rows)):
+    grid = figure.add_gridspec(1, len(scans))
+    for column, (scan, axes) in enumerate(zip(scans, rows)):
         axes.set_subplotspec(grid[column])
         below, years = np.zeros(MAX_AGE + 1), np.arange(MAX_AGE + 1)
         for gender, name in GENDERS.items():
-            faces = spread_ages(survey.labels[survey.labels[:, 0] == gender])
+            faces = spread_ages(scan.labels[scan.labels[:, 0] == gender])
             if faces.any():
                 axes.bar(years, faces, 1.0, below, align="edge", color=COLOURS[gender], label=name)
                 below += faces
-        known = survey.labels[:, 1] >= 0
-        grouped = (survey.labels[:, 1] < survey.labels[:, 2]).any()
+        known = scan.labels[:, 1] >= 0
+        grouped = (scan.labels[:, 1] < scan.labels[:, 2]).any()
         spread = "; groups are spread evenly" if grouped else ""
-        title = f"{name_file(survey.path)}: {known.sum():,} faces of known age{spread}"
+        title = f"{name_file(scan.path)}: {known.sum():,} faces of known age{spread}"
         axes.set_title(title, fontsize=10, parse_math=False)
         axes.set(xlabel="age (years)", ylabel="faces per year of age")
         axes.set_xlim(0, max(10, np.flatnonzero(below).max(initial=0) + 2))
@@ -58,7 +58,7 @@ def plot_ages(surveys: Sequence[Survey], path: Path) -> None:
 
 
 def spread_ages(labels: np.ndarray) -> np.ndarray:
-    """(121,) faces by year of age, of labels (n, 3); a group counts in equal shares for each of its years."""
+    """Return the number of faces per year of age (121,), from labels (n, 3); an interval counts in equal shares."""
     known = labels[labels[:, 1] >= 0, 1:]
     low, high = np.floor(known).astype(int).T
     steps = np.zeros(MAX_AGE + 2)
@@ -67,24 +67,24 @@ def spread_ages(labels: np.ndarray) -> np.ndarray:
     return np.cumsum(steps)[: MAX_AGE + 1].clip(0)
 
 
-def draw_faces(surveys: Sequence[Survey], path: Path) -> None:
-    """Write a sheet of faces as PNG: a column an age, a few rows a gender, below each face its own label."""
-    sheets = [draw_sheet(survey) for survey in surveys]
+def draw_faces(scans: Sequence[FileScan], path: Path) -> None:
+    """Write a sheet of faces as PNG: a column per age, a few rows per gender, and below each face its label."""
+    sheets = [draw_sheet(scan) for scan in scans]
     width = max(sheet.shape[1] for sheet in sheets)
     sheets = [np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=255) for sheet in sheets]
     write_bytes(path, mark_picture(cv2.imencode(".png", np.concatenate(sheets))[1].tobytes()))
 
 
-def draw_sheet(survey: Survey) -> np.ndarray:
-    """BGR uint8: the faces of one file."""
-    chosen = choose_faces(survey)
+def draw_sheet(scan: FileScan) -> np.ndarray:
+    """Draw the sheet of one file, BGR uint8."""
+    chosen = choose_faces(scan)
     columns = sorted({column for _, column in chosen})
     rows = {
         gender: max((len(chosen[place]) for place in chosen if place[0] == gender), default=0) for gender in GENDERS
     }
     height = TOP + sum(count * (FACE + CAPTION) + BETWEEN for count in rows.values() if count)
     sheet = np.full((height, LEFT + max(6, len(columns)) * STEP, 3), PAPER, np.uint8)
-    _write(sheet, f"{name_file(survey.path)}: {len(survey.labels):,} records", (8, 16), INK)
+    _write(sheet, f"{name_file(scan.path)}: {len(scan.labels):,} records", (8, 16), INK)
     for place, column in enumerate(columns):
         _write(sheet, name_column(column), (LEFT + place * STEP, TOP - 8), INK)
     spots, top = {}, TOP
@@ -95,23 +95,26 @@ def draw_sheet(survey: Survey) -> np.ndarray:
             for nth, number in enumerate(chosen.get((gender, column), ())):
                 spots[number] = (LEFT + place * STEP, top + nth * (FACE + CAPTION))
         top += count * (FACE + CAPTION) + BETWEEN * bool(count)
-    # No further than the last of them: a file may be damaged there.
-    for number, (_, record) in zip(range(max(spots, default=-1) + 1), read_frames(survey.path)):
+    # Stop after the last of them: the file may be damaged further on.
+    for number, (_, record) in zip(range(max(spots, default=-1) + 1), read_frames(scan.path)):
         if number in spots:
             x, y = spots[number]
-            sheet[y : y + FACE, x : x + FACE] = resize_square(decode(unpack_image(record)[2]), FACE)
-            age = say_age(*survey.labels[number, 1:].tolist())
+            sheet[y : y + FACE, x : x + FACE] = resize_square(decode_image(unpack_image(record)[2]), FACE)
+            age = format_age(*scan.labels[number, 1:].tolist())
             _write(sheet, f"{age} #{number}", (x, y + FACE + 13), PALE, 0.36)
     return sheet
 
 
-def choose_faces(survey: Survey) -> Dict[Tuple[int, int], List[int]]:
-    """Record numbers by (gender, column): up to `EACH`, those whose digests are least, so whatever the file's order;
-    no image twice. A group is in the column where it begins, an unknown age in the last one."""
-    _, first = np.unique(survey.digests, return_index=True)  # in the order of the digests
-    chosen = {}
-    for number in survey.numbers[first].tolist():
-        gender, low, _ = survey.labels[number].tolist()
+def choose_faces(scan: FileScan) -> Dict[Tuple[int, int], List[int]]:
+    """Choose up to `EACH` record numbers for every (gender, column).
+
+    They are those with the smallest digests, so they do not depend on the file's order. No image is chosen twice. An
+    interval goes to the column where it begins, an unknown age to the last column.
+    """
+    _, first = np.unique(scan.digests, return_index=True)  # in the order of the digests
+    chosen: Dict[Tuple[int, int], List[int]] = {}
+    for number in scan.numbers[first].tolist():
+        gender, low, _ = scan.labels[number].tolist()
         column = int(np.searchsorted(STARTS, low, side="right")) - 1 if low >= 0 else len(STARTS)
         faces = chosen.setdefault((int(gender), column), [])
         if len(faces) < EACH:
@@ -120,13 +123,14 @@ def choose_faces(survey: Survey) -> Dict[Tuple[int, int], List[int]]:
 
 
 def name_column(column: int) -> str:
+    """Return the heading of a column."""
     if column == len(STARTS):
         return "age unknown"
     return f"{STARTS[column]}-{STARTS[column + 1] - 1}" if column + 1 < len(STARTS) else f"{STARTS[column]} and over"
 
 
 def name_file(path: Path) -> str:
-    """A file's name with its folder's: parts of different packs are often called the same."""
+    """Return a file's name with its folder's: splits of different packs often have the same name."""
     return printable("/".join(path.absolute().parts[-2:]))  # bytes that are not UTF-8 cannot be drawn
 
 

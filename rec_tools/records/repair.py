@@ -1,11 +1,11 @@
-"""Mend a finished .rec: a missing or wrong index, a file that was cut off or damaged. The original is kept."""
+"""Repair a finished .rec: a missing or wrong index, a truncated or damaged file. The original is kept."""
 
 import contextlib
 import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Dict, Iterator, List, Optional, Union
 
 import numpy as np
 
@@ -17,33 +17,33 @@ from agedge.recordio import Gap, pack_image, salvage_frames, unpack_image
 from agedge.records import SAMPLE, RecordWriter, compare_index, label_layout, read_info
 from agedge.safe_write import write_text
 from agedge.sources import decode_image
-from rec_tools.records.stored import as_label, find_row_fault, parse_details, read_rows, table_of
+from rec_tools.records.stored import find_row_fault, parse_details, read_rows, table_of, to_label
 
 NO_RECORD = -2  # neither an id nor a checksum
 
 
 @dataclass
 class Repair:
-    """What was wrong with a file and what became of it; all empty where nothing was.
+    """What was wrong with a file and what was done; all fields but `kept` are empty if nothing was wrong.
 
-    `index`: what was wrong with the index. `lost`: byte ranges and records that could not be read. `kept`: records.
-    `originals`: the names that the damaged files have now. `rows_lost`: rows of NAME.csv whose records are gone.
+    `kept`: number of records kept. `index`: what was wrong with the index. `lost`: byte ranges and records that could
+    not be read. `originals`: the new names of the damaged files. `rows_lost`: rows of NAME.csv whose records are gone.
     """
 
     path: Path
     kept: int = 0
     index: str = ""
-    lost: list = field(default_factory=list)
-    originals: list = field(default_factory=list)
+    lost: List[str] = field(default_factory=list)
+    originals: List[str] = field(default_factory=list)
     rows_lost: int = 0
 
-    def __str__(self):
+    def __str__(self) -> str:
         if not self.index and not self.lost:
             return f"{self.path}: intact, {self.kept} records; nothing to repair"
         if not self.lost:
-            return f"{self.path}: {self.index}; written anew for {self.kept} records"
+            return f"{self.path}: {self.index}; rewritten for {self.kept} records"
         rows = (
-            f"; {self.rows_lost} rows of {table_of(self.path).name} have no record any more" if self.rows_lost else ""
+            f"; {self.rows_lost} rows of {table_of(self.path).name} no longer have a record" if self.rows_lost else ""
         )
         return (
             f"{self.path}: {self.kept} records kept; lost: {', '.join(self.lost)}{rows}; "
@@ -51,13 +51,12 @@ class Repair:
         )
 
 
-def repair(path, labels: str = "auto") -> Repair:
-    """Rebuild the index of an intact .rec; write what can be read of a damaged one anew, under its name.
+def repair(path: Union[str, Path], labels: str = "auto") -> Repair:
+    """Rebuild the index of an intact .rec; rewrite a damaged one with the records that can be read.
 
-    The damaged files become NAME.rec.damaged and NAME.csv.damaged. Where a file is only cut off, the records stay as
-    they are, byte for byte; else they are numbered anew. A record that can be read but differs from its checksum is
-    left out. Raises `AgedgeError` where not one record can be read, and where the damaged original of an earlier repair
-    would be overwritten.
+    The damaged files become NAME.rec.damaged and NAME.csv.damaged. If a file is only truncated, its records keep their
+    bytes; else they are renumbered. A record that can be read but differs from its checksum is left out. Raises
+    `AgedgeError` if no record can be read, or if the damaged original of an earlier repair would be overwritten.
     """
     path = Path(path)
     layout = _find_layout(path, labels)
@@ -73,16 +72,16 @@ def repair(path, labels: str = "auto") -> Repair:
             offsets.append(piece[0])
     found.kept = len(offsets)
     if not offsets:
-        raise AgedgeError(f"{path}: not one record in it can be read")
+        raise AgedgeError(f"{path}: no record in it can be read")
     if found.lost:
-        _write_anew(found, layout, checksums, renumber=not only_its_end)
+        _rewrite_records(found, layout, checksums, renumber=not only_its_end)
     else:
-        _mend_index(found, offsets)
+        _rewrite_index(found, offsets)
     return found
 
 
 def _find_layout(path: Path, labels: str) -> str:
-    """As `label_layout`, of a file whose first record may be damaged."""
+    """Return the label layout as `label_layout` does, of a file whose first record may be damaged."""
     if labels != "auto" or "labels" in read_info(path):
         return label_layout(path, labels)
     found = []
@@ -93,16 +92,16 @@ def _find_layout(path: Path, labels: str) -> str:
         if len(found) == SAMPLE:
             break
     if not found:
-        raise AgedgeError(f"{path}: not one record in it can be read")
+        raise AgedgeError(f"{path}: no record in it can be read")
     widths = [label.size for label in found]
     width = max(set(widths), key=widths.count)
     return check_guess(np.array([label for label in found if label.size == width]), path)
 
 
-def _find_fault(record: bytes, layout: str, checksums: Optional[dict] = None) -> str:
-    """Why a whole frame is not kept: it is no labelled image, or damaged in a way that nobody would see afterwards.
+def _find_fault(record: bytes, layout: str, checksums: Optional[Dict[int, int]] = None) -> str:
+    """Return why a complete frame is dropped, or "": it is not a labelled image, or its checksum differs.
 
-    A record whose image cannot be read is kept, for `inspect` counts it; "" for those and for good ones.
+    A record whose image cannot be decoded is kept, since `inspect` counts it.
     """
     try:
         numbers, index, jpeg = unpack_image(record)
@@ -116,11 +115,11 @@ def _find_fault(record: bytes, layout: str, checksums: Optional[dict] = None) ->
         decode_image(jpeg)
     except ValueError:
         return ""
-    return "not as its checksum says"
+    return "differs from its checksum"
 
 
-def read_checksums_by_id(path: Path) -> dict:
-    """The CRC-32 of records by their ids, as far as NAME.csv is the table of NAME.rec: {} where it is of another."""
+def read_checksums_by_id(path: Path) -> Dict[int, int]:
+    """Return the CRC-32 of records by their ids, or {} if NAME.csv belongs to another file than NAME.rec."""
     checksums = record_checksums(path)
     if checksums is None:
         return {}
@@ -136,7 +135,7 @@ def _id_of(record: bytes) -> int:
         return NO_RECORD
 
 
-def _mend_index(found: Repair, offsets: list) -> None:
+def _rewrite_index(found: Repair, offsets: List[int]) -> None:
     file = found.path.with_suffix(".idx")
     try:
         compare_index(found.path, offsets)
@@ -145,15 +144,15 @@ def _mend_index(found: Repair, offsets: list) -> None:
         write_text(file, "".join(f"{key}\t{offset}\n" for key, offset in enumerate(offsets)))
 
 
-def _write_anew(found: Repair, layout: str, checksums: dict, renumber: bool) -> None:
+def _rewrite_records(found: Repair, layout: str, checksums: Dict[int, int], renumber: bool) -> None:
     rows = _read_rows_by_id(found.path)
     info = read_info(found.path)
     files = [found.path] + ([table_of(found.path)] if rows else [])
     for file in files:
         if _original_of(file).exists():
-            raise AgedgeError(f"{_original_of(file)}: already there, from an earlier repair; move it away first")
+            raise AgedgeError(f"{_original_of(file)}: exists, from an earlier repair; move it away first")
     found.originals = [_original_of(file).name for file in files]
-    with _keeping(files), RecordWriter(found.path) as writer:
+    with _keep_originals(files), RecordWriter(found.path) as writer:
         for piece in salvage_frames(found.path):
             if isinstance(piece, Gap) or _find_fault(piece[1], layout, checksums):
                 continue
@@ -164,14 +163,14 @@ def _write_anew(found: Repair, layout: str, checksums: dict, renumber: bool) -> 
                 row = {}
                 found.rows_lost += 1
             writer.write_record(pack_image(numbers, writer.count, jpeg) if renumber else piece[1])
-            writer.write_row(as_label(label), **parse_details(row))
+            writer.write_row(to_label(label), **parse_details(row))
         found.rows_lost += len(rows)
         note = {"kept": found.kept, "lost": found.lost, "originals": found.originals}
         writer.info = {**info, "labels": layout, "count": writer.count, "repaired": note}
 
 
-def _read_rows_by_id(path: Path) -> dict:
-    """The rows of NAME.csv by their ids; none where it cannot be read."""
+def _read_rows_by_id(path: Path) -> Dict[str, Dict[str, str]]:
+    """Return the rows of NAME.csv by their ids, or {} if it cannot be read."""
     try:
         return {row["id"]: row for row in read_rows(path)}
     except AgedgeError:
@@ -183,10 +182,10 @@ def _original_of(file: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _keeping(files: list):
-    """Files also under the names of damaged originals: a second name where the disk has such, else a copy.
+def _keep_originals(files: List[Path]) -> Iterator[None]:
+    """Give files a second name as damaged originals: by a hard link, or by a copy if the disk has no links.
 
-    If what follows fails while they still lie under their own names, the second ones go.
+    If the block fails before it has replaced a file, the second name of that file is removed.
     """
     before = {file: file.stat().st_ino for file in files}
     try:

@@ -1,7 +1,6 @@
-"""What is in a finished .rec: labels, image sizes, bad records, the state of the files beside it, prints of its faces.
+"""Scan a finished .rec: labels, image sizes, bad records, faults of its index and table, fingerprints of its images.
 
-A face is remembered by a digest and a fingerprint only, so that millions fit into memory; `summary.py` puts what was
-seen into words.
+Of an image only a digest and a fingerprint are kept, so millions fit into memory. `summary.py` turns scans into text.
 """
 
 import logging
@@ -10,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
@@ -33,78 +32,76 @@ CHUNK = 256  # records in memory at a time
 
 @compare_by_value
 @dataclass(frozen=True)
-class Survey:
-    """One file. Of all its records: `labels` (n, 3) by the contract. Of those that are images: their `numbers` (m,),
-    `digests` (m,) uint64 of the bytes and `fingerprints` (m, 4) uint64 of the pixels.
-
-    `size`: bytes. `sizes`: how many images are (width, height). `bad`: numbers of records by what is wrong with them.
-    `index`, `table`: what is wrong with NAME.idx and NAME.csv, "" where nothing is. `damage`: where the file cannot be
-    read on. `people`: the identities in NAME.csv.
-    """
+class FileScan:
+    """The result of scanning one file of n records, m of which are images."""
 
     path: Path
-    layout: str
-    info: dict
-    size: int
-    labels: np.ndarray
-    numbers: np.ndarray
-    digests: np.ndarray
-    fingerprints: np.ndarray
-    sizes: Counter
-    bad: Dict[str, List[int]]
-    index: str
-    table: str
-    damage: str
-    people: frozenset
+    layout: str  # of the labels in the file
+    info: Dict[str, Any]  # NAME.json
+    size: int  # bytes
+    labels: np.ndarray  # (n, 3) [gender, age_min, age_max]
+    numbers: np.ndarray  # (m,) which records are images
+    digests: np.ndarray  # (m,) uint64, of the bytes
+    fingerprints: np.ndarray  # (m, 4) uint64, of the pixels
+    sizes: Counter  # number of images by (width, height)
+    bad: Dict[str, List[int]]  # numbers of records by fault
+    index: str  # fault of NAME.idx, or ""
+    table: str  # fault of NAME.csv, or ""
+    damage: str  # where the file can be read no further, or ""
+    people: FrozenSet[str]  # identities in NAME.csv
 
 
-class Seen(NamedTuple):
-    """One record, looked at. `label`: its numbers as they lie in the file; `fault`: why it is no image."""
+class ScannedRecord(NamedTuple):
+    """One record. `label`: its numbers as stored; `size`: (width, height); `fault`: why it is not an image, or ""."""
 
     label: Optional[np.ndarray] = None
-    size: tuple = ()
+    size: Tuple[int, ...] = ()
     digest: int = 0
     fingerprint: Optional[np.ndarray] = None
     fault: str = ""
 
 
-def survey(path, labels: str = "auto", workers: int = 2, progress: bool = False) -> Survey:
-    """Look at every record of a file, in `workers` threads. A file that is damaged later on is surveyed up to there.
+def scan_file(path: Union[str, Path], labels: str = "auto", workers: int = 2, progress: bool = False) -> FileScan:
+    """Scan every record of a file in `workers` threads, up to the first damage.
 
-    Raises `AgedgeError` where nothing can be read, or nobody knows the layout of the labels.
+    Raises `AgedgeError` if nothing can be read, or if the layout of the labels is unknown.
     """
     path = Path(path)
     layout = label_layout(path, labels)
-    width, damage, offsets, notes, faults = len(layout.split(",")), [], [], [], {}
+    width = len(layout.split(","))
+    damage: List[str] = []
+    offsets: List[int] = []
+    blocks: List[np.ndarray] = []
+    faults: Dict[int, str] = {}
     frames = iter(tqdm(_read_up_to_damage(path, damage), path.name, disable=None if progress else True))
     with ThreadPoolExecutor(max(1, workers)) as pool:
         while chunk := list(islice(frames, CHUNK)):
-            seen = list(pool.map(lambda frame: look_at(frame[1], width), chunk))
-            faults.update({len(offsets) + place: one.fault for place, one in enumerate(seen) if one.fault})
+            scanned = list(pool.map(lambda frame: scan_record(frame[1], width), chunk))
+            faults.update({len(offsets) + place: one.fault for place, one in enumerate(scanned) if one.fault})
             offsets += [offset for offset, _ in chunk]
-            notes.append(note(seen, width))
-    if not notes:
+            blocks.append(to_array(scanned, width))
+    if not blocks:
         raise AgedgeError(damage[0])
-    noted = np.concatenate(notes)
-    contract = to_contract(noted["label"], layout)
-    if misfit := find_misfit(noted["label"], layout, read_info(path).get("labels") == layout):
+    records = np.concatenate(blocks)
+    contract = to_contract(records["label"], layout)
+    if misfit := find_misfit(records["label"], layout, read_info(path).get("labels") == layout):
         log.warning("%s: labels %s: %s", path, layout, misfit)
     bad = {}
-    for number, fault in enumerate(find_label_faults(noted["label"], contract, layout)):
+    for number, fault in enumerate(find_label_faults(records["label"], contract, layout)):
         if fault := faults.get(number, fault):
             bad.setdefault(fault, []).append(number)
     table = find_table_fault(path, contract)
-    images = np.flatnonzero(noted["size"][:, 0])
-    return Survey(
+    images = np.flatnonzero(records["size"][:, 0])
+    return FileScan(
         path=path,
         layout=layout,
         info=read_info(path),
         size=path.stat().st_size,
         labels=contract,
         numbers=images,
-        digests=noted["digest"][images],
-        fingerprints=noted["fingerprint"][images],
-        sizes=Counter(map(tuple, noted["size"][images].tolist())),
+        digests=records["digest"][images],
+        fingerprints=records["fingerprint"][images],
+        sizes=Counter(map(tuple, records["size"][images].tolist())),
         bad=bad,
         index="" if damage else find_index_fault(path, offsets),
         table=table,
@@ -115,44 +112,45 @@ def survey(path, labels: str = "auto", workers: int = 2, progress: bool = False)
     )
 
 
-def note(seen: List[Seen], width: int) -> np.ndarray:
-    """What there is to remember of records, in some seventy bytes each; of size 0 are those that are no images."""
+def to_array(scanned: List[ScannedRecord], width: int) -> np.ndarray:
+    """Return records as a structured array of about seventy bytes each; those that are not images have size 0."""
     fields = [("label", "f4", (width,)), ("size", "i4", 2), ("digest", "u8"), ("fingerprint", "u8", 4)]
-    notes = np.zeros(len(seen), fields)
-    notes["label"] = np.nan
-    for place, one in enumerate(seen):
+    records = np.zeros(len(scanned), fields)
+    records["label"] = np.nan
+    for place, one in enumerate(scanned):
         if one.label is not None:
-            notes[place]["label"] = one.label
+            records[place]["label"] = one.label
         if one.size:
-            notes[place]["size"], notes[place]["digest"] = one.size, one.digest
-            notes[place]["fingerprint"] = one.fingerprint
-    return notes
+            records[place]["size"], records[place]["digest"] = one.size, one.digest
+            records[place]["fingerprint"] = one.fingerprint
+    return records
 
 
-def _read_up_to_damage(path: Path, damage: list) -> Iterator:
+def _read_up_to_damage(path: Path, damage: List[str]) -> Iterator[Tuple[int, bytes]]:
+    """Yield (offset, record); append the error that ends the file to `damage`."""
     try:
         yield from read_frames(path)
     except AgedgeError as error:
         damage.append(str(error))
 
 
-def look_at(record: bytes, width: int) -> Seen:
-    """One record of a file whose labels have `width` numbers."""
+def scan_record(record: bytes, width: int) -> ScannedRecord:
+    """Scan one record of a file whose labels have `width` numbers."""
     try:
         label, _, jpeg = unpack_image(record)
     except ValueError:
-        return Seen(fault="not a labelled image")
+        return ScannedRecord(fault="not a labelled image")
     if label.size != width:
-        return Seen(fault=f"label not of {width} numbers")
+        return ScannedRecord(fault=f"label not of {width} numbers")
     try:
         image = decode_image(jpeg)
     except ValueError as error:
-        return Seen(label, fault="cut-off image" if "truncated" in str(error) else "not an image")
-    return Seen(label, image.shape[1::-1], int(digest(jpeg)[:16], 16), fingerprint(image))
+        return ScannedRecord(label, fault="cut-off image" if "truncated" in str(error) else "not an image")
+    return ScannedRecord(label, image.shape[1::-1], int(digest(jpeg)[:16], 16), fingerprint(image))
 
 
-def find_index_fault(path: Path, offsets: list) -> str:
-    """What is wrong with NAME.idx: "missing", a reason, or ""."""
+def find_index_fault(path: Path, offsets: List[int]) -> str:
+    """Return what is wrong with NAME.idx: "missing", a reason, or ""."""
     try:
         compare_index(path, offsets)
     except AgedgeError as error:

@@ -1,4 +1,4 @@
-"""Finished records together with their rows of NAME.csv: what inspect, merge, convert and sample read."""
+"""Read finished records together with their rows of NAME.csv, for merge, split, convert and sample."""
 
 import csv
 import itertools
@@ -6,7 +6,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
@@ -19,13 +19,16 @@ from agedge.value_equality import compare_by_value
 
 log = logging.getLogger(__name__)
 
+AnyPath = Union[str, Path]
+
 
 @compare_by_value
 @dataclass(frozen=True)
-class Stored:
-    """One record: its number, `label` (3,) float32 by the contract, JPEG, and what NAME.csv says of it ("": nothing).
+class StoredRecord:
+    """One record with its row of NAME.csv; a field that the table does not have is "".
 
-    `landmarks` (5, 2): x, y in pixels of the packed image, if known.
+    `index`: its number. `label` (3,) float32 [gender, age_min, age_max]. `landmarks` (5, 2): x, y in pixels of the
+    packed image, if known.
     """
 
     index: int
@@ -38,33 +41,33 @@ class Stored:
     landmarks: Optional[np.ndarray] = None
 
     @property
-    def details(self) -> dict:
-        """What `RecordWriter.write` takes beside label and JPEG."""
+    def details(self) -> Dict[str, Any]:
+        """Return the arguments of `RecordWriter.write` besides label and JPEG."""
         return {name: getattr(self, name) for name in ("file", "identity", "fold", "race", "landmarks")}
 
 
-def read_stored(path, labels: str = "auto") -> Iterator[Stored]:
-    """Every record in the file's order, one at a time, with its row where NAME.csv is the table of NAME.rec.
+def read_stored(path: AnyPath, labels: str = "auto") -> Iterator[StoredRecord]:
+    """Yield every record in the file's order, with its row of NAME.csv.
 
-    A table that is not is warned of, once, and left aside as a whole; so are labels that become unknown. Raises
-    `AgedgeError` where the file is damaged, before the first record.
+    If NAME.csv does not belong to NAME.rec, a warning is logged and the whole table is ignored. Labels that become
+    unknown are logged too. Raises `AgedgeError` before the first record if the file is damaged.
     """
     known = read_labels(path, labels)
     fault = find_table_fault(path, known)
     if fault not in ("", "missing"):
-        log.warning("%s: %s; going on without it", table_of(path), fault)
+        log.warning("%s: %s; it is ignored", table_of(path), fault)
     rows = itertools.repeat({}) if fault else read_rows(path)
     for index, (label, (_, jpeg), row) in enumerate(zip(known, read_raw(path, labels), rows)):
-        yield Stored(index, label, jpeg, **parse_details(row))
+        yield StoredRecord(index, label, jpeg, **parse_details(row))
 
 
-def told_layout(path, labels: str) -> str:
-    """`labels`, the layout that was told for several files, is that of the files that do not say theirs themselves."""
+def choose_layout(path: AnyPath, labels: str) -> str:
+    """Return "auto" for a file that declares its label layout, else `labels`, the layout given for several files."""
     return "auto" if "labels" in read_info(path) else labels
 
 
-def read_labels(path, labels: str = "auto") -> np.ndarray:
-    """Return (n, 3) by the contract; single ones that it does not know are logged.
+def read_labels(path: AnyPath, labels: str = "auto") -> np.ndarray:
+    """Return the labels (n, 3) [gender, age_min, age_max]; those that become unknown are logged.
 
     Raises `AgedgeError` as `agedge.records.read_labelled` does.
     """
@@ -75,47 +78,47 @@ def read_labels(path, labels: str = "auto") -> np.ndarray:
         except ValueError as error:
             raise AgedgeError(f"{path}: record {number}: {error}") from None
         if raw[-1].size != len(layout.split(",")):
-            raise AgedgeError(f"{path}: record {number}: labels {layout}: it carries {raw[-1].size} numbers")
+            raise AgedgeError(f"{path}: record {number}: labels {layout}: it has {raw[-1].size} numbers")
     return check_all_labels(np.array(raw), layout, path, read_info(path).get("labels") == layout)
 
 
-def name_some(values: Sequence, most: int = 10) -> str:
-    """The first of several values, on one line."""
+def join_first(values: Sequence, most: int = 10) -> str:
+    """Return the first of several values on one line: "1, 2, 3, .."."""
     return ", ".join(map(str, values[:most])) + (", .." if len(values) > most else "")
 
 
-def write_stored(writer: RecordWriter, stored: Stored) -> None:
-    """Append a record of another file, by the contract, and its row."""
-    writer.write(as_label(stored.label), stored.jpeg, **stored.details)
+def write_stored(writer: RecordWriter, stored: StoredRecord) -> None:
+    """Append a record of another file with its row; its label becomes gender, age_min, age_max."""
+    writer.write(to_label(stored.label), stored.jpeg, **stored.details)
 
 
-def as_label(label: np.ndarray) -> Label:
-    """A (3,) array by the contract as a `Label`."""
+def to_label(label: np.ndarray) -> Label:
+    """Convert an array (3,) [gender, age_min, age_max] to a `Label`."""
     return Label(int(label[0]), float(label[1]), float(label[2]))
 
 
-def table_of(path) -> Path:
-    """NAME.csv of NAME.rec."""
+def table_of(path: AnyPath) -> Path:
+    """Return NAME.csv of NAME.rec."""
     return Path(path).with_suffix(".csv")
 
 
-def read_rows(path) -> Iterator[dict]:
-    """The rows of NAME.csv by column. Raises `AgedgeError` where it is no table of records."""
+def read_rows(path: AnyPath) -> Iterator[Dict[str, str]]:
+    """Yield the rows of NAME.csv as {column: text}. Raises `AgedgeError` if it is not a table of records."""
     try:
         with open(table_of(path), encoding="utf-8", errors="backslashreplace", newline="") as file:
             rows = csv.DictReader(file, restval="")
             columns = rows.fieldnames or ()
             if not set(CSV_COLUMNS[:2] + LAYOUT) <= set(columns):
-                raise AgedgeError(f"{table_of(path)}: no table of records: no columns {', '.join(CSV_COLUMNS[:5])}")
+                raise AgedgeError(f"{table_of(path)}: not a table of records: no columns {', '.join(CSV_COLUMNS[:5])}")
             yield from rows
     except FileNotFoundError:
         raise AgedgeError(f"{table_of(path)}: missing") from None
     except csv.Error as error:
-        raise AgedgeError(f"{table_of(path)}: no table of records: {error}") from None
+        raise AgedgeError(f"{table_of(path)}: not a table of records: {error}") from None
 
 
-def parse_details(row: dict) -> dict:
-    """What a row says beside its id and label, as `Stored` has it. Raises `ValueError` on landmarks that are none."""
+def parse_details(row: Dict[str, str]) -> Dict[str, Any]:
+    """Return the fields of `StoredRecord` in a row besides id and label. Raises `ValueError` on bad landmarks."""
     points = np.array(row.get("landmarks", "").split(), np.float64)
     return {
         **{name: row.get(name, "") for name in ("file", "identity", "fold", "race")},
@@ -123,10 +126,10 @@ def parse_details(row: dict) -> dict:
     }
 
 
-def find_table_fault(path, labels: Iterable[np.ndarray]) -> str:
-    """Why NAME.csv is not the table of records with these labels (3,): "" where it is, "missing" where there is none.
+def find_table_fault(path: AnyPath, labels: Iterable[np.ndarray]) -> str:
+    """Return why NAME.csv is not the table of records with these labels (3,): "" if it is, "missing" if there is none.
 
-    A table of no rows at all, as written for records that never had any, counts as missing.
+    A table without rows, as written for records that never had any, counts as missing.
     """
     if not table_of(path).is_file():
         return "missing"
@@ -142,13 +145,13 @@ def find_table_fault(path, labels: Iterable[np.ndarray]) -> str:
                 return f"row {index}: {fault}"
     except AgedgeError as error:
         if not str(error).startswith(f"{table_of(path)}: "):
-            raise  # of the .rec
+            raise  # an error of the .rec
         return str(error)[len(f"{table_of(path)}: ") :]
     return ""
 
 
-def find_row_fault(row: dict, index: int, label: np.ndarray) -> str:
-    """Why a row does not belong to the record with this number and label (3,); "" where it does."""
+def find_row_fault(row: Dict[str, str], index: int, label: np.ndarray) -> str:
+    """Return why a row does not belong to the record with this number and label (3,), or ""."""
     try:
         if int(row["id"]) != index:
             return f"its id is {row['id']}"

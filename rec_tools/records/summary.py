@@ -1,16 +1,16 @@
-"""What surveys of .rec files have to tell: as an object ready for JSON, and the same as text to read.
+"""Summarise scans of .rec files, as an object ready for JSON and as text.
 
 The keys of a file: `file`, `records`, `bytes`, `labels` (the layout), `images` {count, different_sizes, sizes [{width,
 height, count}], shorter_side {min, median, max}}, `gender` {female, male, unknown}, `age` {exact, interval, unknown,
 min, max}, `intervals` [{age_min, age_max, count}], `histogram` [{age, female, male, unknown}], `bad` {reason: {count,
 first}}, `index` and `table` ("right", "missing" or what is wrong), `damage` (null or where), `people`, and from
-NAME.json `source`, `terms`, `crop`. Beside `files` stand `copies`, as `duplicates.summarise` has it by kind, with
+NAME.json `source`, `terms`, `crop`. Beside `files` there are `copies`, as `summarise_duplicates` returns them, with
 `groups` [{identical, conflicting_labels, records [{file, record, gender, age_min, age_max}]}], and
 `people_in_several_files` {count, first}.
 """
 
 from collections import Counter
-from typing import Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
@@ -18,43 +18,44 @@ from agedge.cli import printable
 from agedge.crop import TEMPLATES, Crop
 from agedge.errors import AgedgeError
 from agedge.labels import FEMALE, MALE, UNKNOWN
-from rec_tools.packing.duplicates import Copies, find_copies, labels_conflict, summarise
-from rec_tools.records.scan import Survey
+from rec_tools.packing.duplicates import DuplicateGroups, find_duplicates, labels_conflict, summarise_duplicates
+from rec_tools.records.scan import FileScan
 
 GENDERS = {FEMALE: "female", MALE: "male", UNKNOWN: "unknown"}
 DECADES = 12  # bands of ten years; the last ends at 120
 MOST_SIZES, MOST_GROUPS, MOST_NUMBERS = 20, 1000, 10  # how many are listed one by one
 
 
-def summarise_files(surveys: Sequence[Survey]) -> dict:
-    """What `--json` says of surveyed files; copies are looked for in all of them together."""
-    people = Counter(person for survey in surveys for person in survey.people)
+def summarise_files(scans: Sequence[FileScan]) -> Dict[str, Any]:
+    """Return the content of the `--json` file; copies are searched across all files."""
+    people = Counter(person for scan in scans for person in scan.people)
     shared = sorted(person for person, files in people.items() if files > 1)
     return {
-        "files": [summarise_file(survey) for survey in surveys],
-        "copies": summarise_copies(surveys),
+        "files": [summarise_file(scan) for scan in scans],
+        "copies": summarise_all_duplicates(scans),
         "people_in_several_files": {"count": len(shared), "first": shared[:MOST_NUMBERS]},
     }
 
 
-def summarise_file(survey: Survey) -> dict:
-    labels = survey.labels
+def summarise_file(scan: FileScan) -> Dict[str, Any]:
+    """Return the keys of one file: see the top of this module."""
+    labels = scan.labels
     known = labels[:, 1] >= 0
     exact = known & (labels[:, 1] == labels[:, 2])
     wide = Counter(map(tuple, labels[known & ~exact, 1:].tolist()))
-    sides = np.repeat([min(size) for size in survey.sizes], list(survey.sizes.values()))
+    sides = np.repeat([min(size) for size in scan.sizes], list(scan.sizes.values()))
     return {
-        "file": str(survey.path),
+        "file": str(scan.path),
         "records": len(labels),
-        "bytes": survey.size,
-        "labels": survey.layout,
+        "bytes": scan.size,
+        "labels": scan.layout,
         "images": {
-            "count": len(survey.numbers),
+            "count": len(scan.numbers),
             "sizes": [
                 {"width": width, "height": height, "count": count}
-                for (width, height), count in survey.sizes.most_common(MOST_SIZES)
+                for (width, height), count in scan.sizes.most_common(MOST_SIZES)
             ],
-            "different_sizes": len(survey.sizes),
+            "different_sizes": len(scan.sizes),
             "shorter_side": {
                 name: float(of(sides)) if len(sides) else None
                 for name, of in (("min", np.min), ("median", np.median), ("max", np.max))
@@ -71,19 +72,19 @@ def summarise_file(survey: Survey) -> dict:
         "intervals": [{"age_min": low, "age_max": high, "count": wide[low, high]} for low, high in sorted(wide)],
         "histogram": list(count_ages(labels)),
         "bad": {
-            reason: {"count": len(numbers), "first": numbers[:MOST_NUMBERS]} for reason, numbers in survey.bad.items()
+            reason: {"count": len(numbers), "first": numbers[:MOST_NUMBERS]} for reason, numbers in scan.bad.items()
         },
-        "index": survey.index or "right",
-        "table": survey.table or "right",
-        "damage": survey.damage or None,
-        "people": len(survey.people),
-        **{key: survey.info.get(key) for key in ("source", "terms", "crop")},
+        "index": scan.index or "right",
+        "table": scan.table or "right",
+        "damage": scan.damage or None,
+        "people": len(scan.people),
+        **{key: scan.info.get(key) for key in ("source", "terms", "crop")},
     }
 
 
-def count_ages(labels: np.ndarray) -> Iterator[dict]:
-    """Faces by age and gender: a row for every ten years up to the oldest, and one for every interval that lies in no
-    single one of them; nobody's age is guessed."""
+def count_ages(labels: np.ndarray) -> Iterator[Dict[str, Any]]:
+    """Count faces by age and gender: a row for every ten years up to the oldest, then one for every interval that
+    crosses a border of them."""
     low, high = (np.minimum(labels[:, column] // 10, DECADES - 1) for column in (1, 2))
     unknown, inside = labels[:, 1] < 0, (low == high) & (labels[:, 1] >= 0)
     for decade in range(int(low[inside].max(initial=-1)) + 1):
@@ -100,20 +101,20 @@ def _count_genders(age: str, labels: np.ndarray) -> dict:
     return {"age": age, **{name: int((labels[:, 0] == code).sum()) for code, name in GENDERS.items()}}
 
 
-def summarise_copies(surveys: Sequence[Survey]) -> dict:
-    """Groups of copies within and across files; the first `MOST_GROUPS` of them one by one."""
-    parts = np.repeat(range(len(surveys)), [len(survey.numbers) for survey in surveys])
-    numbers = np.concatenate([survey.numbers for survey in surveys])
-    labels = np.concatenate([survey.labels[survey.numbers] for survey in surveys])
-    digests = np.concatenate([survey.digests for survey in surveys])
-    copies = find_copies(digests, np.concatenate([survey.fingerprints for survey in surveys]))
+def summarise_all_duplicates(scans: Sequence[FileScan]) -> Dict[str, Any]:
+    """Return the counts of copies within and across files, and the first `MOST_GROUPS` groups."""
+    files = np.repeat(range(len(scans)), [len(scan.numbers) for scan in scans])
+    numbers = np.concatenate([scan.numbers for scan in scans])
+    labels = np.concatenate([scan.labels[scan.numbers] for scan in scans])
+    digests = np.concatenate([scan.digests for scan in scans])
+    copies = find_duplicates(digests, np.concatenate([scan.fingerprints for scan in scans]))
     groups = [
         {
             "identical": len(set(copies.identical[rows])) == 1,
             "conflicting_labels": labels_conflict(labels[rows]),
             "records": [
                 {
-                    "file": str(surveys[parts[row]].path),
+                    "file": str(scans[files[row]].path),
                     "record": int(numbers[row]),
                     **dict(zip(("gender", "age_min", "age_max"), labels[row].tolist())),
                 }
@@ -122,34 +123,35 @@ def summarise_copies(surveys: Sequence[Survey]) -> dict:
         }
         for rows in _find_groups(copies)[:MOST_GROUPS]
     ]
-    return {**summarise(copies, labels, parts), "groups": groups}
+    return {**summarise_duplicates(copies, labels, files), "groups": groups}
 
 
-def _find_groups(copies: Copies) -> List[np.ndarray]:
-    """The rows of each group of several, by the first of them."""
+def _find_groups(copies: DuplicateGroups) -> List[np.ndarray]:
+    """Return the rows of each group of more than one, sorted by the first of them."""
     order = np.argsort(copies.near, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(copies.near[order])) + 1)
     return sorted((rows for rows in groups if len(rows) > 1), key=lambda rows: rows[0])
 
 
-def format_summary(summary: dict) -> str:
-    """`summarise_files` as text."""
-    blocks = [format_file(file) for file in summary["files"]] + [format_copies(summary)]
+def format_summary(summary: Dict[str, Any]) -> str:
+    """Return the result of `summarise_files` as text."""
+    blocks = [format_file(file) for file in summary["files"]] + [format_all_duplicates(summary)]
     return "\n\n".join(blocks)
 
 
-def format_file(file: dict) -> str:
+def format_file(file: Dict[str, Any]) -> str:
+    """Return the summary of one file as text."""
     ages, bad = file["age"], file["bad"]
     span = f" ({ages['min']:g} to {ages['max']:g})" if ages["min"] is not None else ""
     groups = ", ".join(f"{one['age_min']:g}-{one['age_max']:g} ({one['count']})" for one in file["intervals"])
     lines = [
         ("records", f"{file['records']}, {file['bytes'] / 1e6:.1f} MB"),
-        ("images", _say_sizes(file["images"])),
+        ("images", _format_sizes(file["images"])),
         ("labels", file["labels"]),
         ("gender", ", ".join(f"{count} {name}" for name, count in file["gender"].items())),
         ("age", f"{ages['exact']} exact, {ages['interval']} groups, {ages['unknown']} unknown{span}"),
         ("groups", groups),
-        ("bad", "; ".join(_say_bad(reason, **found) for reason, found in bad.items()) or "none"),
+        ("bad", "; ".join(_format_bad(reason, **found) for reason, found in bad.items()) or "none"),
         ("index", file["index"]),
         ("table", file["table"] + (f", {file['people']} people" if file["people"] else "")),
         ("source", file["source"]),
@@ -160,7 +162,7 @@ def format_file(file: dict) -> str:
     return "\n".join(text + ["", *_format_histogram(file["histogram"])])
 
 
-def _say_sizes(images: dict) -> str:
+def _format_sizes(images: dict) -> str:
     sizes, side = images["sizes"], images["shorter_side"]
     if images["different_sizes"] > 5:
         more = f"shorter side {side['min']:g} to {side['max']:g}, median {side['median']:g}"
@@ -168,7 +170,7 @@ def _say_sizes(images: dict) -> str:
     return ", ".join(f"{size['width']}x{size['height']} ({size['count']})" for size in sizes) or "none"
 
 
-def _say_bad(reason: str, count: int, first: list) -> str:
+def _format_bad(reason: str, count: int, first: list) -> str:
     return f"{count} {reason}: {', '.join(map(str, first))}" + (", .." if count > len(first) else "")
 
 
@@ -182,8 +184,8 @@ def _format_histogram(rows: list) -> List[str]:
     return lines
 
 
-def name_crop(crop: Optional[dict]) -> str:
-    """A crop in words: a template's name, or how far apart the eyes are."""
+def name_crop(crop: Optional[Dict[str, Any]]) -> str:
+    """Return the name of a crop's template, or else where it puts the eyes."""
     if not crop:
         return "not known"
     try:
@@ -197,7 +199,8 @@ def name_crop(crop: Optional[dict]) -> str:
     return f"its own: eyes at {left[0]:.2f},{left[1]:.2f} and {right[0]:.2f},{right[1]:.2f} of the side"
 
 
-def format_copies(summary: dict) -> str:
+def format_all_duplicates(summary: Dict[str, Any]) -> str:
+    """Return the counts of copies, the first groups, and people in several files as text."""
     copies, several = summary["copies"], len(summary["files"]) > 1
     lines = ["copies"]
     for name, kind in (("same bytes", "identical"), ("same photo", "near")):
@@ -207,7 +210,7 @@ def format_copies(summary: dict) -> str:
         lines.append(f"  {name}  {text}" + (f"; {count['across_parts']} lie in several files" if several else ""))
     shown = [one for one in copies["groups"] if not several or _is_across(one)]
     for group in shown[:MOST_NUMBERS]:
-        lines.append("    " + " = ".join(_say_record(record, several) for record in group["records"][:6]))
+        lines.append("    " + " = ".join(_format_record(record, several) for record in group["records"][:6]))
     if len(shown) > MOST_NUMBERS:
         lines.append("    ..")
     people = summary["people_in_several_files"]
@@ -221,11 +224,11 @@ def _is_across(group: dict) -> bool:
     return len({record["file"] for record in group["records"]}) > 1
 
 
-def _say_record(record: dict, with_file: bool) -> str:
-    age, gender = say_age(record["age_min"], record["age_max"]), GENDERS[int(record["gender"])]
+def _format_record(record: dict, with_file: bool) -> str:
+    age, gender = format_age(record["age_min"], record["age_max"]), GENDERS[int(record["gender"])]
     return (f"{printable(record['file'])} " if with_file else "") + f"{record['record']} ({gender}, {age})"
 
 
-def say_age(low: float, high: float) -> str:
-    """An age interval as short as can be: "34", "20-29", "?"."""
+def format_age(low: float, high: float) -> str:
+    """Return an age interval as short text: "34", "20-29", "?"."""
     return "?" if low < 0 else f"{low:g}" if low == high else f"{low:g}-{high:g}"

@@ -1,11 +1,11 @@
-"""New .rec files out of finished ones: merged, converted, sampled; one record at a time, and what lies beside it."""
+"""Make new .rec files from finished ones: merge, convert, sample. One record is in memory at a time."""
 
 import logging
 import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Union
 
 import numpy as np
 
@@ -16,35 +16,34 @@ from agedge.labels import LAYOUTS, SKIPPED, parse_layout
 from agedge.records import RecordWriter, encode, read_crop, read_info
 from agedge.results.overwrite import check_results, record_inputs, record_results
 from agedge.sources import check_image, decode_image
-from rec_tools.packing.crop_faces import cut_by_landmarks, take_whole
+from rec_tools.packing.crop_faces import crop_by_landmarks, take_whole_image
 from rec_tools.packing.landmarks import FIXED, SET, Place
 from rec_tools.packing.options import Preparation
-from rec_tools.packing.prepare import can_stay
-from rec_tools.records.stored import Stored, as_label, read_labels, read_stored, told_layout, write_stored
+from rec_tools.packing.prepare import can_keep_jpeg
+from rec_tools.records.stored import StoredRecord, choose_layout, read_labels, read_stored, to_label, write_stored
 from rec_tools.rows import Dropped
 
 log = logging.getLogger(__name__)
 
 OF_A_PACK = ("packed", "cut_by", "dropped", "copies", "split")
 
-ALIKE = ("size", "align", "tool")  # what NAME.json says of a merged file where all its parts say the same
-Refitted = Union[Stored, Dropped]
-IN_PLACE = 0.25  # pixels: a face that would move by less stays as it is, for encoding it again costs more
+ALIKE = ("size", "align", "tool")  # keys of NAME.json that a merged file keeps if all its sources agree
+IN_PLACE = 0.25  # pixels: a face that would move by less is kept, since encoding it again loses more
 
 
 def merge(paths: Sequence[Path], out: Path, labels: str = "auto") -> int:
-    """Write the records of several files into one, in their order; returns their number.
+    """Write the records of several files to one, in order; return their number.
 
-    Labels become those of the contract; `labels` is the layout of the files that do not say it. Shards of one pack
-    give the file that it would have been. Raises `AgedgeError` where a file is missing or damaged, and `UsageError`
-    where one is given twice or would be overwritten; nothing is written then.
+    Labels become gender, age_min, age_max; `labels` is the layout of files that do not declare theirs. Merged shards
+    of a pack equal the pack of the whole data set. Raises `AgedgeError` if a file is missing or damaged, and
+    `UsageError` if one is given twice or would be overwritten; nothing is written then.
     """
     check_files(paths, out)
     counts = []
     with RecordWriter(out) as writer:
         for path in paths:
             before = writer.count
-            for stored in read_stored(path, told_layout(path, labels)):
+            for stored in read_stored(path, choose_layout(path, labels)):
                 write_stored(writer, stored)
             counts.append(writer.count - before)
         infos = [read_info(path) for path in paths]
@@ -60,9 +59,9 @@ def merge(paths: Sequence[Path], out: Path, labels: str = "auto") -> int:
 
 
 def check_files(paths: Sequence[Path], out: Path) -> None:
-    """Raises what `merge` says, before anything is written."""
+    """Check the files before anything is written. Raises `AgedgeError` and `UsageError` as `merge` does."""
     if Path(out).suffix != ".rec":
-        raise UsageError(f"{out}: the name of a record file ends in .rec")
+        raise UsageError(f"{out}: the name of a record file must end in .rec")
     if Path(out).is_dir():
         raise UsageError(f"{out}: is a folder")
     for number, path in enumerate(paths):
@@ -71,36 +70,38 @@ def check_files(paths: Sequence[Path], out: Path) -> None:
         if any(os.path.samefile(path, earlier) for earlier in paths[:number]):
             raise UsageError(f"{path}: given twice")
         if Path(out).exists() and os.path.samefile(path, out):
-            raise UsageError(f"{out}: is read from; give --out another name")
+            raise UsageError(f"{out}: is an input; give --out another name")
     check_results(record_results("--out", out), record_inputs(paths))
 
 
-def about_faces(info: dict) -> dict:
-    """What NAME.json says of the faces themselves, without what it says of the pack that they come from."""
+def about_faces(info: Dict[str, Any]) -> Dict[str, Any]:
+    """Return NAME.json without the keys that describe the pack which the faces come from."""
     return {key: value for key, value in info.items() if key not in OF_A_PACK}
 
 
-def all_same(values: list) -> bool:
+def all_same(values: List[Any]) -> bool:
+    """Return whether all values are equal."""
     return all(value == values[0] for value in values)
 
 
-def join_texts(texts) -> str:
-    """What several files say, each thing once: what another one contains is left out."""
-    texts = list(dict.fromkeys(text for text in texts if text))
-    return "; ".join(text for text in texts if not any(text != other and text in other for other in texts))
+def join_texts(texts: Iterable[Optional[str]]) -> str:
+    """Join different texts with "; ", leaving out those that another one contains."""
+    unique = list(dict.fromkeys(text for text in texts if text))
+    return "; ".join(text for text in unique if not any(text != other and text in other for other in unique))
 
 
 def join_crops(paths: Sequence[Path]) -> Optional[dict]:
-    """The crop of all files where it is one; else None, and a warning."""
+    """Return the crop that all files share; else log a warning and return None."""
     crops = [read_crop(path) for path in paths]
-    if not any(crops):
+    known = next(((path, crop) for path, crop in zip(paths, crops) if crop), None)
+    if known is None:
         return None
-    known = next(number for number, crop in enumerate(crops) if crop)
+    first, shared = known
     for path, crop in zip(paths, crops):
-        if crop is None or not crop.same_as(crops[known]):
-            log.warning("%s: its faces are cut in another way than those of %s: no crop for all", path, paths[known])
+        if crop is None or not crop.same_as(shared):
+            log.warning("%s: its crop differs from that of %s: the merged file has no crop", path, first)
             return None
-    return crops[known].to_json()
+    return shared.to_json()
 
 
 def convert(
@@ -113,11 +114,11 @@ def convert(
     quality: int = 95,
     crop: Optional[Crop] = None,
 ) -> List[Dropped]:
-    """Write a file with another label layout, image size, or crop; returns the records that had to be left out.
+    """Write a file with another label layout, image size, or crop; return the records that were left out.
 
-    `size`: side in pixels, 0 leaves images as they are. `crop`, at the size that is wanted, moves the faces: by a
-    record's landmarks in NAME.csv, else by the crop of the whole file. JPEGs that are as they should be keep their
-    bytes. Raises `AgedgeError` where ages are intervals and the layout `to` has one age, and where no record is left.
+    `size`: side in pixels; 0 leaves images as they are. `crop`: the new crop at its new size; faces are moved by their
+    landmarks in NAME.csv, else by the crop of the whole file. JPEGs that need no change keep their bytes. Raises
+    `AgedgeError` if ages are intervals and the layout `to` has one age, or if no record is left.
     """
     check_files([path], out)
     try:
@@ -125,7 +126,7 @@ def convert(
     except UsageError as error:
         raise UsageError(f"to: {error}") from None
     if set(to.split(",")) & set(SKIPPED):
-        raise UsageError(f"--to {to}: every number that is written must be a gender or an age")
+        raise UsageError(f"--to {to}: every number must be a gender or an age")
     info, packed, dropped = read_info(path), read_crop(path), []
     if "age" in to.split(","):
         refuse_intervals(path, labels, to)
@@ -136,7 +137,7 @@ def convert(
                 dropped.append(stored)
                 continue
             writer.write_labels(as_numbers(stored.label, to), stored.jpeg)
-            writer.write_row(as_label(stored.label), **stored.details)
+            writer.write_row(to_label(stored.label), **stored.details)
         reasons = dict(Counter(row.reason for row in dropped))
         if writer.count == 0:
             raise AgedgeError(f"{path}: no record is left: {', '.join(reasons)}")
@@ -154,60 +155,65 @@ def convert(
 
 
 def refuse_intervals(path: Path, labels: str, to: str) -> None:
+    """Raise `AgedgeError` if a file has ages that are intervals."""
     known = read_labels(path, labels)
     if count := int((known[:, 1] < known[:, 2]).sum()):
         raise AgedgeError(f"{path}: {count} of {len(known)} ages are intervals, which labels {to} cannot hold")
 
 
 def as_numbers(label: np.ndarray, layout: str) -> np.ndarray:
-    """A label (3,) by the contract as the numbers of a layout; an age that is known is exact."""
-    named = dict(zip(("gender", "age_min", "age_max", "age"), (*label, label[1])))
+    """Convert a label (3,) [gender, age_min, age_max] to another layout; a known age must be exact."""
+    named = {"gender": label[0], "age_min": label[1], "age_max": label[2], "age": label[1]}
     return np.array([named[name] for name in layout.split(",")], np.float32)
 
 
-def refit(stored: Stored, size: int, quality: int, crop: Optional[Crop], packed: Optional[Crop]) -> Refitted:
-    """A record at `size` or, if given, cut as `crop`; what cannot be is `Dropped` with its number and the reason."""
+def refit(
+    stored: StoredRecord, size: int, quality: int, crop: Optional[Crop], packed: Optional[Crop]
+) -> Union[StoredRecord, Dropped]:
+    """Resize a record, or move it to `crop` if given; if that fails, return `Dropped` with its number."""
     try:
         if crop is not None:
             return move_face(stored, quality, crop, packed)
-        if not size or can_stay(check_image(stored.jpeg), Preparation(size=size)):
+        if not size or can_keep_jpeg(check_image(stored.jpeg), Preparation(size=size)):
             return stored
-        face = take_whole(decode_image(stored.jpeg), stored, size)
+        face = take_whole_image(decode_image(stored.jpeg), stored.landmarks, size)
+        assert face.image is not None
         return replace(stored, jpeg=encode(face.image, quality), landmarks=face.landmarks)
     except ValueError as error:
         return Dropped(str(stored.index), "image not readable", str(error))
 
 
-def move_face(stored: Stored, quality: int, crop: Crop, packed: Optional[Crop]) -> Refitted:
-    """A record's face where `crop` wants it: by its own landmarks, else by those of the crop that it has now."""
+def move_face(stored: StoredRecord, quality: int, crop: Crop, packed: Optional[Crop]) -> Union[StoredRecord, Dropped]:
+    """Move a record's face to `crop`, by its own landmarks or else by those of its present crop `packed`."""
     if stored.landmarks is None and packed is None:
         return Dropped(str(stored.index), "no landmarks and no known crop")
     image = decode_image(stored.jpeg)
-    place = Place(stored.landmarks, SET)
-    if stored.landmarks is None:
+    landmarks, method = stored.landmarks, SET
+    if landmarks is None:
+        assert packed is not None
         image = resize_square(image, min(image.shape[:2]))
-        place = Place(packed.resized(len(image)).points, FIXED)
-    face = cut_by_landmarks(image, place, crop)
-    if face.image is None:
-        return Dropped(str(stored.index), face.way)
-    if image.shape == face.image.shape and np.abs(face.landmarks - place.landmarks).max() < IN_PLACE:
+        landmarks, method = packed.resized(len(image)).points, FIXED
+    face = crop_by_landmarks(image, Place(landmarks, method), crop)
+    if face.image is None or face.landmarks is None:
+        return Dropped(str(stored.index), face.method)
+    if image.shape == face.image.shape and np.abs(face.landmarks - landmarks).max() < IN_PLACE:
         return stored
-    landmarks = None if stored.landmarks is None else face.landmarks
-    return replace(stored, jpeg=encode(face.image, quality), landmarks=landmarks)
+    moved = None if stored.landmarks is None else face.landmarks
+    return replace(stored, jpeg=encode(face.image, quality), landmarks=moved)
 
 
 def sample(path: Path, out: Path, faces: int, *, seed: int = 0, by_age: bool = False, labels: str = "auto") -> int:
-    """Write some of a file's records, chosen at random, in the file's order; returns how many there were.
+    """Write some of a file's records, chosen at random, in the file's order; return how many the file has.
 
-    `by_age`: as many of each age as there can be; a face of unknown age is none then. Raises `UsageError` where there
-    are fewer than are asked for.
+    `by_age`: spread them evenly over ages; faces of unknown age are then left out. Raises `UsageError` if the file has
+    too few.
     """
     check_files([path], out)
     known = read_labels(path, labels)
     chosen = set(choose(known, faces, seed, by_age).tolist())
     if len(chosen) < faces:
         what = "faces of known age" if by_age else "faces"
-        raise UsageError(f"{path}: has {len(chosen)} {what}, {faces} are asked for")
+        raise UsageError(f"{path}: has {len(chosen)} {what}, fewer than {faces}")
     with RecordWriter(out) as writer:
         for stored in read_stored(path, labels):
             if stored.index in chosen:
@@ -218,7 +224,7 @@ def sample(path: Path, out: Path, faces: int, *, seed: int = 0, by_age: bool = F
 
 
 def choose(labels: np.ndarray, count: int, seed: int, by_age: bool) -> np.ndarray:
-    """Up to `count` of the row numbers of labels (n, 3), at random, without replacement."""
+    """Choose up to `count` row numbers of labels (n, 3) at random, without replacement."""
     lots = np.random.default_rng(seed).random(len(labels))
     if not by_age:
         return np.argsort(lots, kind="stable")[:count]

@@ -1,24 +1,26 @@
-"""Compare a finished .rec with its checksums: the SHA-256 in NAME.json, and the CRC-32 of each record in NAME.csv."""
+"""Compare a finished .rec with its checksums: the SHA-256 in NAME.json and the CRC-32 of each record in NAME.csv."""
 
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple, Union
 
 from agedge.checksums import UNKNOWN, matches, record_checksums
 from agedge.errors import AgedgeError
 from agedge.recordio import read_at, read_frames, read_index
 from agedge.records import read_info
-from rec_tools.records.stored import name_some, table_of
+from rec_tools.records.stored import join_first, table_of
 
-PIECE = 1 << 20  # bytes that are read at a time
+PIECE = 1 << 20  # bytes read at a time
 
 
 @dataclass
 class Verification:
-    """What a comparison found. `records`: how many have a checksum; `damaged`: numbers of those that differ from it or
-    cannot be read; `whole`: whether the file is the one of the SHA-256, None where there is none; `fault`: what else
-    is wrong, or ""."""
+    """The result of a comparison.
+
+    `records`: how many have a checksum. `damaged`: numbers of those that differ from it or cannot be read. `whole`:
+    whether the whole file matches its SHA-256, None if it has none. `fault`: what else is wrong, or "".
+    """
 
     path: Path
     records: int = 0
@@ -28,17 +30,20 @@ class Verification:
 
     @property
     def good(self) -> bool:
+        """Return whether nothing is damaged."""
         return not self.damaged and not self.fault and self.whole is not False
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.damaged:
-            return f"{self.path}: {len(self.damaged)} of {self.records} records damaged: {name_some(self.damaged, 100)}"
+            return (
+                f"{self.path}: {len(self.damaged)} of {self.records} records damaged: {join_first(self.damaged, 100)}"
+            )
         if self.fault:
             return f"{self.path}: {self.fault}"
         if self.whole is False:
             return (
-                f"{self.path}: not the file that NAME.json has the SHA-256 of"
-                + (", although each record is right" if self.records else "")
+                f"{self.path}: differs from the SHA-256 in NAME.json"
+                + (", although each record matches its checksum" if self.records else "")
             ).replace("NAME.json", self.path.with_suffix(".json").name)
         if self.whole is None and not self.records:
             return f"{self.path}: no checksums: packed by an older version"
@@ -46,8 +51,8 @@ class Verification:
         return f"{self.path}: checksums right: {' and '.join(kinds)}"
 
 
-def verify(path) -> Verification:
-    """Compare a .rec with its checksums. Raises `AgedgeError` where it is missing or its NAME.json is damaged."""
+def verify(path: Union[str, Path]) -> Verification:
+    """Compare a .rec with its checksums. Raises `AgedgeError` if it is missing or its NAME.json is damaged."""
     path = Path(path)
     found, known = Verification(path), read_info(path).get("sha256")
     checksums = record_checksums(path)
@@ -70,8 +75,8 @@ def verify(path) -> Verification:
 
 
 def read_each(path: Path, count: int) -> Iterator[Optional[bytes]]:
-    """The records, by the index where that has `count` of them, so that a damaged frame, None, does not hide those
-    behind it; else by the file alone."""
+    """Yield the records. If the index has `count` of them, they are read by it, so that a damaged frame, which yields
+    None, does not hide those after it; else they are read one after the other."""
     offsets = find_offsets(path)
     if len(offsets) == count:
         yield from read_at(path, offsets)
@@ -80,7 +85,7 @@ def read_each(path: Path, count: int) -> Iterator[Optional[bytes]]:
 
 
 def find_offsets(path: Path) -> Tuple[int, ...]:
-    """Where the records begin, as NAME.idx says; nothing where it cannot be read."""
+    """Return the offsets of the records in NAME.idx, sorted; none if it cannot be read."""
     try:
         return tuple(sorted(offset for _, offset in read_index(path.with_suffix(".idx"))))
     except AgedgeError:
@@ -88,7 +93,7 @@ def find_offsets(path: Path) -> Tuple[int, ...]:
 
 
 def hash_file(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal. Raises `AgedgeError` where it is missing."""
+    """Return the SHA-256 of a file, in hexadecimal. Raises `AgedgeError` if it is missing."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:

@@ -107,7 +107,7 @@ def test_verify_sees_what_no_record_holds(rec):
     content[gaps[0] - 1] ^= 1
     rec.write_bytes(content)
     found = verify(rec)
-    assert not found.damaged and not found.good and "although each record is right" in str(found)
+    assert not found.damaged and not found.good and "although each record matches its checksum" in str(found)
 
 
 def test_verify_sees_a_record_too_few(rec):
@@ -139,7 +139,7 @@ def test_a_table_that_is_none_is_not_believed(rec, table):
 def test_repair_leaves_a_damaged_record_out(rec):
     flip(rec, 2, 8 + 24 + 12 + 200)
     found = repair(rec)
-    assert found.kept == COUNT - 1 and "not as its checksum says" in found.lost[0]
+    assert found.kept == COUNT - 1 and "differs from its checksum" in found.lost[0]
     assert verify(rec).good and "nothing to repair" in str(repair(rec))
 
 

@@ -17,7 +17,7 @@ from agedge.predict import Person
 from agedge.runtime.card import Card
 from agedge.runtime.outputs import Prediction
 from agedge.value_equality import same_values
-from rec_tools.records.stored import Stored
+from rec_tools.records.stored import StoredRecord
 
 NAN = float("nan")
 
@@ -30,7 +30,7 @@ def make_records() -> dict:
     batch = batches.EvaluationBatch(np.arange(2), np.ones((2, 3)), np.zeros((2, 4, 4, 3), np.uint8))
     prediction = Prediction(np.array([1.0, NAN]), np.array([0.2, 0.3]))
     predictions = Predictions(np.ones((2, 3)), np.ones(2), np.ones(2), {"a": [1]})
-    stored = Stored(3, np.ones(3, np.float32), b"jpeg", landmarks=np.ones((5, 2)))
+    stored = StoredRecord(3, np.ones(3, np.float32), b"jpeg", landmarks=np.ones((5, 2)))
     photo = Photo(Path("a.jpg"), np.ones((1, 4)))
     return {
         "Person": (person, replace(person, landmarks=np.zeros((5, 2)))),
@@ -39,7 +39,7 @@ def make_records() -> dict:
         "batch": (batch, batch._replace(index=np.array([0, 2]))),
         "Prediction": (prediction, replace(prediction, groups=np.ones((2, 3)))),
         "Predictions": (predictions, replace(predictions, bad={"a": [2]})),
-        "Stored": (stored, replace(stored, landmarks=None)),
+        "StoredRecord": (stored, replace(stored, landmarks=None)),
         "Photo": (photo, replace(photo, ignored=np.array([True]))),
     }
 

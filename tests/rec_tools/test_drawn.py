@@ -14,7 +14,7 @@ from rec_tools.drawn import folder as drawing
 from rec_tools.drawn.draw import draw
 from rec_tools.drawn.folder import write_folder
 from rec_tools.drawn.pen import SIZE, TEMPLATE
-from rec_tools.drawn.person import be_born, look_at
+from rec_tools.drawn.person import make_look, make_person
 from rec_tools.drawn.scene import MAX_SHIFT, Scene, draw_look, draw_photo, set_scene
 from rec_tools.readers import drawn, imdb_wiki
 from rec_tools.rows import Dropped, Row
@@ -94,7 +94,7 @@ def test_the_reader_draws_once_and_refuses_another_folder(tmp_path):
     with pytest.raises(AgedgeError, match="faces=6 instead of 7"):
         drawn.read(root, faces=7)
     (root / "drawn.json").unlink()
-    with pytest.raises(AgedgeError, match="no folder of drawn faces"):
+    with pytest.raises(AgedgeError, match="not a folder of drawn faces"):
         drawn.read(root, faces=6)
 
 
@@ -134,12 +134,12 @@ def test_draw_writes_a_folder_and_a_sheet(tmp_path):
 def people(count, seed=0):
     for index in range(count):
         rng = np.random.default_rng((seed, index))
-        yield be_born(rng, (FEMALE, MALE)[index % 2]), rng
+        yield make_person(rng, (FEMALE, MALE)[index % 2]), rng
 
 
 def test_landmarks_lie_on_the_template_and_the_pupils_there():
     for person, rng in people(40):
-        look = replace(look_at(person, rng.uniform(0, 90), rng), glasses="none")
+        look = replace(make_look(person, rng.uniform(0, 90), rng), glasses="none")
         image, landmarks = draw_look(look, rng, Scene())
         assert np.abs(landmarks - TEMPLATE).max() <= 0.025 * SIZE
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(float)
@@ -150,7 +150,7 @@ def test_landmarks_lie_on_the_template_and_the_pupils_there():
 def test_pose_stays_within_its_bounds():
     for person, rng in people(60, seed=1):
         scene = replace(set_scene(rng), yaw=0.0)
-        landmarks = draw_look(look_at(person, 30, rng), rng, scene)[1]
+        landmarks = draw_look(make_look(person, 30, rng), rng, scene)[1]
         assert np.abs(np.degrees(scene.roll)) <= 15 and 0.9 <= scene.scale <= 1.1
         eyes = landmarks[1] - landmarks[0]
         assert np.isclose(np.arctan2(eyes[1], eyes[0]), scene.roll, atol=0.02)
@@ -178,8 +178,8 @@ def ridge(images, targets, strength=60.0):
 
 
 def test_age_and_gender_can_be_seen_and_less_of_gender_in_small_children():
-    images, truth = drawn_faces(700, np.arange(0, 91), seed=2)
-    others, true = drawn_faces(300, np.arange(0, 91), seed=3)
+    images, truth = drawn_faces(400, np.arange(0, 91), seed=2)
+    others, true = drawn_faces(200, np.arange(0, 91), seed=3)
     error = np.abs(ridge(images, truth[:, 0])(others) - true[:, 0]).mean()
     assert error < 0.7 * np.abs(np.median(truth[:, 0]) - true[:, 0]).mean()
     adults = true[:, 0] >= 18

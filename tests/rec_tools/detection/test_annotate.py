@@ -55,7 +55,7 @@ def points_of(x, y, side):
 
 
 def write_table(path, rows: dict):
-    head = ",".join(["file", *module.COLUMNS])
+    head = ",".join(["file", *module.LANDMARK_COLUMNS])
     lines = [",".join([name, *map(str, np.asarray(points).ravel())]) for name, points in rows.items()]
     path.write_text("\n".join([head, *lines]) + "\n")
 
@@ -71,7 +71,7 @@ def test_the_main_face_comes_first_and_unsure_ones_are_ignored(tmp_path):
     np.testing.assert_allclose(photo.boxes, [[60, 60, 140, 140], [2, 2, 32, 32], [150, 150, 190, 190]], atol=1e-3)
     np.testing.assert_allclose(photo.landmarks[0], points_of(60, 60, 80), atol=1e-3)
     assert photo.ignored.tolist() == [False, False, True]
-    assert (report.pictures, report.faces, report.ways) == (1, 3, {FOUND: 1})
+    assert (report.images, report.faces, report.methods) == (1, 3, {FOUND: 1})
 
 
 def test_some_pictures_are_held_out_and_none_is_in_both(tmp_path):
@@ -80,7 +80,7 @@ def test_some_pictures_are_held_out_and_none_is_in_both(tmp_path):
     report = annotate(tmp_path / "set", tmp_path / "label.txt", hold_out=5)
     kept, held_out = (read_annotations(tmp_path / name) for name in ("label.txt", "label_val.txt"))
     names = {photo.file.name for photo in kept}, {photo.file.name for photo in held_out}
-    assert len(names[0] | names[1]) == len(kept) + len(held_out) == report.pictures == 30
+    assert len(names[0] | names[1]) == len(kept) + len(held_out) == report.images == 30
     assert 1 <= len(held_out) <= 15
     annotate(tmp_path / "set", tmp_path / "again.txt", hold_out=5)
     assert {photo.file.name for photo in read_annotations(tmp_path / "again_val.txt")} == names[1]
@@ -112,7 +112,7 @@ def test_the_tables_landmarks_stand_where_they_agree(tmp_path, caplog):
     np.testing.assert_allclose(good.landmarks[0], points_of(2, 2, 60) + 1, atol=1e-3)
     np.testing.assert_allclose(good.boxes[0], [2, 2, 62, 62], atol=1e-3)  # the table's face, not the most central
     np.testing.assert_allclose(shifted.landmarks[0], points_of(60, 60, 80), atol=1e-3)
-    assert report.ways == {GIVEN: 1, DISAGREE: 1, FOUND: 1}
+    assert report.methods == {GIVEN: 1, DISAGREE: 1, FOUND: 1}
     assert report.left_out == {"rows of the table": 1} and "line 4" in caplog.text
 
 
@@ -127,7 +127,7 @@ def test_boxes_follow_from_landmarks_where_nothing_is_found(tmp_path):
     write_table(tmp_path / "set/points.csv", rows)
     report = annotate(tmp_path / "set", tmp_path / "label.txt", tmp_path / "set/points.csv")
     photo = read_annotations(tmp_path / "label.txt")[-1]
-    assert report.ways == {GIVEN: 25, DERIVED: 1} and report.frame.agreement.min() > 0.95
+    assert report.methods == {GIVEN: 25, DERIVED: 1} and report.box_model.agreement.min() > 0.95
     np.testing.assert_allclose(photo.boxes[0], [50, 40, 140, 130], atol=2)
     np.testing.assert_allclose(photo.landmarks[0], points_of(50, 40, 90), atol=1e-3)
 
@@ -144,7 +144,7 @@ def test_pictures_without_a_face_are_left_out_or_get_the_median_box(tmp_path):
     np.testing.assert_allclose(photo.boxes, [[120, 120, 280, 280]], atol=1e-3)
     assert np.isnan(photo.landmarks).all()
     report = annotate(tmp_path / "set", tmp_path / "label.txt", min_score=0.5)
-    assert report.ways == {FOUND: 2}
+    assert report.methods == {FOUND: 2}
 
 
 def test_bad_files_are_a_line_and_counted(tmp_path, caplog):
@@ -153,7 +153,7 @@ def test_bad_files_are_a_line_and_counted(tmp_path, caplog):
     (tmp_path / "set/c.jpg").touch()
     with caplog.at_level(logging.WARNING):
         report = annotate(tmp_path / "set", tmp_path / "label.txt")
-    assert report.pictures == 1 and report.left_out == {"not readable": 2}
+    assert report.images == 1 and report.left_out == {"not readable": 2}
     assert len(caplog.records) == 2 and f"{tmp_path / 'set/b.jpg'}: not an image" in caplog.text
 
 
@@ -165,7 +165,7 @@ def test_large_pictures_are_looked_at_a_few_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(
         SquareDetector, "detect_batch", lambda self, some: together.append(len(some)) or detect(self, some)
     )
-    monkeypatch.setattr(module, "AT_ONCE", 60_000)
+    monkeypatch.setattr(module, "BATCH_PIXELS", 60_000)
     annotate(tmp_path / "set", tmp_path / "label.txt")
     assert together == [2, 2, 1]
     assert [photo.boxes[0, 2] for photo in read_annotations(tmp_path / "label.txt")] == [140, 141, 142, 143, 144]
@@ -178,7 +178,7 @@ def test_a_folder_without_pictures_or_faces_is_refused(tmp_path):
     with pytest.raises(AgedgeError, match="no images in it"):
         annotate(tmp_path / "set", tmp_path / "label.txt")
     draw(tmp_path / "set", "a.png")
-    with pytest.raises(AgedgeError, match="no face found in 1 pictures"):
+    with pytest.raises(AgedgeError, match="no face found in 1 images"):
         annotate(tmp_path / "set", tmp_path / "label.txt", centre=True)
     assert not (tmp_path / "label.txt").exists()
 

@@ -11,7 +11,7 @@ import pytest
 
 from agedge.errors import AgedgeError
 from rec_tools.formats import matlab
-from rec_tools.packing.write_parts import find_replaced
+from rec_tools.packing.write_splits import find_replaced
 from rec_tools.readers import imdb_wiki, npz
 from tests.paths import ROOT
 
@@ -89,7 +89,7 @@ def test_an_archive_that_is_compressed_in_another_way_is_refused(tmp_path):
     np.save(buffer, np.zeros((1, 8, 8, 3), np.uint8))
     age = (header((1,)), 0)
     file = write(tmp_path / "a.npz", zipfile.ZIP_LZMA, image=(buffer.getvalue(), 0), age=age)
-    with pytest.raises(AgedgeError, match="not as NumPy writes it"):
+    with pytest.raises(AgedgeError, match="must be stored or deflated"):
         list(npz.read(file))
 
 

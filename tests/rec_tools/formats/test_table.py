@@ -4,7 +4,7 @@ import pytest
 
 from agedge.errors import AgedgeError
 from agedge.labels import Label
-from rec_tools.formats.age_groups import mend_date, parse_age
+from rec_tools.formats.age_groups import parse_age, restore_group
 from rec_tools.formats.table import (
     FieldFaults,
     check_columns,
@@ -154,7 +154,7 @@ def test_ages_and_groups_are_read_as_they_are_meant(text, ages):
     ["old", "9-Mar", "3-", "1e2", "inf", "20-29-39", "(25; 32)", "1,2,5", "12,", "1980-05-12"],
 )
 def test_what_is_no_age_is_not_guessed(text):
-    with pytest.raises(ValueError, match="is no age and no group"):
+    with pytest.raises(ValueError, match="is not an age or a group"):
         parse_age(text)
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_age_is_not_guessed(text):
     ],
 )
 def test_a_spreadsheets_dates_are_mended_where_a_group_is_certain(text, group):
-    assert mend_date(text, FAIRFACE) == group
+    assert restore_group(text, FAIRFACE) == group
 
 
 def test_gender_and_age_make_a_label_or_a_reason():

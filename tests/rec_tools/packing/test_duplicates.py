@@ -10,18 +10,18 @@ import cv2
 import numpy as np
 import pytest
 
-from rec_tools.drawn.person import be_born
+from rec_tools.drawn.person import make_person
 from rec_tools.drawn.scene import draw_photo, set_scene
 from rec_tools.packing.duplicates import (
     CROWD,
     NEAR,
     WIDTH,
-    Copies,
+    DuplicateGroups,
     count_bits,
-    find_copies,
+    find_duplicates,
     fingerprint,
     labels_conflict,
-    summarise,
+    summarise_duplicates,
 )
 from tests.paths import SHARED
 
@@ -30,7 +30,7 @@ CHIPS = SHARED / "data" / "utkface_dev.tar.gz"
 
 def draw_faces(count, seed=0):
     rng = np.random.default_rng(seed)
-    people = [be_born(rng, gender) for gender in rng.integers(0, 2, count)]
+    people = [make_person(rng, gender) for gender in rng.integers(0, 2, count)]
     return [draw_photo(person, rng.uniform(5, 80), rng, set_scene(rng)) for person in people]
 
 
@@ -62,7 +62,7 @@ def flip(bits, count, rng):
 
 def find_near(bits):
     """The near groups of rows that are all different files."""
-    return find_copies(np.arange(len(bits), dtype=np.uint64), pack_bits(bits)).near
+    return find_duplicates(np.arange(len(bits), dtype=np.uint64), pack_bits(bits)).near
 
 
 def as_sets(groups):
@@ -102,13 +102,13 @@ ALTERATIONS = {
 @pytest.mark.parametrize("name", ALTERATIONS)
 def test_an_altered_copy_of_a_face_is_found(name):
     codes = np.array([fingerprint(image) for image in FACES + [ALTERATIONS[name](image) for image in FACES]])
-    near = find_copies(np.arange(len(codes), dtype=np.uint64), codes).near
+    near = find_duplicates(np.arange(len(codes), dtype=np.uint64), codes).near
     assert (near == np.tile(np.arange(len(FACES)), 2)).all()
 
 
 def test_other_images_are_no_copies_and_their_fingerprints_are_far_apart():
     codes = np.array([fingerprint(image) for image in IMAGES])
-    near = find_copies(np.arange(len(codes), dtype=np.uint64), codes).near
+    near = find_duplicates(np.arange(len(codes), dtype=np.uint64), codes).near
     assert (near == np.arange(len(codes))).all()
     distances = [differ(one, other) for index, one in enumerate(codes) for other in codes[:index]]
     assert min(distances) > NEAR and 110 < np.mean(distances) < 140
@@ -132,7 +132,7 @@ def test_a_fingerprint_is_four_words_of_any_size_and_kind_of_image():
 
 @pytest.mark.parametrize("shape, kind", [((9, 9, 3), "f4"), ((0, 9, 3), "u1"), ((9, 9, 4), "u1"), ((9,), "u1")])
 def test_what_is_no_image_is_refused(shape, kind):
-    with pytest.raises(ValueError, match="uint8 is wanted"):
+    with pytest.raises(ValueError, match="of uint8, not"):
         fingerprint(np.zeros(shape, kind))
 
 
@@ -143,7 +143,7 @@ def test_images_with_nothing_on_them_are_copies_only_where_their_bytes_are():
     gradient = np.tile(np.linspace(0, 255, 112).astype(np.uint8), (112, 1))
     images = [*colours, *noisy, gradient, gradient.T.copy(), gradient]
     digests = np.array([hash(image.tobytes()) & (2**64 - 1) for image in images], np.uint64)
-    copies = find_copies(digests, np.array([fingerprint(image) for image in images]))
+    copies = find_duplicates(digests, np.array([fingerprint(image) for image in images]))
     assert copies.near.tolist() == copies.identical.tolist() == [*range(10), 8]
 
 
@@ -156,7 +156,7 @@ def test_identical_groups_are_those_of_a_dict_and_lie_inside_near_ones():
         first.setdefault(file, index)
     bits = draw_codes(60)
     bits[30:] = [flip(row, NEAR, rng) for row in bits[:30]]
-    copies = find_copies(digests, pack_bits(bits[[file[0] for file in files]]))
+    copies = find_duplicates(digests, pack_bits(bits[[file[0] for file in files]]))
     assert copies.identical.tolist() == [first[file] for file in files]
     assert copies.identical.dtype == copies.near.dtype == np.int64
     assert as_sets(copies.near) == as_sets([file[0] % 30 for file in files])
@@ -190,8 +190,8 @@ def test_groups_do_not_depend_on_the_order_of_rows():
         bits = np.concatenate([bits, [flip(row, 25, rng) for row in bits]])
     digests = rng.integers(0, 400, len(bits)).astype(np.uint64)
     codes = pack_bits(bits)[digests.astype(int)]
-    copies, order = find_copies(digests, codes), rng.permutation(len(bits))
-    again = find_copies(digests[order], codes[order])
+    copies, order = find_duplicates(digests, codes), rng.permutation(len(bits))
+    again = find_duplicates(digests[order], codes[order])
     for whole, shuffled in zip(copies, again):
         assert as_sets(whole) == {frozenset(order[list(group)]) for group in as_sets(shuffled)}
 
@@ -207,22 +207,22 @@ def test_a_chain_is_cut_into_groups_that_are_not_wide():
 
 
 def test_no_rows_and_one_row():
-    none = find_copies(np.empty(0, np.uint64), np.empty((0, 4), np.uint64))
+    none = find_duplicates(np.empty(0, np.uint64), np.empty((0, 4), np.uint64))
     assert none.identical.shape == none.near.shape == (0,)
-    one = find_copies(np.array([7], np.uint64), pack_bits(draw_codes(1)))
+    one = find_duplicates(np.array([7], np.uint64), pack_bits(draw_codes(1)))
     assert one.identical.tolist() == one.near.tolist() == [0]
-    summary = summarise(none, np.empty((0, 3), np.float32), np.empty(0, int))
+    summary = summarise_duplicates(none, np.empty((0, 3), np.float32), np.empty(0, int))
     assert summary["rows"] == summary["near"]["groups"] == summary["near"]["largest"] == 0
 
 
 def test_arrays_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="are wanted"):
-        find_copies(np.zeros(3, np.uint64), np.zeros((2, 4), np.uint64))
+    with pytest.raises(ValueError, match="must be digests"):
+        find_duplicates(np.zeros(3, np.uint64), np.zeros((2, 4), np.uint64))
 
 
 def test_ten_thousand_files_of_one_fingerprint_are_one_group():
     codes = np.repeat(pack_bits(draw_codes(1)), 10000, axis=0)
-    assert (find_copies(np.arange(10000, dtype=np.uint64), codes).near == 0).all()
+    assert (find_duplicates(np.arange(10000, dtype=np.uint64), codes).near == 0).all()
 
 
 def test_a_crowd_of_like_fingerprints_is_one_group():
@@ -254,9 +254,9 @@ def test_labels_conflict_where_ages_have_no_year_in_common_or_genders_differ():
 
 
 def test_a_summary_counts_groups_rows_conflicts_and_parts():
-    copies = Copies(np.array([0, 0, 2, 3, 3, 3, 6, 7]), np.array([0, 0, 0, 3, 3, 3, 6, 6]))
+    copies = DuplicateGroups(np.array([0, 0, 2, 3, 3, 3, 6, 7]), np.array([0, 0, 0, 3, 3, 3, 6, 6]))
     labels = np.float32([[0, 5, 5], [1, 5, 5], [0, 9, 9], [1, 20, 29], [-1, 25, 25], [1, -1, -1], [0, 3, 3], [0, 4, 4]])
-    summary = summarise(copies, labels, np.array([0, 0, 1, 0, 0, 2, 1, 1]))
+    summary = summarise_duplicates(copies, labels, np.array([0, 0, 1, 0, 0, 2, 1, 1]))
     assert json.loads(json.dumps(summary)) == {
         "rows": 8,
         "identical": {
@@ -290,9 +290,9 @@ def test_files_that_are_the_same_are_found_among_utkface_chips():
     codes = np.array([fingerprint(image) for image in images])
     same = as_sets([files.index(file) for file in files])
     assert any(len(group) > 1 for group in same)
-    assert as_sets(find_copies(digests, codes).identical) == same
+    assert as_sets(find_duplicates(digests, codes).identical) == same
     # By what is to be seen alone: each pair that comparing all with all finds.
-    near = find_copies(np.arange(len(files), dtype=np.uint64), codes).near
+    near = find_duplicates(np.arange(len(files), dtype=np.uint64), codes).near
     assert all(len({near[row] for row in group}) == 1 for group in same)
     assert len(same) > len(set(near)) > 0.9 * len(files)
     for index in range(1, len(codes)):

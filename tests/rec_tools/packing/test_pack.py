@@ -18,7 +18,7 @@ from rec_tools.cli import app
 from rec_tools.packing.options import Preparation
 from rec_tools.packing.pack import pack
 from rec_tools.packing.prepare import prepare_all
-from rec_tools.packing.split import Split
+from rec_tools.packing.split import SplitScheme
 from rec_tools.rows import Dropped, Row
 from tests.paths import SHARED
 
@@ -59,7 +59,7 @@ def test_every_row_is_packed_once_and_copies_stay_together(tmp_path, capsys):
     out = tmp_path / "out"
     assert run("pack", "utkface", "--root", root, "--out", out, "--split", "train=0.7,val=0.3", "--workers", 0) == 0
     said = capsys.readouterr().out
-    assert "9 groups of identical files (9 rows too many; ages differ in 9, genders in 9; 0 across parts)" in said
+    assert "9 groups of identical files (9 rows too many; ages differ in 9, genders in 9; 0 across splits)" in said
     sides = {}
     for part in ("train", "val"):
         check_index(out / f"{part}.rec")
@@ -85,7 +85,7 @@ def test_persons_who_share_an_image_stay_on_one_side(tmp_path):
     for i in range(30):
         (tmp_path / f"{i}.jpg").write_bytes(picture)
         rows.append(Row(f"{i}.jpg", tmp_path / f"{i}.jpg", exact(0, 9), identity=f"person {i}"))
-    report = pack(rows, tmp_path / "out", Split.parse("a=0.5,b=0.5"), Preparation(size=32), source="", terms="")
+    report = pack(rows, tmp_path / "out", SplitScheme.parse("a=0.5,b=0.5"), Preparation(size=32), source="", terms="")
     assert sorted(report.packed.values()) == [30] and not report.reasons
 
 
@@ -130,7 +130,7 @@ def test_a_pack_of_nothing_fails_and_leaves_no_record_file(tmp_path, capsys):
         (["utkface", "--split", "train=0.9"], 2, "add up to 1"),
         (["utkface", "--split", "most"], 2, "write it as train=0.9,val=0.1"),
         (["utkface", "--align", "mtcnn", "--crop", "tight"], 2, "choose one of arcface, utkface"),
-        (["utkface", "--crop", "arcface"], 2, "--align none takes the whole image; say --align mtcnn or set"),
+        (["utkface", "--crop", "arcface"], 2, "--align none takes the whole image; use --align mtcnn or set"),
         (["utkface", "--split", "dropped=0.5,val=0.5"], 2, "write it as train=0.9,val=0.1"),
         (["utkface", "--folds", "²"], 2, "a number from 2 to 100"),
         (["utkface", "--split", "../x=1"], 2, "write it as train=0.9,val=0.1"),

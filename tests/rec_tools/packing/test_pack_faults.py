@@ -20,9 +20,9 @@ from rec_tools.formats.image_folder import is_inside, list_images
 from rec_tools.packing import prepare
 from rec_tools.packing.crop_faces import WHOLE
 from rec_tools.packing.options import Preparation
-from rec_tools.packing.pack import pack, sift
+from rec_tools.packing.pack import filter_rows, pack
 from rec_tools.packing.prepare import UNCHANGED, prepare_all
-from rec_tools.packing.split import Split
+from rec_tools.packing.split import SplitScheme
 from rec_tools.rows import Dropped, Row
 
 rng = np.random.default_rng(0)
@@ -113,16 +113,16 @@ def test_images_that_are_none_or_too_large(tmp_path, capsys):
 
 def test_rows_twice_and_rows_that_say_nothing():
     rows = [Row(name, Path(name), label) for name, label in (("a", exact(0, 1)), ("b", Label()), ("a", exact(1, 2)))]
-    one, two, three = sift([*rows, Dropped("a", "other")][:3])
+    one, two, three = filter_rows([*rows, Dropped("a", "other")][:3])
     assert (
         one is rows[0]
         and two.reason == "neither age nor gender known"
         and three.reason == "listed twice with other labels"
     )
-    assert list(sift([rows[0], rows[0]]))[1] == Dropped("a", "listed twice")
-    kept = list(sift([*rows, rows[0]], keep_conflicts=True))
+    assert list(filter_rows([rows[0], rows[0]]))[1] == Dropped("a", "listed twice")
+    kept = list(filter_rows([*rows, rows[0]], keep_conflicts=True))
     assert kept[2].label == exact(1, 2) and kept[2].id != "a" and kept[3] == Dropped("a", "listed twice")
-    assert [row.reason for row in sift([Dropped("a", "other"), Dropped("a", "other")])] == ["other", "other"]
+    assert [row.reason for row in filter_rows([Dropped("a", "other"), Dropped("a", "other")])] == ["other", "other"]
 
 
 @pytest.mark.parametrize(
@@ -166,11 +166,11 @@ def test_a_jpeg_of_the_right_size_goes_in_as_it_is(tmp_path):
     wide = write_image(tmp_path / "wide.jpg", 48, 60, quality=60)
     png = write_image(tmp_path / "png.png", 48, 48, ".png")
     rows = [Row(path.name, path, exact(0, 1)) for path in (square, wide, png)]
-    for size, ways in ((48, [UNCHANGED, WHOLE, WHOLE]), (0, [UNCHANGED, UNCHANGED, WHOLE]), (32, [WHOLE] * 3)):
+    for size, methods in ((48, [UNCHANGED, WHOLE, WHOLE]), (0, [UNCHANGED, UNCHANGED, WHOLE]), (32, [WHOLE] * 3)):
         prepared = prepare_all(rows, Preparation(size=size))
-        assert [face.way for face in prepared] == ways
+        assert [face.method for face in prepared] == methods
         assert [face.jpeg == row.image.read_bytes() for face, row in zip(prepared, rows)] == [
-            way == UNCHANGED for way in ways
+            way == UNCHANGED for way in methods
         ]
         sizes = [cv2.imdecode(np.frombuffer(face.jpeg, np.uint8), 1).shape[:2] for face in prepared]
         assert sizes == [(size, size)] * 3 if size else [(48, 48), (48, 60), (48, 48)]
@@ -180,7 +180,7 @@ def test_a_jpeg_of_the_right_size_goes_in_as_it_is(tmp_path):
         turned[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + turned[2:]
     )
     (face,) = prepare_all([Row("t", tmp_path / "turned.jpg", exact(0, 1))], Preparation(size=48))
-    assert face.way == WHOLE  # turned upright, so encoded again
+    assert face.method == WHOLE  # turned upright, so encoded again
 
 
 def test_an_image_too_wide_for_a_jpeg_drops_its_row(tmp_path):
@@ -190,22 +190,22 @@ def test_an_image_too_wide_for_a_jpeg_drops_its_row(tmp_path):
 
 
 def test_an_image_that_opencv_fails_at_drops_its_row_alone(tmp_path, monkeypatch):
-    def cut_faces(images, rows, preparation):
+    def crop_faces(images, rows, preparation):
         if any(image.shape[0] == 13 for image in images):
             cv2.resize(images[0], (0, 0))
         return real(images, rows, preparation)
 
-    real = prepare.cut_faces
-    monkeypatch.setattr(prepare, "cut_faces", cut_faces)
+    real = prepare.crop_faces
+    monkeypatch.setattr(prepare, "crop_faces", crop_faces)
     rows = [Row(str(side), write_image(tmp_path / f"{side}.jpg", side), exact(0, 1)) for side in (12, 13, 14)]
     one, two, three = prepare.prepare_all(rows, Preparation(size=16))
-    assert one.way == three.way == WHOLE and two.reason == "image not usable" and "resize" in two.detail
+    assert one.method == three.method == WHOLE and two.reason == "image not usable" and "resize" in two.detail
 
 
 def test_an_image_may_come_as_bytes(tmp_path):
     content = write_image(tmp_path / "a.png", 30, 30, ".png").read_bytes()
     rows = [Row("a", content, exact(0, 1)), Row("b", b"", exact(0, 1))]
-    report = pack(rows, tmp_path / "out", Split.parse(""), Preparation(size=16), source="", terms="")
+    report = pack(rows, tmp_path / "out", SplitScheme.parse(""), Preparation(size=16), source="", terms="")
     assert report.packed == {"all": 1} and report.reasons == {"image not readable": 1}
 
 

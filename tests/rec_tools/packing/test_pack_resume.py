@@ -16,7 +16,7 @@ from agedge.records import check_index
 from rec_tools.packing import chunks
 from rec_tools.packing.options import Preparation
 from rec_tools.packing.pack import CHUNK, pack, take_shard
-from rec_tools.packing.split import Split
+from rec_tools.packing.split import SplitScheme
 from rec_tools.readers import utkface
 from rec_tools.records.transform import merge
 from tests.paths import ROOT
@@ -100,7 +100,7 @@ def test_what_was_done_is_not_done_again(folder, whole, tmp_path, monkeypatch):
 
     real = chunks.prepare_all
     monkeypatch.setattr(chunks, "prepare_all", prepare)
-    split, preparation = Split.parse("train=0.7,val=0.3"), Preparation(size=48)
+    split, preparation = SplitScheme.parse("train=0.7,val=0.3"), Preparation(size=48)
     options = {"source": utkface.SOURCE, "terms": utkface.TERMS, "drop": ("duplicates",)}
     with pytest.raises(KeyboardInterrupt):
         pack(utkface.read(folder), tmp_path / "out", split, preparation, **options)
@@ -118,7 +118,7 @@ def test_what_was_done_is_not_done_again(folder, whole, tmp_path, monkeypatch):
 def test_only_one_pack_writes_to_a_folder(folder, tmp_path):
     busy = pytest.raises(AgedgeError, match="lock: another process is writing it")
     with chunks.working_folder(tmp_path / ".packing"), busy:
-        pack(utkface.read(folder), tmp_path, Split.parse(""), Preparation(), source="", terms="")
+        pack(utkface.read(folder), tmp_path, SplitScheme.parse(""), Preparation(), source="", terms="")
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_under_the_final_name(folder, whole, tmp_path):
@@ -139,10 +139,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_under_the_final_name(folder,
 
 def test_shards_merged_are_the_whole(folder, tmp_path):
     about = {"source": utkface.SOURCE, "terms": utkface.TERMS}
-    pack(utkface.read(folder), tmp_path / "whole", Split.parse(""), Preparation(size=48), **about)
+    pack(utkface.read(folder), tmp_path / "whole", SplitScheme.parse(""), Preparation(size=48), **about)
     for index in range(3):
         rows = take_shard(lambda: utkface.read(folder), index, 3)
-        pack(rows, tmp_path / "shards", Split.parse(""), Preparation(size=48), suffix=f"-{index}of3", **about)
+        pack(rows, tmp_path / "shards", SplitScheme.parse(""), Preparation(size=48), suffix=f"-{index}of3", **about)
     merged = tmp_path / "merged/all.rec"
     merge([tmp_path / f"shards/all-{index}of3.rec" for index in range(3)], merged)
     check_index(merged)
@@ -154,7 +154,7 @@ def test_shards_merged_are_the_whole(folder, tmp_path):
 
 def test_an_earlier_pack_is_replaced_only_by_a_finished_one(folder, tmp_path):
     about = {"source": "", "terms": ""}
-    pack(utkface.read(folder), tmp_path, Split.parse(""), Preparation(size=16), **about)
+    pack(utkface.read(folder), tmp_path, SplitScheme.parse(""), Preparation(size=16), **about)
     before = contents(tmp_path)
 
     def broken():
@@ -162,9 +162,9 @@ def test_an_earlier_pack_is_replaced_only_by_a_finished_one(folder, tmp_path):
         raise AgedgeError("the list: damaged")
 
     with pytest.raises(AgedgeError, match="damaged"):
-        pack(broken(), tmp_path, Split.parse(""), Preparation(size=24), **about)
+        pack(broken(), tmp_path, SplitScheme.parse(""), Preparation(size=24), **about)
     assert contents(tmp_path) == before
-    pack(utkface.read(folder), tmp_path, Split.parse(""), Preparation(size=24), **about)
+    pack(utkface.read(folder), tmp_path, SplitScheme.parse(""), Preparation(size=24), **about)
     assert contents(tmp_path)["all.rec"] != before["all.rec"]
 
 
@@ -174,11 +174,11 @@ def test_a_pack_replaces_an_earlier_one_as_a_whole_and_names_what_is_of_another(
     def records():
         return sorted(path.name for path in tmp_path.glob("*.rec"))
 
-    for split in (Split.parse(folds="5"), Split.parse(""), Split.parse(folds="3")):
+    for split in (SplitScheme.parse(folds="5"), SplitScheme.parse(""), SplitScheme.parse(folds="3")):
         pack(utkface.read(folder), tmp_path, split, Preparation(size=16), **about)
     assert records() == ["all.rec", "fold0.rec", "fold1.rec", "fold2.rec"]  # all.rec is of no pack with folds
     assert not list(tmp_path.glob("fold4.*")) and "also holds all.rec, of another pack" in caplog.text
-    pack(utkface.read(folder), tmp_path, Split.parse("fold0=0.5,test=0.5"), Preparation(size=16), **about)
+    pack(utkface.read(folder), tmp_path, SplitScheme.parse("fold0=0.5,test=0.5"), Preparation(size=16), **about)
     assert records() == ["all.rec", "fold0.rec", "test.rec"]
 
 
@@ -216,6 +216,6 @@ def test_workers_that_are_killed_cost_nothing(folder, tmp_path):
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
     options = {"source": "", "terms": ""}
-    pack(rows(), tmp_path / "out", Split.parse(""), Preparation(size=48), workers=2, **options)
-    pack(utkface.read(folder), tmp_path / "other", Split.parse(""), Preparation(size=48), **options)
+    pack(rows(), tmp_path / "out", SplitScheme.parse(""), Preparation(size=48), workers=2, **options)
+    pack(utkface.read(folder), tmp_path / "other", SplitScheme.parse(""), Preparation(size=48), **options)
     assert contents(tmp_path / "out") == contents(tmp_path / "other")

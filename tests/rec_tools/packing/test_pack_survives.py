@@ -12,7 +12,7 @@ from agedge.labels import exact
 from rec_tools.packing import pack as pack_module
 from rec_tools.packing.options import Preparation
 from rec_tools.packing.pack import ENDS_DECODER, pack
-from rec_tools.packing.split import Split
+from rec_tools.packing.split import SplitScheme
 from rec_tools.worker_pool import WorkerPool
 from tests.rec_tools.packing.deadly_rows import CRASHES, HANGS, KILLS, KILLS_ONCE, DeadlyRow
 
@@ -34,7 +34,7 @@ def rows(endings: dict, count=3 * CHUNK):
 
 def run(out: Path, rows, workers, **options):
     preparation = Preparation(size=48, **options)
-    return pack(rows, out, Split.parse("train=0.5,val=0.5"), preparation, source="", terms="", workers=workers)
+    return pack(rows, out, SplitScheme.parse("train=0.5,val=0.5"), preparation, source="", terms="", workers=workers)
 
 
 def packed(out: Path) -> dict:

@@ -49,7 +49,7 @@ def test_a_folder_of_several_npz_is_read_by_name(tmp_path):
 
 def test_what_gender_0_means_can_be_said_and_must_be_for_morph(tmp_path):
     file = write_npz(tmp_path / "morph2_db_align.npz")
-    with pytest.raises(UsageError, match="morph2_db_align.npz: .* say gender=male0, or gender=female0"):
+    with pytest.raises(UsageError, match="morph2_db_align.npz: .* give gender=male0, or gender=female0"):
         npz.read(file)
     for word, first in (("gender=male0", MALE), ("gender=female0", FEMALE)):
         rows = list(npz.read(file, **parse_options(npz, [word])))
@@ -85,7 +85,7 @@ def test_images_whose_values_are_no_bytes_are_dropped(tmp_path):
         ({"image": None}, "needs the arrays image and age or gender; it has age, gender, img_size"),
         ({"age": None, "gender": None}, "it has image, img_size"),
         ({"image": faces()[..., 0]}, r"image is of shape \(4, 8, 8\), not"),
-        ({"image": np.asfortranarray(faces())}, "image lies in Fortran order"),
+        ({"image": np.asfortranarray(faces())}, "image is in Fortran order"),
         ({"age": np.array(["3", "4", "5", "6"])}, "age holds <U1, not numbers"),
         ({"age": np.array([3, None, 5, 6], object)}, "age holds Python objects, which are not loaded"),
         ({"image": np.array([[1], None], object)}, "image holds Python objects, which are not loaded"),
@@ -112,7 +112,7 @@ def test_a_pickle_in_an_npz_is_never_run(tmp_path):
 def test_a_truncated_npz(tmp_path, share):
     file = write_npz(tmp_path / "a.npz")
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
-    with pytest.raises(AgedgeError, match="a.npz: no .npz, or a damaged one"):
+    with pytest.raises(AgedgeError, match="a.npz: not an .npz, or a damaged one"):
         list(npz.read(file))
 
 

@@ -167,13 +167,13 @@ def drop(field):
     "table, key, reason",
     [
         (columns(), "faces", "no struct 'imdb' or 'wiki'"),
-        (np.arange(12.0), "imdb", "no struct of one element"),
-        (np.array([[(1,), (2,)]], dtype=[("dob", object)]), "imdb", "no struct of one element"),
+        (np.arange(12.0), "imdb", "is not a struct of one element"),
+        (np.array([[(1,), (2,)]], dtype=[("dob", object)]), "imdb", "is not a struct of one element"),
         (drop("dob"), "imdb", "no field dob"),
         (columns(gender=np.ones((1, 4))), "imdb", "5 full_path but 4 gender"),
-        (columns(dob=cell(["a"] * 5)), "imdb", "dob is no row of numbers"),
-        (columns(full_path=np.ones((1, 5))), "imdb", "full_path is no cell of strings"),
-        (columns(name=cell([np.ones(3)] * 5)), "imdb", "name is no cell of strings"),
+        (columns(dob=cell(["a"] * 5)), "imdb", "dob is not a row of numbers"),
+        (columns(full_path=np.ones((1, 5))), "imdb", "full_path is not a cell of strings"),
+        (columns(name=cell([np.ones(3)] * 5)), "imdb", "name is not a cell of strings"),
     ],
 )
 def test_a_mat_of_another_shape(tmp_path, table, key, reason):
@@ -187,13 +187,13 @@ def test_a_truncated_mat(tmp_path, share):
     mat = write(tmp_path, columns()) / "imdb.mat"
     whole = mat.read_bytes()
     mat.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(AgedgeError, match="imdb.mat: no Matlab file, or a truncated one|holds no struct"):
+    with pytest.raises(AgedgeError, match="imdb.mat: not a Matlab file, or a truncated one|holds no struct"):
         imdb_wiki.read(tmp_path)
 
 
 def test_a_text_file_named_mat(tmp_path):
-    (tmp_path / "imdb.mat").write_text("this is no Matlab file\n" * 40)
-    with pytest.raises(AgedgeError, match="imdb.mat: no Matlab file"):
+    (tmp_path / "imdb.mat").write_text("this is not a Matlab file\n" * 40)
+    with pytest.raises(AgedgeError, match="imdb.mat: not a Matlab file"):
         imdb_wiki.read(tmp_path)
 
 

@@ -206,8 +206,8 @@ def test_cacd2000_meta_data_elsewhere_missing_or_damaged(tmp_path):
     savemat(mat, {"celebrityImageData": {"age": 1}})
     with pytest.raises(AgedgeError, match="the struct has no field rank, name"):
         cacd2000.read(root, **options)
-    mat.write_text("no Matlab file")
-    with pytest.raises(AgedgeError, match="no Matlab file, or a truncated one"):
+    mat.write_text("not a Matlab file")
+    with pytest.raises(AgedgeError, match="not a Matlab file, or a truncated one"):
         cacd2000.read(root, **options)
 
 

@@ -8,7 +8,7 @@ import pytest
 from agedge.crop import Crop
 from agedge.errors import AgedgeError
 from agedge.labels import Label, exact
-from rec_tools.packing.crop_faces import cut_faces
+from rec_tools.packing.crop_faces import crop_faces
 from rec_tools.packing.options import Preparation
 from rec_tools.readers import faces
 from rec_tools.rows import Row
@@ -114,5 +114,5 @@ POINTS = ((30, 40), (60, 40), (45, 60), (35, 75), (55, 75))
 def test_a_place_that_is_not_in_the_image_is_a_reason(tmp_path, place, reason):
     image = np.full((100, 100, 3), 90, np.uint8)
     row = Row("a", tmp_path, exact(0, 3), **place)
-    face = cut_faces([image], [row], Preparation(align="set", crop=Crop.named("arcface", 112, 0.0)))[0]
-    assert (face.way if face.image is None else None) == reason
+    face = crop_faces([image], [row], Preparation(align="set", crop=Crop.named("arcface", 112, 0.0)))[0]
+    assert (face.method if face.image is None else None) == reason

@@ -12,10 +12,10 @@ from agedge.crop import Crop
 from agedge.labels import Label, exact
 from agedge.records import RecordWriter
 from rec_tools.records.plots import choose_faces, draw_faces, plot_ages, spread_ages
-from rec_tools.records.scan import survey
+from rec_tools.records.scan import scan_file
 from rec_tools.records.stored import read_labels
 from rec_tools.records.summary import count_ages
-from tests.rec_tools.finished import draw_face, run, write_file
+from tests.rec_tools.small_records import draw_face, run, write_file
 
 
 def inspect(path, *words):
@@ -174,7 +174,7 @@ def test_pictures_show_every_cell_and_do_not_depend_on_the_order(tmp_path):
         picture = cv2.imread(str(tmp_path / "report" / name))
         assert min(picture.shape[:2]) > 300 and picture.std() > 20
     # 10 columns of 3 genders, but nobody of unknown gender is 0 to 2
-    one, other = choose_faces(survey(path)), choose_faces(survey(backwards))
+    one, other = choose_faces(scan_file(path)), choose_faces(scan_file(backwards))
     assert {place: [199 - number for number in faces] for place, faces in other.items()} == one
     assert len(one) == 29 and max(map(len, one.values())) == 3
     assert all(records[number][0].gender == gender for (gender, _), faces in one.items() for number in faces)
@@ -196,7 +196,7 @@ def test_labels_are_read_without_keeping_the_records(tmp_path):
 
 
 def test_pictures_of_a_file_whose_name_is_no_utf_8(tmp_path):
-    seen = [survey(write_file(tmp_path / os.fsdecode(b"\xe9.rec"), [(exact(0, 30), draw_face(0))]))]
+    seen = [scan_file(write_file(tmp_path / os.fsdecode(b"\xe9.rec"), [(exact(0, 30), draw_face(0))]))]
     plot_ages(seen, tmp_path / "ages.png")
     draw_faces(seen, tmp_path / "faces.png")
     assert (tmp_path / "ages.png").stat().st_size and (tmp_path / "faces.png").stat().st_size

@@ -16,7 +16,7 @@ from agedge.recordio import MAGIC, Gap, pack_frame, read_frames, read_index, sal
 from agedge.records import RecordWriter, check_index, read_raw
 from rec_tools.records.repair import repair
 from rec_tools.records.stored import read_stored
-from tests.rec_tools.finished import draw_face, run
+from tests.rec_tools.small_records import draw_face, run
 
 COUNT = 12
 
@@ -68,7 +68,7 @@ def test_an_index_is_rebuilt(path, capsys, index, says):
     path.with_suffix(".idx").unlink() if index is None else path.with_suffix(".idx").write_text(index)
     assert run("inspect", path, "--repair") == 0
     said = capsys.readouterr().out
-    assert says in said and "written anew for 12 records" in said and files_of(path.parent) == before
+    assert says in said and "rewritten for 12 records" in said and files_of(path.parent) == before
 
 
 @pytest.mark.parametrize("record", [1, 5, COUNT - 1])
@@ -160,7 +160,7 @@ def test_an_earlier_original_is_not_overwritten(path, capsys):
     (path.parent / "a.rec.damaged").write_text("precious")
     before = files_of(path.parent)
     assert run("inspect", path, "--repair") == 1 and files_of(path.parent) == before
-    assert "a.rec.damaged: already there" in capsys.readouterr().err
+    assert "a.rec.damaged: exists" in capsys.readouterr().err
 
 
 def test_a_repair_that_fails_changes_nothing(path, monkeypatch):
@@ -188,7 +188,7 @@ def test_a_disk_without_hard_links(path, monkeypatch):
 def test_what_holds_no_record_cannot_be_repaired(tmp_path, content):
     (tmp_path / "a.rec").write_bytes(content)
     before = files_of(tmp_path)
-    with pytest.raises(AgedgeError, match=r"a\.rec: not one record in it can be read"):
+    with pytest.raises(AgedgeError, match=r"a\.rec: no record in it can be read"):
         repair(tmp_path / "a.rec")
     assert files_of(tmp_path) == before
 

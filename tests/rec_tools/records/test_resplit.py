@@ -95,17 +95,17 @@ def test_what_was_made_of_a_pack_is_no_part_of_it(packed, tmp_path, capsys):
     # Its own split's other part is not to be split into the same folder: it would go with the part that is replaced.
     capsys.readouterr()
     assert run("split", tmp_path / "train.rec", "--out", tmp_path, "--split", "val=0.5,more=0.5") == 1
-    assert "train.rec: would be replaced by its own parts" in capsys.readouterr().err
+    assert "train.rec: would be replaced by one of its splits" in capsys.readouterr().err
     assert (tmp_path / "train.rec").read_bytes() == train
 
 
 @pytest.mark.parametrize(
     "words, status, says",
     [
-        (("all.rec", "--out", "."), 1, "all.rec: would be replaced by its own parts; name another folder with --out"),
+        (("all.rec", "--out", "."), 1, "all.rec: would be replaced by one of its splits; give another folder"),
         (("no.rec", "--out", "out"), 1, "no.rec: missing"),
         (("all.csv", "--out", "out"), 1, "all.csv: "),
-        (("all.rec", "--out", "out", "--split", "a=2"), 2, "the shares are to be positive and to add up to 1"),
+        (("all.rec", "--out", "out", "--split", "a=2"), 2, "the shares must be positive and add up to 1"),
     ],
 )
 def test_what_cannot_be_split(packed, tmp_path, capsys, monkeypatch, words, status, says):

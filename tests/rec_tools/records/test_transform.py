@@ -13,11 +13,11 @@ from agedge.labels import Label, exact
 from agedge.records import RecordWriter, check_index, decode, read_crop, read_info, read_raw, read_records
 from rec_tools.packing.options import Preparation
 from rec_tools.packing.pack import pack, take_shard
-from rec_tools.packing.split import Split
+from rec_tools.packing.split import SplitScheme
 from rec_tools.records.stored import read_stored
 from rec_tools.records.transform import choose, convert, join_texts
 from rec_tools.rows import Row
-from tests.rec_tools.finished import draw_face, run, write_file
+from tests.rec_tools.small_records import draw_face, run, write_file
 
 UTKFACE, ARCFACE = (Crop.named(name, 64) for name in ("utkface", "arcface"))
 
@@ -64,7 +64,7 @@ def test_merged_shards_are_the_pack_that_was_not_sharded(tmp_path, monkeypatch):
         label = Label(i % 3 - 1, i % 60, i % 60 + 5) if i % 2 else exact(i % 2, i % 60 + 0.1)
         more = {"identity": f"Ünal, {i}", "race": 'say "x"', "landmarks": points}
         rows.append(Row(f"{i:03}.jpg", tmp_path / f"{i:03}.jpg", label, **more if i % 3 else {}))
-    options = {"split": Split.parse(""), "preparation": Preparation(size=32), "source": "a set", "terms": "free"}
+    options = {"split": SplitScheme.parse(""), "preparation": Preparation(size=32), "source": "a set", "terms": "free"}
     pack(rows, tmp_path / "one", **options)
     for shard in range(3):
         shard_rows = take_shard(lambda: iter(rows), shard, 3)
@@ -91,7 +91,7 @@ def test_layouts_are_converted_and_sources_joined(tmp_path, caplog):
     assert [stored.file for stored in read_stored(out)] == ["", "", "", "new-0.jpg", "more-0.jpg"]
     info = read_info(out)
     assert info["source"] == "A; B" and info["terms"] == "y" and info["crop"] is None
-    assert "cut in another way" in caplog.text
+    assert "its crop differs from that of" in caplog.text
     assert "old.rec: 1 labels outside the contract count as unknown: records 2" in caplog.text
     assert run("merge", new, more, "--out", out) == 0 and read_crop(out).same_as(UTKFACE)
 
@@ -106,10 +106,10 @@ def test_texts_are_joined_without_repeating_one():
         (["a.rec", "no.rec", "--out", "c.rec"], 1, "no.rec: missing"),
         (["a.rec", "cut.rec", "--out", "c.rec"], 1, "cut.rec: truncated in record 2"),
         (["a.rec", "text.rec", "--out", "c.rec"], 1, "text.rec: damaged"),
-        (["a.rec", "b.rec", "--out", "a.rec"], 2, "a.rec: is read from"),
-        (["a.rec", "b.rec", "--out", "link.rec"], 2, "link.rec: is read from"),
+        (["a.rec", "b.rec", "--out", "a.rec"], 2, "a.rec: is an input"),
+        (["a.rec", "b.rec", "--out", "link.rec"], 2, "link.rec: is an input"),
         (["a.rec", "a.rec", "--out", "c.rec"], 2, "a.rec: given twice"),
-        (["a.rec", "b.rec", "--out", "c.txt"], 2, "ends in .rec"),
+        (["a.rec", "b.rec", "--out", "c.txt"], 2, "must end in .rec"),
         (["a.rec", "b.rec", "--out", "folder.rec"], 2, "folder.rec: is a folder"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_table_of_another_file_is_left_aside(tmp_path, caplog, spoil):
         }[spoil]
     )
     assert [stored.file for stored in read_stored(path)] == [""] * 3
-    assert len(caplog.records) == 1 and "a.csv: " in caplog.text and "going on without it" in caplog.text
+    assert len(caplog.records) == 1 and "a.csv: " in caplog.text and "it is ignored" in caplog.text
     caplog.clear()
     table.unlink()
     assert len(list(read_stored(path))) == 3 and not caplog.records
@@ -255,8 +255,8 @@ def test_a_face_that_nobody_knows_where_is_left_out_and_reported(tmp_path, capsy
     "words, says",
     [
         (["--to", "years"], "labels: unknown 'years'; choose one of gender,age_min,age_max, gender,age, age"),
-        (["--to", "age,-"], "--to age,-: every number that is written must be a gender or an age"),
-        (["--margin", 0.2], "say --crop"),
+        (["--to", "age,-"], "--to age,-: every number must be a gender or an age"),
+        (["--margin", 0.2], "give --crop too"),
         (
             ["--labels", "years"],
             "labels: unknown 'years'; choose one of gender,age_min,age_max, gender,age, age",
@@ -283,7 +283,7 @@ def test_a_sample_is_random_repeatable_and_in_order(tmp_path, capsys):
     assert info["count"] == 40 and info["source"] == "a set" and read_crop(tmp_path / "b.rec").same_as(ARCFACE)
     assert info["sampled"] == {"from": "a.rec", "of": 200, "seed": 1, "by_age": False}
     assert run("sample", path, "--out", tmp_path / "e.rec", "--faces", 201) == 2
-    assert "a.rec: has 200 faces, 201 are asked for" in capsys.readouterr().err
+    assert "a.rec: has 200 faces, fewer than 201" in capsys.readouterr().err
 
 
 def test_a_sample_by_age_is_even(tmp_path):

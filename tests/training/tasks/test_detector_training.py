@@ -275,7 +275,7 @@ def test_a_large_photograph_is_measured_shrunk():
 
 
 def test_scenes_are_not_written_over(data):
-    with pytest.raises(AgedgeError, match=r"label\.txt: there already"):
+    with pytest.raises(AgedgeError, match=r"label\.txt: exists"):
         compose([data / "faces.txt"], data / "backgrounds", data / "val", count=1, size=96)
 
 
@@ -286,7 +286,7 @@ def test_the_door_composes_scenes_of_what_training_leaves_out(data, tmp_path):
     assert done.returncode == 0 and "in 3 scenes" in done.stdout, done.stderr
     assert len(list((tmp_path / "out" / "images").iterdir())) == 3
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 1 and "label.txt: there already" in again.stderr
+    assert again.returncode == 1 and "label.txt: exists" in again.stderr
 
 
 def test_the_door_trains_a_detector(data, tmp_path):
