@@ -1,4 +1,4 @@
-"""Decode an image by Pillow, as a program: `image_child.py FORMAT PIXELS SECONDS BYTES`, the file on standard input.
+"""Decode an image by Pillow, as a program: `decode_child.py FORMAT PIXELS SECONDS BYTES`, the file on standard input.
 
 Its RGB pixels go to standard output, "MODE WIDTH HEIGHT" or the reason why there are none to standard error. It imports
 nothing of this package and no NumPy, so that it starts in a tenth of a second.

@@ -1,7 +1,7 @@
 """Decode images in a process of their own: those of formats whose native decoders crash on damaged files.
 
 OpenCV 4.11's JPEG 2000 decoder writes outside of its memory: the process dies, or the next picture comes out wrong.
-GIF, AVIF, HEIC, JPEG 2000, animated WebP and the rarer compressions of TIFF go to `image_child.py`, a process a picture
+GIF, AVIF, HEIC, JPEG 2000, animated WebP and the rarer compressions of TIFF go to `decode_child.py`, a process a picture
 (0.1 s), with limits on its time and memory.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-CHILD = Path(__file__).with_name("image_child.py")
+CHILD = Path(__file__).with_name("decode_child.py")
 SECONDS, SECONDS_A_MEGABYTE = 4, 1  # of processor time: OpenJPEG takes 0.5 s a megabyte
 PATIENCE = 5  # times as long by the clock, for the machine may be busy
 MEMORY, MEMORY_A_BYTE = 900_000_000, 100  # bytes, and bytes more for each byte of the file: OpenJPEG takes 28 a pixel
