@@ -11,17 +11,17 @@ from typing import Iterable, Iterator, Optional, Tuple
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.folders import IMAGE_SUFFIXES, list_images, no_images, walk_images
+from agedge.folders import IMAGE_SUFFIXES, explain_no_images, list_images, walk_images
 from agedge.images.decode import MAX_PIXELS, check_image, decode_image, decode_pixels
-from agedge.images.kinds import is_film, is_image, is_text
+from agedge.images.kinds import is_image, is_text, is_video
 from agedge.images.videos import (
     HEAD,
-    NOT_A_FILM,
+    NOT_A_VIDEO,
     STREAM,
     VIDEO_SUFFIXES,
     read_camera,
-    read_film,
     read_stream,
+    read_video,
     without_password,
 )
 from agedge.value_equality import compare_by_value
@@ -30,7 +30,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "VIDEO_SUFFIXES",
-    "Picture",
+    "SourceImage",
     "check_image",
     "decode_image",
     "decode_pixels",
@@ -46,7 +46,7 @@ BYTES_A_PIXEL, LEAST_LIMIT = 4, 1e6  # no image file is larger
 
 @compare_by_value
 @dataclass(frozen=True)
-class Picture:
+class SourceImage:
     """One image of a source, or the reason why there is none.
 
     `file`: the image's path; of a film's, camera's or stream's frame its path, number or URL with "#" and the frame,
@@ -92,11 +92,11 @@ def read_file(path, most: float = BYTES_A_PIXEL * MAX_PIXELS + LEAST_LIMIT) -> b
     return content
 
 
-def read_images(sources: Iterable, left_out: Optional[Counter] = None) -> Iterator[Picture]:
+def read_images(sources: Iterable, left_out: Optional[Counter] = None) -> Iterator[SourceImage]:
     """Yield the images of files, folders (recursive, by name), films, cameras ("0", "1"), streams (URLs) and standard
     input ("-", one image), one after the other.
 
-    What cannot be read is a `Picture` with an error, and the next follows. A film that ends early has such a picture at
+    What cannot be read is a `SourceImage` with an error, and the next follows. A film that ends early has such a picture at
     its end. `left_out`: counts by suffix the files of folders that are not images by their names.
     """
     left_out = Counter() if left_out is None else left_out
@@ -113,46 +113,46 @@ def read_images(sources: Iterable, left_out: Optional[Counter] = None) -> Iterat
             elif path.is_dir():
                 name = str(path)  # without a slash at its end, as errors name it
                 yield from _read_folder(path, left_out)
-            elif path.is_file() and _is_film(path):
-                yield from _name_frames(name, read_film(path))
+            elif path.is_file() and _is_video_file(path):
+                yield from _name_frames(name, read_video(path))
             else:
-                yield _read_picture(path)
+                yield _read_image_file(path)
         except AgedgeError as error:
-            yield Picture(name, error=_reason(error, name))
+            yield SourceImage(name, error=_reason(error, name))
         except OSError as error:
-            yield Picture(name, error=error.strerror or str(error))
+            yield SourceImage(name, error=error.strerror or str(error))
 
 
-def _read_folder(folder: Path, left_out: Counter) -> Iterator[Picture]:
+def _read_folder(folder: Path, left_out: Counter) -> Iterator[SourceImage]:
     here: Counter = Counter()
     paths, unreadable = walk_images(folder, here)
     left_out.update(here)
     for path, reason in unreadable:
-        yield Picture(str(path), error=reason)
+        yield SourceImage(str(path), error=reason)
     if not paths and not unreadable:
-        raise AgedgeError(f"{folder}: {no_images(here)}")
-    yield from map(_read_picture, paths)
+        raise AgedgeError(f"{folder}: {explain_no_images(here)}")
+    yield from map(_read_image_file, paths)
 
 
-def _read_picture(path: Path) -> Picture:
+def _read_image_file(path: Path) -> SourceImage:
     try:
-        return Picture(str(path), read_image(path))
+        return SourceImage(str(path), read_image(path))
     except AgedgeError as error:
-        return Picture(str(path), error=_reason(error, path))
+        return SourceImage(str(path), error=_reason(error, path))
 
 
-def _read_standard_input() -> Picture:
+def _read_standard_input() -> SourceImage:
     most = int(BYTES_A_PIXEL * MAX_PIXELS + LEAST_LIMIT)
     try:
         content = sys.stdin.buffer.read(most + 1)
         if len(content) > most:
             raise ValueError(f"more than {most / 1e6:.0f} MB")
-        return Picture(STANDARD_INPUT, decode_image(content))
+        return SourceImage(STANDARD_INPUT, decode_image(content))
     except ValueError as error:
-        return Picture(STANDARD_INPUT, error=str(error))
+        return SourceImage(STANDARD_INPUT, error=str(error))
 
 
-def _is_film(path: Path) -> bool:
+def _is_video_file(path: Path) -> bool:
     """Whether a file is a film: by its content, or by its name where its content does not say otherwise.
 
     A text is never given to FFmpeg, for which it may be a list of other files and addresses to open.
@@ -161,18 +161,18 @@ def _is_film(path: Path) -> bool:
         head = file.read(HEAD)
     if not head or is_image(head):
         return False
-    if is_film(head):
+    if is_video(head):
         return True
     if path.suffix.lower() in VIDEO_SUFFIXES:
         if is_text(head):
-            raise AgedgeError(f"{path}: {NOT_A_FILM}")
+            raise AgedgeError(f"{path}: {NOT_A_VIDEO}")
         return True
     return False
 
 
-def _name_frames(source: str, frames: Iterator[Tuple[int, np.ndarray]]) -> Iterator[Picture]:
+def _name_frames(source: str, frames: Iterator[Tuple[int, np.ndarray]]) -> Iterator[SourceImage]:
     for number, frame in frames:
-        yield Picture(f"{source}#{number:06d}", frame)
+        yield SourceImage(f"{source}#{number:06d}", frame)
 
 
 def _reason(error: AgedgeError, source) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from agedge.errors import AgedgeError
-from agedge.folders import describe, list_images
+from agedge.folders import describe_counts, list_images
 from agedge.sources import read_images
 from tests.images.encoded_images import corners, encode
 
@@ -28,7 +28,7 @@ def test_what_is_left_out_is_counted_by_suffix(folder):
     left_out = Counter({".psd": 1})
     assert names(folder, list_images(folder, left_out)) == ["a.jpg", "b.jfif", "c.mpo", "d.JIF", "sub/e.png"]
     assert left_out == {".psd": 3, "no suffix": 1, ".txt": 1}
-    assert describe(left_out) == ".psd 3, .txt 1, no suffix 1"
+    assert describe_counts(left_out) == ".psd 3, .txt 1, no suffix 1"
     again = Counter()
     assert [picture.error for picture in read_images([folder], again)] == [""] * 5
     assert again == {".psd": 2, "no suffix": 1, ".txt": 1}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agedge.images import videos
-from agedge.sources import Picture, read_images
+from agedge.sources import SourceImage, read_images
 from tests.images.encoded_images import corners, encode
 
 CODECS = {
@@ -24,7 +24,7 @@ CODECS = {
 }
 
 
-def write_film(path, frames=12):
+def write_video(path, frames=12):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODECS[path.suffix]), 5, (64, 40))
     if not writer.isOpened():
         pytest.skip(f"this OpenCV writes no {path.suffix}")
@@ -45,28 +45,28 @@ def errors(source):
 
 @pytest.mark.parametrize("suffix", CODECS)
 def test_a_whole_film_gives_all_its_frames_without_a_word(suffix, tmp_path):
-    assert errors(write_film(tmp_path / f"a{suffix}")) == [""] * 12
+    assert errors(write_video(tmp_path / f"a{suffix}")) == [""] * 12
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".flv", ".webm"])
 def test_a_film_that_ends_early_says_so_at_its_end(suffix, tmp_path):
-    path = write_film(tmp_path / f"a{suffix}", 30)
+    path = write_video(tmp_path / f"a{suffix}", 30)
     cut(path, 0.6)
     pictures = list(read_images([path]))
     read = len(pictures) - 1
     assert 5 < read < 29 and not any(picture.error for picture in pictures[:-1])
-    assert pictures[-1] == Picture(str(path), None, f"ends after {read} of 30 frames: damaged")
+    assert pictures[-1] == SourceImage(str(path), None, f"ends after {read} of 30 frames: damaged")
 
 
 def test_a_film_that_lost_its_index_says_so(tmp_path):
-    path = write_film(tmp_path / "a.mp4", 60)
+    path = write_video(tmp_path / "a.mp4", 60)
     cut(path, 0.6)
     assert errors(path) == ["truncated or damaged: OpenCV cannot open this video"]
 
 
 @pytest.mark.parametrize("name", ["film", "film.jpg", "film.unknown"])
 def test_a_film_is_known_by_its_content(name, tmp_path):
-    shutil.move(str(write_film(tmp_path / "a.mp4")), tmp_path / name)
+    shutil.move(str(write_video(tmp_path / "a.mp4")), tmp_path / name)
     pictures = list(read_images([tmp_path / name]))
     assert [picture.file[-7:] for picture in pictures] == [f"#{number:06d}" for number in range(12)]
 
@@ -79,7 +79,7 @@ def test_an_image_with_a_films_name_is_an_image(tmp_path):
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\n{}\n", "ffconcat version 1.0\nfile '{}'\n"])
 def test_a_list_of_files_is_not_a_film(text, tmp_path):
     """FFmpeg would open what it names."""
-    secret = write_film(tmp_path / "secret.avi")
+    secret = write_video(tmp_path / "secret.avi")
     (tmp_path / "list.mp4").write_text(text.format(secret))
     assert errors(tmp_path / "list.mp4") == ["not a video that OpenCV can read"]
 
@@ -92,7 +92,7 @@ def test_a_name_with_digits_is_not_a_series_of_images(tmp_path):
 
 def test_frames_that_are_too_large_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(videos, "MAX_PIXELS", 1000)
-    assert errors(write_film(tmp_path / "a.avi")) == ["64x40 pixels, more than 0.001 million"]
+    assert errors(write_video(tmp_path / "a.avi")) == ["64x40 pixels, more than 0.001 million"]
 
 
 def test_a_stream_that_does_not_answer_is_one_line_without_its_password(capfd):
@@ -121,7 +121,11 @@ def test_a_file_of_many_bytes_is_refused_before_it_is_read(tmp_path):
 
 
 def test_pictures_compare_and_can_be_pickled():
-    one, same = Picture("a.jpg", corners()), Picture("a.jpg", corners().copy())
+    one, same = SourceImage("a.jpg", corners()), SourceImage("a.jpg", corners().copy())
     assert one == same and pickle.loads(pickle.dumps(one)) == one
-    assert one != Picture("a.jpg", corners()[::-1]) and one != Picture("b.jpg", corners()) and one != Picture("a.jpg")
-    assert one != Picture("a.jpg", corners()[:20]) and one != "a.jpg"
+    assert (
+        one != SourceImage("a.jpg", corners()[::-1])
+        and one != SourceImage("b.jpg", corners())
+        and one != SourceImage("a.jpg")
+    )
+    assert one != SourceImage("a.jpg", corners()[:20]) and one != "a.jpg"

@@ -17,24 +17,24 @@ from agedge.predict import COLUMNS, to_json
 from agedge.records import RecordWriter, encode
 from agedge.results.kinds import (
     ANNOTATIONS,
+    DEPLOY_CHECK,
     FACES_TABLE,
     FOLDER,
-    MEASURES,
-    PICTURE,
+    MARKED_IMAGE,
+    METRICS,
     PREDICTIONS,
     SUMMARY,
-    VERDICTS,
     is_marked,
-    mark_picture,
+    mark_image,
 )
 from agedge.results.overwrite import (
     Result,
     check_model_folder,
     check_results,
     model_inputs,
-    part_results,
     record_inputs,
     record_results,
+    split_results,
 )
 from agedge.results.stream import ResultStream
 from agedge.safe_write import write_json
@@ -93,7 +93,9 @@ def make_others(folder: Path) -> list:
 
 
 @pytest.mark.parametrize(
-    "kind", [PREDICTIONS, FACES_TABLE, MEASURES, VERDICTS, SUMMARY, PICTURE, ANNOTATIONS], ids=lambda kind: kind.name
+    "kind",
+    [PREDICTIONS, FACES_TABLE, METRICS, DEPLOY_CHECK, SUMMARY, MARKED_IMAGE, ANNOTATIONS],
+    ids=lambda kind: kind.name,
 )
 def test_no_kind_of_result_replaces_a_file_of_a_user(tmp_path, kind):
     for path in make_others(tmp_path):
@@ -108,8 +110,8 @@ def test_a_result_of_the_same_kind_and_an_empty_file_are_replaced(tmp_path):
         csv.writer(file).writerow(COLUMNS)
     (tmp_path / "label.txt").write_text("# a/b.jpg\n1 2 3 4\n1 2 3 4 5 5 0.0 -1 -1 -1\n# c.jpg\n")
     for name, kind in (
-        *(("empty", kind) for kind in (PREDICTIONS, PICTURE, SUMMARY)),
-        *(("predictions", PREDICTIONS), ("measures", MEASURES), ("table", FACES_TABLE), ("label.txt", ANNOTATIONS)),
+        *(("empty", kind) for kind in (PREDICTIONS, MARKED_IMAGE, SUMMARY)),
+        *(("predictions", PREDICTIONS), ("measures", METRICS), ("table", FACES_TABLE), ("label.txt", ANNOTATIONS)),
     ):
         check_results([Result("--out", tmp_path / name, kind)])
 
@@ -118,7 +120,7 @@ def test_a_result_of_the_same_kind_and_an_empty_file_are_replaced(tmp_path):
 def test_a_marked_picture_is_known_and_has_the_same_pixels(tmp_path, suffix):
     image = np.random.default_rng(5).integers(0, 256, (30, 40, 3), np.uint8)
     content = cv2.imencode(suffix, image)[1].tobytes()
-    for name, bytes_ in (("plain", content), ("marked", mark_picture(content))):
+    for name, bytes_ in (("plain", content), ("marked", mark_image(content))):
         (tmp_path / name).write_bytes(bytes_)
     assert is_marked(tmp_path / "marked") and not is_marked(tmp_path / "plain")
     pixels = [cv2.imread(str(tmp_path / name)) for name in ("plain", "marked")]
@@ -151,10 +153,10 @@ def test_a_record_file_is_four_files_and_none_is_of_another_kind(tmp_path):
         (tmp_path / name).unlink()
     (tmp_path / "dropped.csv").write_text("name,why\n")
     with pytest.raises(UsageError, match="dropped.csv: exists and is not a table of dropped rows"):
-        check_results(part_results("--out", tmp_path, ["train"]))
+        check_results(split_results("--out", tmp_path, ["train"]))
     # what is written beside a .rec that has no JSON would be read as its JSON
     with pytest.raises(UsageError, match="reads this file"):
-        check_results([Result("--json", tmp_path / "old.json", MEASURES)], record_inputs([tmp_path / "old.rec"]))
+        check_results([Result("--json", tmp_path / "old.json", METRICS)], record_inputs([tmp_path / "old.rec"]))
 
 
 def test_models_are_replaced_only_by_themselves(tmp_path):

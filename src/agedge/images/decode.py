@@ -11,13 +11,13 @@ import numpy as np
 from agedge.images.bit_depth import find_depth, scale_to_uint8
 from agedge.images.check import CHECKS, check_structure, check_tiff, is_animated, strip_png
 from agedge.images.header import AVIF, GIF, HEIC, JP2, JPEG_2000, PNG, TIFF, Header, is_cut_off, read_header
-from agedge.images.isolated import decode_apart
-from agedge.images.kinds import why_no_image
+from agedge.images.isolated import decode_isolated
+from agedge.images.kinds import explain_unreadable
 from agedge.images.tiff_pages import FLOATING, SIGNED, UNSIGNED, read_pages, read_size
 
 MAX_PIXELS = 100e6  # an image decodes to three bytes a pixel
 MOST_BYTES = 4  # times MAX_PIXELS, of images with more than eight bits, which OpenCV holds twice: 800 MB
-APART = {**dict.fromkeys(GIF, "GIF"), AVIF: "AVIF", HEIC: "HEIF", JP2: "JPEG2000", JPEG_2000: "JPEG2000"}
+ISOLATED_FORMATS = {**dict.fromkeys(GIF, "GIF"), AVIF: "AVIF", HEIC: "HEIF", JP2: "JPEG2000", JPEG_2000: "JPEG2000"}
 PNM, PNM_IN_DIGITS = (b"P2", b"P3", b"P5", b"P6"), (b"P2", b"P3")
 PLAIN_TIFF = (1, 5, 8, 32773, 32946, 34676)  # compressions: none, LZW, deflate, PackBits, deflate, SGILog; all fuzzed
 TIFF_SAMPLES = {UNSIGNED: (1, 2, 4, 8, 10, 12, 14, 16), SIGNED: (8, 16), FLOATING: (32, 64)}
@@ -54,7 +54,7 @@ def check_image(content: bytes, max_pixels: float = MAX_PIXELS) -> Header:
     if header is None:
         if content.startswith(TIFF):
             check_tiff(content)
-        raise ValueError(why_no_image(content))
+        raise ValueError(explain_unreadable(content))
     _check_size(header, max_pixels)
     if header.kind in CHECKS:
         check_structure(content, header)
@@ -74,7 +74,7 @@ def decode_pixels(content: bytes, form: int = cv2.IMREAD_COLOR, header: Optional
     Raises `ValueError` with the reason.
     """
     header = header or check_image(content)
-    kind = "WEBP" if is_animated(content) else APART.get(header.kind)
+    kind = "WEBP" if is_animated(content) else ISOLATED_FORMATS.get(header.kind)
     if header.kind in TIFF:
         page = read_size(content)
         if page.compression not in PLAIN_TIFF and page.bits <= 8:
@@ -86,7 +86,7 @@ def decode_pixels(content: bytes, form: int = cv2.IMREAD_COLOR, header: Optional
                 f"a TIFF of {page.bits} bits, {FORMS.get(page.form, 'unknown')} numbers, which is not read"
             )
     if kind:
-        return _to_eight_bits(decode_apart(content, kind, MAX_PIXELS), header)
+        return _to_eight_bits(decode_isolated(content, kind, MAX_PIXELS), header)
     deep = form == cv2.IMREAD_COLOR and (header.bits > 8 or header.largest not in (0, 255))
     if deep:
         form = cv2.IMREAD_UNCHANGED if header.kind in TIFF else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -98,7 +98,7 @@ def decode_pixels(content: bytes, form: int = cv2.IMREAD_COLOR, header: Optional
     except cv2.error as error:
         raise ValueError(f"cannot be decoded: {error.err}") from None
     if image is None:
-        raise ValueError(why_no_image(content))
+        raise ValueError(explain_unreadable(content))
     if deep:
         image = _to_eight_bits(image, header)
     return TURNS[header.orientation](image) if header.orientation in TURNS and header.kind not in TIFF else image

@@ -18,7 +18,7 @@ PATIENCE = 5  # times as long by the clock, for the machine may be busy
 MEMORY, MEMORY_A_BYTE = 900_000_000, 100  # bytes, and bytes more for each byte of the file: OpenJPEG takes 28 a pixel
 
 
-def decode_apart(content: bytes, kind: str, max_pixels: float) -> np.ndarray:
+def decode_isolated(content: bytes, kind: str, max_pixels: float) -> np.ndarray:
     """Return the first picture of an image file, upright: (h, w, 3) BGR uint8 or, if grey and deeper, (h, w) uint16.
 
     `kind`: Pillow's name of the format. Raises `ValueError` with the reason.

@@ -34,7 +34,7 @@ NAMES = (  # the signatures are those of the formats' own documents
     (rb"\x8aMNG", "an MNG"),
     (rb"ID3|fLaC|RIFF.{4}WAVE", "a sound file"),
 )
-FILMS = (
+VIDEOS = (
     (rb".{4}(ftyp|moov|mdat|wide|free|skip)", "a video (MP4, QuickTime)"),
     (rb"RIFF.{4}AVI ", "a video (AVI)"),
     (rb"\x1a\x45\xdf\xa3", "a video (Matroska, WebM)"),
@@ -57,9 +57,9 @@ def is_image(content: bytes) -> bool:
     return webp or content.startswith(IMAGES) or bool(PNM.match(content) or PNM_BITS.match(content))
 
 
-def is_film(content: bytes) -> bool:
+def is_video(content: bytes) -> bool:
     """Return whether bytes begin as a video."""
-    return not is_image(content) and _find(FILMS, content) is not None
+    return not is_image(content) and _find(VIDEOS, content) is not None
 
 
 def is_text(content: bytes) -> bool:
@@ -68,13 +68,13 @@ def is_text(content: bytes) -> bool:
     return b"\0" not in head and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head) == 0
 
 
-def why_no_image(content: bytes) -> str:
+def explain_unreadable(content: bytes) -> str:
     """Return why bytes could not be read as an image."""
     if not content:
         return "empty file"
     if is_image(content):
         return "truncated or damaged"
-    if name := _find(NAMES, content) or _find(FILMS, content):
+    if name := _find(NAMES, content) or _find(VIDEOS, content):
         return f"not an image of a known format ({name})"
     return "not an image (a text file?)" if is_text(content) else "not an image of a known format"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.images.decode import MAX_PIXELS
-from agedge.images.kinds import is_film
+from agedge.images.kinds import is_video
 
 VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".3g2", ".flv", ".f4v", ".ts"),
@@ -18,10 +18,10 @@ VIDEO_SUFFIXES = {
 STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt|mmsh?|ftps?)://", re.IGNORECASE)
 HEAD = 4096  # bytes that tell what a file is
 PATIENCE_MS = 5000  # to open a stream, and for each of its frames
-NOT_A_FILM, CUT_OFF = "not a video that OpenCV can read", "truncated or damaged: OpenCV cannot open this video"
+NOT_A_VIDEO, CUT_OFF = "not a video that OpenCV can read", "truncated or damaged: OpenCV cannot open this video"
 
 
-def read_film(path) -> Iterator[Tuple[int, np.ndarray]]:
+def read_video(path) -> Iterator[Tuple[int, np.ndarray]]:
     """Yield (number from 0, BGR uint8 (h, w, 3)) of a film's frames.
 
     Raises `AgedgeError` where it cannot be opened, its frames are too large, or, at its end, where frames are missing.
@@ -37,7 +37,7 @@ def read_film(path) -> Iterator[Tuple[int, np.ndarray]]:
             at = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             yield read - 1, frame
         if not read:
-            raise AgedgeError(f"{path}: {CUT_OFF if is_film(head) else NOT_A_FILM}")
+            raise AgedgeError(f"{path}: {CUT_OFF if is_video(head) else NOT_A_VIDEO}")
         # Whole films of 15 kinds: AVI, MP4, MOV, MKV, WebM, FLV, TS gave as many frames as they promise, MPEG-1 more,
         # WMV promises a negative number. Where the rate varies the number is an estimate: so the time counts as well.
         missing = int(count) - read

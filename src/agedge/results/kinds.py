@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     recognise: Callable[[Path], bool]
 
 
-def mark_picture(content: bytes) -> bytes:
+def mark_image(content: bytes) -> bytes:
     """Return an encoded PNG or JPEG with the mark in it, the pixels as they are; other formats come back unchanged."""
     if content.startswith(_PNG):
         chunk = b"tEXtSoftware\0" + MARK
@@ -40,7 +40,7 @@ def mark_picture(content: bytes) -> bytes:
 
 
 def is_marked(path) -> bool:
-    """Return whether a PNG or JPEG file begins with what `mark_picture` writes."""
+    """Return whether a PNG or JPEG file begins with what `mark_image` writes."""
     try:
         head = _read_head(path, 256)
     except OSError:  # a folder, or a file that may not be read
@@ -121,10 +121,10 @@ def read_model_card(path) -> Optional[dict]:
 FOLDER = Kind("a folder", lambda path: path.is_dir())
 PREDICTIONS = Kind("a JSON result of test.py", _is_predictions)
 FACES_TABLE = csv_kind("a CSV result of test.py", "file", "face", "x1", "y1", "x2", "y2", "score")
-MEASURES = json_kind("a JSON result of evaluate.py or val.py", "model", "runtime", "data", "bad_records")
-VERDICTS = json_kind("a JSON result of deploy check", "model", "exported", "data", "runtimes")
+METRICS = json_kind("a JSON result of evaluate.py or val.py", "model", "runtime", "data", "bad_records")
+DEPLOY_CHECK = json_kind("a JSON result of deploy check", "model", "exported", "data", "runtimes")
 SUMMARY = json_kind("a JSON result of inspect", "files", "copies", "people_in_several_files")
-PICTURE = Kind("a picture that agedge made", is_marked)
+MARKED_IMAGE = Kind("a picture that agedge made", is_marked)
 PAGE = Kind("a report that agedge made", lambda path: GENERATOR.encode() in _read_head(path, 2000))
 ANNOTATIONS = Kind("a label.txt of annotated pictures", _is_annotations)
 # MXNet's list of arrays begins with the number 0x112 (src/ndarray/ndarray.cc, kMXAPINDArrayListMagic).

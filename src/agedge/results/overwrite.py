@@ -64,7 +64,7 @@ def record_results(option: str, path) -> List[Result]:
     return [Result(option, Path(path).with_suffix(suffix), kind) for suffix, kind in RECORD_FILES.items()]
 
 
-def part_results(option: str, out, parts: Iterable[str], suffix: str = "") -> List[Result]:
+def split_results(option: str, out, parts: Iterable[str], suffix: str = "") -> List[Result]:
     """Return the files of a folder of parts: PART.rec, each with what lies beside it, and dropped.csv."""
     results = [Result(option, Path(out), FOLDER), Result(option, Path(out) / f"dropped{suffix}.csv", DROPPED)]
     for part in parts:
