@@ -1,4 +1,4 @@
-"""Images in: files, folders, films, cameras and streams, always as BGR uint8 (h, w, 3), upright."""
+"""Read images from files, folders, videos, cameras and streams, always as upright BGR uint8 (h, w, 3)."""
 
 import os
 import stat
@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator, Optional, Tuple
+from typing import Iterable, Iterator, Optional, Tuple, Union
 
 import numpy as np
 
@@ -41,16 +41,17 @@ __all__ = [
 ]
 
 STANDARD_INPUT = "-"
-BYTES_A_PIXEL, LEAST_LIMIT = 4, 1e6  # no image file is larger
+# The largest image file: bytes for each pixel of the limit, and bytes on top.
+BYTES_PER_PIXEL, EXTRA_BYTES = 4, 1e6
 
 
 @compare_by_value
 @dataclass(frozen=True)
 class SourceImage:
-    """One image of a source, or the reason why there is none.
+    """One image of a source, or the reason why it cannot be read.
 
-    `file`: the image's path; of a film's, camera's or stream's frame its path, number or URL with "#" and the frame,
-    from 0. `image`: BGR uint8 (h, w, 3), None where `error` says why.
+    `file`: the path of the image. A frame has the path of its video, the number of its camera or the URL of its stream,
+    then "#" and the frame number from 0. `image`: BGR uint8 (h, w, 3), or None if `error` is set.
     """
 
     file: str
@@ -58,46 +59,47 @@ class SourceImage:
     error: str = ""
 
 
-def read_image(path) -> np.ndarray:
+def read_image(path: Union[str, Path]) -> np.ndarray:
     """Return an image file as BGR uint8 (h, w, 3), turned upright by its EXIF orientation.
 
-    The content says what it is, not the name: JPEG, PNG, WebP, BMP, TIFF (first page), PNM, GIF and MPO (first
-    picture), JPEG 2000, AVIF and HEIC. Grey becomes three equal channels, alpha is dropped, more than 8 bits are scaled
-    by the range in use, CMYK is converted. Raises `AgedgeError` where the file is missing, empty, damaged, too large,
-    or no image.
+    The format is recognised by the content, not the name: JPEG, PNG, WebP, BMP, TIFF (first page), PNM, GIF and MPO
+    (first image), JPEG 2000, AVIF and HEIC. Grey becomes three equal channels, alpha is dropped, more than 8 bits are
+    scaled by the range in use, CMYK is converted. Raises `AgedgeError` if the file is missing, empty, damaged, too
+    large, or not an image.
     """
     path = Path(path)
     try:
         return decode_image(read_file(path))
     except FileNotFoundError:
-        raise AgedgeError(f"{path}: no such file or folder") from None
+        raise AgedgeError(f"{path}: does not exist") from None
     except IsADirectoryError:
-        raise AgedgeError(f"{path}: a folder, not an image") from None
+        raise AgedgeError(f"{path}: is a folder, not an image") from None
     except OSError as error:
         raise AgedgeError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
         raise AgedgeError(f"{path}: {error}") from None
 
 
-def read_file(path, most: float = BYTES_A_PIXEL * MAX_PIXELS + LEAST_LIMIT) -> bytes:
-    """Return the bytes of a file. Raises `ValueError` where it has more than `most`, before it is read; `OSError`."""
+def read_file(path: Union[str, Path], max_bytes: float = BYTES_PER_PIXEL * MAX_PIXELS + EXTRA_BYTES) -> bytes:
+    """Return the bytes of a file. Raises `ValueError` if it has more than `max_bytes`, before it is read; `OSError`."""
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
-        size = status.st_size if stat.S_ISREG(status.st_mode) else int(most)  # a pipe has none
-        if size > most:
-            raise ValueError(f"a file of {size / 1e6:.0f} MB, more than {most / 1e6:.0f}")
+        size = status.st_size if stat.S_ISREG(status.st_mode) else int(max_bytes)  # a pipe has none
+        if size > max_bytes:
+            raise ValueError(f"a file of {size / 1e6:.0f} MB, more than {max_bytes / 1e6:.0f}")
         content = file.read(size + 1)
-    if len(content) > most:
-        raise ValueError(f"more than {most / 1e6:.0f} MB")
+    if len(content) > max_bytes:
+        raise ValueError(f"more than {max_bytes / 1e6:.0f} MB")
     return content
 
 
-def read_images(sources: Iterable, left_out: Optional[Counter] = None) -> Iterator[SourceImage]:
-    """Yield the images of files, folders (recursive, by name), films, cameras ("0", "1"), streams (URLs) and standard
-    input ("-", one image), one after the other.
+def read_images(sources: Iterable[Union[str, Path]], left_out: Optional[Counter] = None) -> Iterator[SourceImage]:
+    """Yield the images of files, folders (recursive, sorted), videos, cameras ("0", "1"), streams (URLs) and standard
+    input ("-", one image).
 
-    What cannot be read is a `SourceImage` with an error, and the next follows. A film that ends early has such a picture at
-    its end. `left_out`: counts by suffix the files of folders that are not images by their names.
+    A source that cannot be read yields a `SourceImage` with an error, and the next source follows. A video that ends
+    early yields such an error after its last frame. `left_out`: updated with the number of files in folders that are
+    not images, by suffix.
     """
     left_out = Counter() if left_out is None else left_out
     for source in map(str, sources):
@@ -111,7 +113,7 @@ def read_images(sources: Iterable, left_out: Optional[Counter] = None) -> Iterat
             elif source.isdigit() and not path.exists():
                 yield from _name_frames(name, read_camera(int(source)))
             elif path.is_dir():
-                name = str(path)  # without a slash at its end, as errors name it
+                name = str(path)  # without a trailing slash, as in error texts
                 yield from _read_folder(path, left_out)
             elif path.is_file() and _is_video_file(path):
                 yield from _name_frames(name, read_video(path))
@@ -142,20 +144,20 @@ def _read_image_file(path: Path) -> SourceImage:
 
 
 def _read_standard_input() -> SourceImage:
-    most = int(BYTES_A_PIXEL * MAX_PIXELS + LEAST_LIMIT)
+    max_bytes = int(BYTES_PER_PIXEL * MAX_PIXELS + EXTRA_BYTES)
     try:
-        content = sys.stdin.buffer.read(most + 1)
-        if len(content) > most:
-            raise ValueError(f"more than {most / 1e6:.0f} MB")
+        content = sys.stdin.buffer.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise ValueError(f"more than {max_bytes / 1e6:.0f} MB")
         return SourceImage(STANDARD_INPUT, decode_image(content))
     except ValueError as error:
         return SourceImage(STANDARD_INPUT, error=str(error))
 
 
 def _is_video_file(path: Path) -> bool:
-    """Whether a file is a film: by its content, or by its name where its content does not say otherwise.
+    """Return whether a file is a video by its content, or by its name if the content is not recognised.
 
-    A text is never given to FFmpeg, for which it may be a list of other files and addresses to open.
+    Raises `AgedgeError` for a text file: FFmpeg would take it for a list of other files and addresses to open.
     """
     with open(path, "rb") as file:
         head = file.read(HEAD)
@@ -175,5 +177,6 @@ def _name_frames(source: str, frames: Iterator[Tuple[int, np.ndarray]]) -> Itera
         yield SourceImage(f"{source}#{number:06d}", frame)
 
 
-def _reason(error: AgedgeError, source) -> str:
+def _reason(error: AgedgeError, source: Union[str, Path]) -> str:
+    """Return the text of an error without the name of the file at its start."""
     return str(error)[len(f"{source}: ") :]

@@ -101,7 +101,7 @@ def test_nothing_readable_is_exit_status_1(model, tmp_path):
     (tmp_path / "empty").mkdir()
     done = run(tmp_path / "empty", tmp_path / "gone.jpg", "--model", model)
     assert done.returncode == 1
-    assert "empty: no images in it" in done.stderr and "gone.jpg: no such file" in done.stderr
+    assert "empty: no images in it" in done.stderr and "gone.jpg: does not exist" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
 
 
