@@ -112,6 +112,7 @@ def test_standard_input_is_one_image(monkeypatch):
         (image,) = read_images(["-"])
         assert (image.file, image.error) == ("-", error)
         if not error:
+            assert image.image is not None
             np.testing.assert_array_equal(image.image, corners())
 
 

@@ -88,10 +88,9 @@ def decode_pixels(content: bytes, flags: int = cv2.IMREAD_COLOR, header: Optiona
             kind = "TIFF"
         elif page.compression not in PLAIN_TIFF:
             raise ValueError(f"a TIFF of {page.bits} bits, compression {page.compression}, is not supported")
-        elif page.bits not in TIFF_SAMPLES.get(page.form, ()):
-            raise ValueError(
-                f"a TIFF of {page.bits} bits, {SAMPLE_FORMATS.get(page.form, 'unknown')} samples, is not supported"
-            )
+        elif page.bits not in TIFF_SAMPLES.get(page.sample_format, ()):
+            samples = SAMPLE_FORMATS.get(page.sample_format, "unknown")
+            raise ValueError(f"a TIFF of {page.bits} bits, {samples} samples, is not supported")
     if kind:
         return _to_eight_bits(decode_isolated(content, kind, MAX_PIXELS), header)
     deep = flags == cv2.IMREAD_COLOR and (header.bits > 8 or header.largest not in (0, 255))
