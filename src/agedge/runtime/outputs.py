@@ -43,7 +43,7 @@ class Prediction:
 
     @property
     def is_male(self) -> np.ndarray:
-        """(n,) bool."""
+        """The predicted genders (n,), bool: true where male."""
         return is_male(self.p_male)
 
 

@@ -57,7 +57,7 @@ class DetectorCard(Card):
 
     @property
     def mean(self) -> np.ndarray:
-        """(3,) float32, R, G, B, to be subtracted from the pixels."""
+        """The mean (3,) float32, R, G, B, that is subtracted from the pixels."""
         return np.array(self.input.get("mean", (0, 0, 0)), np.float32)
 
     @classmethod
