@@ -218,8 +218,10 @@ class SlimDetector(HybridBlock):
 
 
 def _to_probability(F, logits):
-    """Return class probabilities for logits (N, 4, h, w). A softmax of two is a sigmoid of their difference, for which every
-    format has the operations."""
+    """Return class probabilities for logits (N, 4, h, w).
+
+    A softmax of two is a sigmoid of their difference, for which every format has the operations.
+    """
     background, face = (F.slice_axis(logits, axis=1, begin=i * ANCHORS, end=(i + 1) * ANCHORS) for i in (0, 1))
     return F.concat(F.sigmoid(background - face), F.sigmoid(face - background), dim=1)
 
