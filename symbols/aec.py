@@ -69,5 +69,5 @@ def _body(blocks, dropout):
 
 @register
 def aec(size: int = 64, **arguments: Any) -> AEC:
-    """Age by a cascade, 20,014 parameters; with `gender` also P(male)."""
+    """Build AEC: age by a cascade, 20,014 parameters; with `gender` also P(male)."""
     return AEC(size, **arguments)

@@ -218,13 +218,15 @@ class SlimDetector(HybridBlock):
 
 
 def _to_probability(F, logits):
-    """(N, 4, h, w) logits -> class probabilities. A softmax of two is a sigmoid of their difference, for which every
-    format has the operations."""
+    """Return class probabilities for logits (N, 4, h, w).
+
+    A softmax of two is a sigmoid of their difference, for which every format has the operations.
+    """
     background, face = (F.slice_axis(logits, axis=1, begin=i * ANCHORS, end=(i + 1) * ANCHORS) for i in (0, 1))
     return F.concat(F.sigmoid(background - face), F.sigmoid(face - background), dim=1)
 
 
 def _by_anchor(F, deltas, size):
-    """(N, ANCHORS * size, h, w) -> (N, ANCHORS * h * w, size)."""
+    """Reshape (N, ANCHORS * size, h, w) to (N, ANCHORS * h * w, size)."""
     split = F.reshape(deltas, shape=(0, ANCHORS, size, -1))
     return F.reshape(F.transpose(split, axes=(0, 1, 3, 2)), shape=(0, -1, size))

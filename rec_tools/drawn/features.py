@@ -72,7 +72,7 @@ def draw_mouth(pen: Pen, canvas: np.ndarray, look: Look) -> None:
     gap = look.teeth
 
     def across(half: float, middle: float):
-        """A line from corner to corner, lowered by so much at half way and in the middle."""
+        """Return a line from corner to corner, lowered by so much at half way and in the middle."""
         return curve([(-m, y), (-0.5 * m, y + half), (0, y + middle), (0.5 * m, y + half), (m, y)], steps=9)
 
     seam = across(0.8 * dip, dip)

@@ -31,7 +31,7 @@ def draw_band(pen: Pen, canvas: np.ndarray, one, other, colour, rng, strands: in
 
 
 def draw_back_hair(pen: Pen, canvas: np.ndarray, look: Look, rng: np.random.Generator) -> None:
-    """What hangs behind the neck; before the head is drawn."""
+    """Draw the hair behind the neck, before the head is drawn."""
     wide = look.temple + VOLUME[look.style] * look.volume
     if look.style in LENGTH:
         end = LENGTH[look.style]
@@ -68,7 +68,7 @@ def draw_back_hair(pen: Pen, canvas: np.ndarray, look: Look, rng: np.random.Gene
 
 
 def draw_front_hair(pen: Pen, canvas: np.ndarray, look: Look, rng: np.random.Generator) -> None:
-    """What lies over the skull; after the face is drawn. Thin hair lets the skin through."""
+    """Draw the hair over the skull, after the face is drawn. Thin hair lets the skin through."""
     under = canvas.copy() if look.density < 0.97 else None
     if look.receding > BALD:
         _draw_wreath(pen, canvas, look, rng)
@@ -173,7 +173,7 @@ def _draw_wreath(pen, canvas, look, rng):
 
 
 def lay_stubble(pen: Pen, canvas: np.ndarray, look: Look) -> None:
-    """The shadow of a shave: the jaw's colour goes a little way to that of the beard."""
+    """Draw the shadow of a shaved beard: the jaw's colour moves a little towards that of the beard."""
     if look.beard_kind != "stubble":
         return
     mask = np.zeros((canvas.shape[0] // 2, canvas.shape[1] // 2), np.uint8)

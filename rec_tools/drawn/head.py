@@ -11,7 +11,7 @@ SHADE_BLUE, SHADE_RED = np.float32(1.08), np.float32(0.78)  # as shares of green
 
 
 def outline(look: Look) -> np.ndarray:
-    """The closed outline of skull and face."""
+    """Return the closed outline of skull and face."""
     jowl = 1.5 * look.sag
     right = [
         (0, look.top),
@@ -155,7 +155,7 @@ def _lay_wrinkles(pen, fine, soft, look, rng):
 
 
 def _spots(pen, look, rng):
-    """Age spots and freckles: how much darker they are."""
+    """Draw age spots and freckles."""
     if not look.spots + look.freckles:
         return 0
     layer = np.zeros((SIZE, SIZE), np.uint8)

@@ -28,7 +28,7 @@ class Pen:
     """Draws in face units on square images whose side is a multiple of `SIZE`."""
 
     def __init__(self, landmarks: np.ndarray, yaw: float = 0.0, pose: complex = 1.0, shift: Points = (0.0, 0.0)):
-        """`landmarks` (5, 2) in face units go to the template as well as a similarity can; then the `pose` (a complex
+        """Fit `landmarks` (5, 2) in face units to the template as well as a similarity can; then the `pose` (a complex
         number: scale and roll about the image's centre) and the `shift` in pixels. `yaw` in radians."""
         self.cos, self.sin = np.cos(yaw), np.sin(yaw)
         lift = np.array([0, 0, NOSE_LIFT, 0, 0])

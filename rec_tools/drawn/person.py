@@ -26,7 +26,7 @@ SHORT_OF_OLD = 0.55  # women over seventy who wear it short
 
 
 def ramp(value: float, low: float, high: float) -> float:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Return 0 below `low`, 1 above `high`, smooth between."""
     t = min(max((value - low) / (high - low), 0.0), 1.0)
     return t * t * (3 - 2 * t)
 
@@ -59,7 +59,7 @@ class Person:
 
 
 def make_person(rng: np.random.Generator, gender: int) -> Person:
-    """A person by chance."""
+    """Return a random person."""
     male = gender == MALE
     tone = rng.beta(1.1, 1.6) * (len(SKINS) - 1)
     low = int(tone)
@@ -147,7 +147,7 @@ class Look:
 
 
 def make_look(person: Person, age: float, rng: np.random.Generator) -> Look:
-    """How a person looks at an age (years) on one day."""
+    """Return the looks of a person at an age (years) on one day."""
     child = 1 - ramp(age, 0, 15)  # 1 a newborn, 0.5 at seven
     baby = 1 - ramp(age, 0, 5)
     grown = ramp(age, 10, 18)  # how far gender shows in the build
@@ -223,7 +223,7 @@ def make_look(person: Person, age: float, rng: np.random.Generator) -> Look:
 
 
 def _style(person: Person, age: float, rng: np.random.Generator):
-    """(style, fringe) of the hair: small children of both genders wear it much alike, many old women short."""
+    """Return (style, fringe) of the hair: small children of both genders wear it much alike, many old women short."""
     style = person.style
     if age < 1.5:
         style = "short"
@@ -238,7 +238,7 @@ def _style(person: Person, age: float, rng: np.random.Generator):
 
 
 def _beard(person: Person, age: float, rng: np.random.Generator):
-    """(kind, length) of a man's beard on the day, from the first down at sixteen."""
+    """Return (kind, length) of a man's beard on the day, from the first down at sixteen."""
     growth = person.beard * ramp(age, 15, 24)
     if growth <= 0:
         shaved = person.gender == MALE and age > 17 and rng.random() < 0.5

@@ -46,7 +46,7 @@ class Scene:
 
 
 def set_scene(rng: np.random.Generator, grey: float = 0.03) -> Scene:
-    """A scene by chance; `grey` is the share of photos without colour."""
+    """Return a random scene; `grey` is the share of photographs without colour."""
     return Scene(
         roll=float(np.clip(rng.normal(0, 0.09), -MAX_ROLL, MAX_ROLL)),
         scale=float(rng.uniform(0.9, 1.1)),
@@ -66,12 +66,12 @@ def set_scene(rng: np.random.Generator, grey: float = 0.03) -> Scene:
 
 
 def draw_photo(person: Person, age: float, rng: np.random.Generator, scene: Scene) -> np.ndarray:
-    """(SIZE, SIZE, 3) BGR uint8: a person at an age (years) in a scene."""
+    """Draw a person at an age (years) in a scene: (SIZE, SIZE, 3) BGR uint8."""
     return draw_look(make_look(person, age, rng), rng, scene)[0]
 
 
 def draw_look(look: Look, rng: np.random.Generator, scene: Scene):
-    """The image, and where its five landmarks lie (5, 2) in pixels."""
+    """Draw a person in a scene. Return the image and its five landmarks (5, 2) in pixels."""
     mouth = look.mouth, look.eye_mouth
     landmarks = np.array([(-EYE, 0), (EYE, 0), (0, look.nose_y), (-mouth[0], mouth[1]), mouth])
     pose = scene.scale * np.exp(1j * scene.roll)
@@ -92,7 +92,7 @@ def draw_look(look: Look, rng: np.random.Generator, scene: Scene):
 
 
 def draw_background(rng: np.random.Generator, kind: str) -> np.ndarray:
-    """(side, side, 3) uint8 at the canvas's resolution: flat, gradient, clouds or shapes."""
+    """Return a background (side, side, 3) uint8 at the canvas's resolution: flat, gradient, clouds or shapes."""
     side = SIZE * FINER
     one, other = rng.uniform(30, 225, (2, 1)) + rng.normal(0, 24, (2, 3))  # rooms and streets are seldom gaudy
     if kind == "gradient":
@@ -118,7 +118,7 @@ def draw_background(rng: np.random.Generator, kind: str) -> np.ndarray:
 
 
 def apply_camera(canvas: np.ndarray, rng: np.random.Generator, scene: Scene) -> np.ndarray:
-    """The camera's part: light across the image, exposure, blur, noise."""
+    """Apply the effects of a camera: light across the image, exposure, blur, noise."""
     image = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     if scene.blur:
         image = cv2.GaussianBlur(image, (0, 0), scene.blur)

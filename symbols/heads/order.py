@@ -42,10 +42,10 @@ def order_loss(F: Any, features: Any, age: Any, known: Any, improved: bool = Tru
 
 
 def _pairs(F, operation, values):
-    """(N,) -> (N, N), row by column."""
+    """Return the differences (N, N) of values (N,), row by column."""
     return operation(F.expand_dims(values, axis=1), F.expand_dims(values, axis=0))
 
 
 def _range_of(F, distance, pair):
-    """The least and the largest of the distances (N, N) where `pair` is 1, (1,) each."""
+    """Return the least and the largest of the distances (N, N) where `pair` is 1, (1,) each."""
     return F.min(distance + (1 - pair) * FAR), F.max(distance * pair)

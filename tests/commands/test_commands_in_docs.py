@@ -14,7 +14,7 @@ import typer
 
 from agedge.cli import run_command
 from agedge.training.recipe import load_recipe
-from rec_tools.packing.split import Split
+from rec_tools.packing.split import SplitScheme
 from rec_tools.readers import find_reader, parse_options
 from tests.paths import ROOT
 from tests.training.toy_runs import write_toys
@@ -118,7 +118,7 @@ def test_it_parses(line, monkeypatch):
         elif program == "rec_tools" and arguments[0] == "pack" and parameters["dataset"] not in EXAMPLES:
             parse_options(find_reader(parameters["dataset"]), parameters["options"] or ())
         if parameters.get("split") and program == "rec_tools":
-            Split.parse(parameters["split"], parameters.get("folds", ""), parameters.get("seed", 0))
+            SplitScheme.parse(parameters["split"], parameters.get("folds", ""), parameters.get("seed", 0))
 
 
 RUN = [

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar, Union
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class Card:
             value.pop(name, None)
         return value
 
-    def save(self, folder) -> None:
+    def save(self, folder: Union[str, Path]) -> None:
         """Write `folder/card.json` with the checksums of the files that it names."""
         folder = Path(folder)
         names = [name for group in self.files.values() for name in group.values()]
@@ -150,7 +150,7 @@ def fixed_inputs(card: Card) -> Dict[str, np.ndarray]:
     return {name: np.array(value, np.float32) for name, value in card.input.get("constants", {}).items()}
 
 
-def find_card(model) -> Path:
+def find_card(model: Union[str, Path]) -> Path:
     """Return the card of a model folder, or of a finished run (`runs/NAME`, with its model in `runs/NAME/model`)."""
     folder = Path(model)
     for path in (folder / "card.json", folder / "model" / "card.json"):
@@ -159,7 +159,7 @@ def find_card(model) -> Path:
     raise AgedgeError(f"{folder}: {'no card.json in this folder' if folder.is_dir() else 'no such model folder'}")
 
 
-def load_card(model, kind: Type[AnyCard] = Card) -> AnyCard:
+def load_card(model: Union[str, Path], kind: Type[AnyCard] = Card) -> AnyCard:
     """Read the card of a model folder into its class `kind`; cards of format 1 are converted.
 
     Raises `AgedgeError` where the card is missing, of a newer format, of another task or not valid.
@@ -207,6 +207,6 @@ def to_format_2(value: Any, path: Path) -> Dict[str, Any]:
     return value
 
 
-def checksum(path) -> str:
+def checksum(path: Union[str, Path]) -> str:
     """Return the SHA-256 of a file in hex."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

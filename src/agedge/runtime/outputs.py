@@ -5,7 +5,8 @@ trainers have a single output, in one of the `FORMS`. docs/card.md has the table
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Prediction:
 
     @property
     def is_male(self) -> np.ndarray:
-        """(n,) bool."""
+        """The predicted genders (n,), bool: true where male."""
         return is_male(self.p_male)
 
 
@@ -82,7 +83,7 @@ def recognise_outputs(widths: Dict[str, int], hint: str = "") -> Outputs:
     return {name: {"kind": "unknown", "width": width} for name, width in widths.items()}
 
 
-def outputs_of_form(widths: Dict[str, int], form: str, file) -> Outputs:
+def outputs_of_form(widths: Dict[str, int], form: str, file: Union[str, Path]) -> Outputs:
     """Return the `outputs` of a network whose single output has the `form` that the user chose.
 
     `widths` as for `recognise_outputs`; `file` is named in errors. Raises `UsageError` for an unknown form,
@@ -116,7 +117,7 @@ def _has_kind(outputs: Outputs, *kinds: str) -> bool:
     return any(output["kind"] in kinds for output in outputs.values())
 
 
-def require_known(outputs: Outputs, file) -> None:
+def require_known(outputs: Outputs, file: Union[str, Path]) -> None:
     """Raise `UsageError` where outputs cannot be decoded into an age, a gender or age groups."""
     if not can_decode(outputs):
         raise UsageError(

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Tuple, Union
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class DetectorCard(Card):
 
     @property
     def mean(self) -> np.ndarray:
-        """(3,) float32, R, G, B, to be subtracted from the pixels."""
+        """The mean (3,) float32, R, G, B, that is subtracted from the pixels."""
         return np.array(self.input.get("mean", (0, 0, 0)), np.float32)
 
     @classmethod
@@ -82,7 +82,7 @@ class DetectorCard(Card):
             self.path("mxnet", part)
 
 
-def read_card(folder) -> DetectorCard:
+def read_card(folder: Union[str, Path]) -> DetectorCard:
     """Return the card of a detector's folder, such as `ssh_model`, or of the run that trained it.
 
     A checkpoint from elsewhere has no card: its mean is 0. The card is ignored, too, where both of its files were
@@ -108,7 +108,7 @@ def find_checkpoint(card: DetectorCard) -> Tuple[Path, Path]:
     return card.find_file(files["symbol"]), card.find_file(files["params"])
 
 
-def is_detector(model) -> bool:
+def is_detector(model: Union[str, Path]) -> bool:
     """Return whether a model folder or a run has the card of a detector."""
     try:
         return read_json(find_card(model))["task"] == DetectorCard.task
@@ -122,7 +122,7 @@ def is_replaced(card: Card, name: str) -> bool:
     return path.is_file() and card.sha256.get(name) not in (None, checksum(path))
 
 
-def save_detector(slim: Any, card: DetectorCard, folder) -> DetectorCard:
+def save_detector(slim: Any, card: DetectorCard, folder: Union[str, Path]) -> DetectorCard:
     """Write the detector network `slim` with its card into `folder`, as `agedge.runtime.save_model` does.
 
     `slim` is a Gluon HybridBlock of one input and the outputs of `card`, whose shapes are known. Writes

@@ -44,10 +44,11 @@ def require_files(card: DetectorCard, runtime: str) -> None:
                     f"{file}: missing: the detector of --det 1 (in pack: --align essh) is read from there"
                 )
         return
-    names = card.files.get(runtime, {}).values()
-    if not names or not all((card.folder / name).is_file() for name in names):
-        command = f"python -m deploy export --model {card.folder} --out {card.folder}"
-        raise AgedgeError(f"{card.folder}: no {runtime} files of the detector; `{command}` makes them")
+    folder, names = card.folder, card.files.get(runtime, {}).values()
+    assert folder is not None, "the card was read from a folder"
+    if not names or not all((folder / name).is_file() for name in names):
+        command = f"python -m deploy export --model {folder} --out {folder}"
+        raise AgedgeError(f"{folder}: no {runtime} files of the detector; `{command}` makes them")
 
 
 def open_network(card: DetectorCard, runtime: str) -> ESSHNetwork:

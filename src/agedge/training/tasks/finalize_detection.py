@@ -1,13 +1,14 @@
-"""The end of a detector's run: its best checkpoint as a slim model with its card, and what was measured of it."""
+"""Finish a detector's run: write its best checkpoint as a slim model with a card, and evaluate it."""
 
 from pathlib import Path
+from typing import Any, Dict, Optional
 
 from agedge import __version__
 from agedge.faces.essh.card import DetectorCard, save_detector
 from agedge.run_folder import BEST, MODEL, REPORT
 from agedge.runtime.model import to_network_input
 from agedge.safe_write import write_json
-from agedge.training.recipe import as_plain
+from agedge.training.recipe import Recipe, as_plain
 from agedge.training.run.checkpoint import load_checkpoint
 from agedge.training.run.divergence import DivergedError
 from agedge.training.tasks.check_model import compare_maps, draw_faces, refuse_model
@@ -16,9 +17,12 @@ from agedge.training.tasks.finalize_age_gender import without_folders
 from agedge.training.weights.load_weights import load_weights
 
 
-def finish_detector(network, recipe, folder: Path) -> str:
-    """Write `folder/model` (essh-symbol.json, essh-0000.params, card.json) and report.json, measured on `data.val`.
-    Returns the figures as text. `network` is a fresh one of the recipe; it gets the weights of `folder/best.ckpt`."""
+def finish_detector(network: Any, recipe: Recipe, folder: Path) -> str:
+    """Write the final model of a detector's run and its evaluation, and return the metrics as text.
+
+    `folder/model` gets essh-symbol.json, essh-0000.params and card.json; report.json is measured on `data.val`.
+    `network` is a new one of the recipe; it gets the weights of `folder/best.ckpt`.
+    """
     import mxnet as mx
 
     network.initialize_for_training(mx.cpu())
@@ -28,7 +32,7 @@ def finish_detector(network, recipe, folder: Path) -> str:
     probe = to_network_input(draw_faces(1, recipe.scenes.size))
     trained = TrainedDetector(network, mx.cpu(), folder).predict(probe)
     save_detector(network.slim(), card, folder / MODEL)
-    # What was saved is what is measured: its weights are rounded.
+    # The saved model is evaluated: its weights are rounded.
     load_weights(network, card.path("mxnet", "params"), mx.cpu())
     try:
         difference = compare_maps(trained, TrainedDetector(network, mx.cpu(), folder).predict(probe))
@@ -40,11 +44,11 @@ def finish_detector(network, recipe, folder: Path) -> str:
     card.error = validate(network, photos, mx.cpu(), folder)
     card.save(folder / MODEL)
     write_json(folder / REPORT, card.error)
-    return f"{format_detection(card.error)}\nmodel: {folder / 'model'}"
+    return f"{format_detection(card.error)}\nmodel: {folder / MODEL}"
 
 
-def describe_training(recipe, state: dict) -> dict:
-    """What a card says of how its model came to be."""
+def describe_training(recipe: Recipe, state: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the `training` of a card: data, scenes, recipe and tool."""
     files = [*as_list(recipe.data.train), *as_list(recipe.scenes.photographs)]
     return {
         "train": [{"file": Path(file).name, "photographs": len(read_faces(file))} for file in files],
@@ -64,16 +68,16 @@ def describe_training(recipe, state: dict) -> dict:
     }
 
 
-def format_detection(measured: dict) -> str:
-    """What `measure_detection` found, as a few lines."""
+def format_detection(metrics: Dict[str, Any]) -> str:
+    """Return the metrics of `measure_detection` as a few lines."""
 
-    def say(value, form="{:.3f}") -> str:
-        return "-" if value is None else form.format(value)
+    def format_number(value: Optional[float]) -> str:
+        return "-" if value is None else f"{value:.3f}"
 
     names = ("recall", "precision", "average_precision", "landmarks_error")
-    lines = [f"{measured['faces']} faces in {measured['photos']} photographs"]
-    lines.append(", ".join(f"{name.replace('_', ' ')} {say(measured[name])}" for name in names))
-    for rows, key, what in ((measured["sizes"], "band", "pixels"), (measured["occlusion"], "tag", "cover")):
-        told = ", ".join(f"{row[key]} {say(row['recall'])} ({row['n']})" for row in rows if row["n"])
-        lines.append(f"recall by {what}: {told}")
+    lines = [f"{metrics['faces']} faces in {metrics['photos']} photographs"]
+    lines.append(", ".join(f"{name.replace('_', ' ')} {format_number(metrics[name])}" for name in names))
+    for rows, key, what in ((metrics["sizes"], "band", "pixels"), (metrics["occlusion"], "tag", "occlusion")):
+        recalls = ", ".join(f"{row[key]} {format_number(row['recall'])} ({row['n']})" for row in rows if row["n"])
+        lines.append(f"recall by {what}: {recalls}")
     return "\n".join(lines)
