@@ -9,7 +9,7 @@ import typer
 from agedge.cli import TRUST, run_command, say
 from agedge.evaluation.evaluate import evaluate_model, to_json
 from agedge.evaluation.metrics import format_table
-from agedge.results.kinds import FOLDER, MEASURES, PAGE, PICTURE
+from agedge.results.kinds import FOLDER, MARKED_IMAGE, METRICS, PAGE
 from agedge.results.overwrite import Result, check_results, model_inputs, record_inputs, write_json_result
 from agedge.runtime import load_model
 
@@ -27,9 +27,9 @@ def evaluate(
     trust: bool = TRUST,
 ) -> None:
     """Measure the age error and gender accuracy of a model on .rec files, by age band. Every record counts once."""
-    results = [Result("--json", json_file, MEASURES), Result("--report", report, FOLDER)]
+    results = [Result("--json", json_file, METRICS), Result("--report", report, FOLDER)]
     if report:
-        files = {"report.html": PAGE, "errors.png": PICTURE}
+        files = {"report.html": PAGE, "errors.png": MARKED_IMAGE}
         results += [Result("--report", report / name, kind) for name, kind in files.items()]
     check_results(results, [*record_inputs(data), *model_inputs(model)])
     loaded = load_model(model, runtime, form=decode, trust=trust)

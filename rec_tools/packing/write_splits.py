@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Text
 
 from agedge.errors import AgedgeError
 from agedge.records import RecordWriter, read_info
-from agedge.results.overwrite import check_results, part_results, record_results
+from agedge.results.overwrite import check_results, record_results, split_results
 from agedge.safe_write import naming
 from rec_tools.packing.assign_splits import REASONS, Assignment, FaceMetadata
 from rec_tools.packing.prepare import Prepared
@@ -125,7 +125,7 @@ def publish(folder: Path, out: Path, splits: Sequence[str], suffix: str = "") ->
     again: its chunks are all complete.
     """
     replaced = find_replaced(out, splits, suffix)
-    results = part_results("--out", out, splits, suffix)
+    results = split_results("--out", out, splits, suffix)
     names = {result.path for result in results}
     check_results(results + sum((record_results("--out", path) for path in replaced if path not in names), []))
     for path in replaced:

@@ -92,7 +92,7 @@ def test_layouts_are_converted_and_sources_joined(tmp_path, caplog):
     info = read_info(out)
     assert info["source"] == "A; B" and info["terms"] == "y" and info["crop"] is None
     assert "its crop differs from that of" in caplog.text
-    assert "old.rec: 1 labels outside the contract count as unknown: records 2" in caplog.text
+    assert "old.rec: 1 labels are not valid and count as unknown: records 2" in caplog.text
     assert run("merge", new, more, "--out", out) == 0 and read_crop(out).same_as(UTKFACE)
 
 
