@@ -13,6 +13,7 @@ import numpy as np
 from agedge.crop import Crop
 from agedge.errors import AgedgeError
 from agedge.labels import MAX_AGE
+from agedge.run_folder import MODEL
 from agedge.runtime.checks.ncnn_model import check_ncnn
 from agedge.runtime.checks.onnx_model import check_onnx
 from agedge.safe_write import write_json
@@ -172,7 +173,7 @@ def fixed_inputs(card: Card) -> dict:
 def find_card(model) -> Path:
     """The card of a model folder or of a finished run (`runs/NAME`, whose model lies in `runs/NAME/model`)."""
     folder = Path(model)
-    for path in (folder / "card.json", folder / "model" / "card.json"):
+    for path in (folder / "card.json", folder / MODEL / "card.json"):
         if path.is_file():
             return path
     raise AgedgeError(f"{folder}: {'no card.json in this folder' if folder.is_dir() else 'no such model folder'}")
