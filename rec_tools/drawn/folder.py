@@ -6,11 +6,9 @@ that is no picture. `drawn.json` says what was drawn, and how many rows of which
 """
 
 import io
-import json
 import logging
 import multiprocessing
 import os
-import shutil
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.labels import FEMALE, MALE
+from agedge.safe_write import temporary_folder, write_json
 from rec_tools.drawn.person import Person, be_born
 from rec_tools.drawn.scene import draw_background, draw_photo, set_scene, take
 
@@ -77,21 +76,19 @@ def write_folder(
         raise UsageError(f"faces {faces}, seed {seed}: at least one face, and a seed of 0 or more")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise AgedgeError(f"{root}: already there and not empty; drawn faces need a folder of their own")
-    partial_root = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial_root, ignore_errors=True)
-    partial_root.mkdir(parents=True)
-
     photos, people = plan(faces, seed, name)
-    for folder in sorted({os.path.dirname(photo.path) for photo in photos}):
-        (partial_root / folder).mkdir()
-    chunks = [photos[start : start + CHUNK] for start in range(0, faces, CHUNK)]
-    job = partial(_draw_chunk, partial_root, people, seed, name)
-    _run(job, chunks, workers or os.cpu_count() or 1)
-    (partial_root / f"{name}.mat").write_bytes(_mat(photos, people, seed, name))
-    (partial_root / NOTE).write_text(json.dumps(describe(photos, seed, name), indent=1) + "\n", encoding="utf-8")
-    if root.exists():
-        root.rmdir()
-    os.replace(partial_root, root)
+    with temporary_folder(root.parent) as stage:
+        drawn = stage / root.name
+        for folder in sorted({os.path.dirname(photo.path) for photo in photos}):
+            (drawn / folder).mkdir(parents=True)
+        chunks = [photos[start : start + CHUNK] for start in range(0, faces, CHUNK)]
+        job = partial(_draw_chunk, drawn, people, seed, name)
+        _run(job, chunks, workers or os.cpu_count() or 1)
+        (drawn / f"{name}.mat").write_bytes(_mat(photos, people, seed, name))
+        write_json(drawn / NOTE, describe(photos, seed, name))
+        if root.exists():
+            root.rmdir()
+        os.replace(drawn, root)
     log.info("%s: %d faces of %d people drawn", root, faces, len(people))
 
 

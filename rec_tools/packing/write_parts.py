@@ -7,12 +7,12 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Sequence, Tuple
+from typing import Callable, Iterable, Sequence, Tuple
 
 from agedge.errors import AgedgeError
 from agedge.records import RecordWriter, read_info
 from agedge.results.overwrite import check_results, part_results, record_results
-from agedge.safe_write import naming
+from agedge.safe_write import PartialFile, rename_synced
 from rec_tools.packing.assign_parts import REASONS, Ledger, Plan
 from rec_tools.packing.prepare import Prepared
 from rec_tools.packing.split import PART
@@ -51,24 +51,25 @@ def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, 
     has_copies = set(whole.copy_of[whole.reason > 0].tolist())
     with ExitStack() as stack:
         writers = [stack.enter_context(RecordWriter(folder / f"{part}{suffix}.rec")) for part in whole.parts]
-        table = csv.writer(stack.enter_context(open_table(folder / "dropped.csv")))
-        table.writerow(("id", "reason", "detail"))
-        for face in faces:
-            if isinstance(face, Prepared):
-                part, first = whole.part[number], whole.copy_of[number]
-                if number in has_copies:
-                    first_ids[number] = face.row.id
-                if part >= 0:
-                    write_face(writers[part], face)
-                    report.packed[whole.parts[part]] += 1
-                    report.ways.update([face.way] if face.way else ())
-                else:
-                    detail = f"of {first_ids[first]}" if first != number else ""
-                    face = Dropped(face.row.id, REASONS[whole.reason[number]], detail)
-                number += 1
-            if isinstance(face, Dropped):
-                table.writerow((face.id, face.reason, face.detail))
-                report.reasons[face.reason] += 1
+        with PartialFile(folder / "dropped.csv") as file:
+            table = csv.writer(file)
+            table.writerow(("id", "reason", "detail"))
+            for face in faces:
+                if isinstance(face, Prepared):
+                    part, first = whole.part[number], whole.copy_of[number]
+                    if number in has_copies:
+                        first_ids[number] = face.row.id
+                    if part >= 0:
+                        write_face(writers[part], face)
+                        report.packed[whole.parts[part]] += 1
+                        report.ways.update([face.way] if face.way else ())
+                    else:
+                        detail = f"of {first_ids[first]}" if first != number else ""
+                        face = Dropped(face.row.id, REASONS[whole.reason[number]], detail)
+                    number += 1
+                if isinstance(face, Dropped):
+                    table.writerow((face.id, face.reason, face.detail))
+                    report.reasons[face.reason] += 1
         if not report.packed:
             reasons = say(dict(report.reasons.most_common())) or "the data set has no rows"
             where = f" (see {folder / 'dropped.csv'})" if report.reasons else ""
@@ -78,32 +79,17 @@ def write_parts(faces: Iterable, whole: Plan, folder: Path, describe: Callable, 
     return report
 
 
-@contextlib.contextmanager
-def open_table(path: Path) -> Iterator:
-    """Open a table for writing. An `OSError` of the block that names no file is one of the table."""
-    with naming(path):
-        file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")
-        try:
-            yield file
-        except BaseException:
-            with contextlib.suppress(OSError):  # on a full disk it fails too, which would hide the first error
-                file.close()
-            raise
-        file.close()
-
-
 def write_face(writer: RecordWriter, face: Prepared) -> None:
     row = face.row
-    with naming(writer.path):
-        writer.write(
-            row.label,
-            face.jpeg,
-            file=row.id,
-            identity=row.identity,
-            fold=row.fold,
-            race=row.race,
-            landmarks=face.landmarks,
-        )
+    writer.write(
+        row.label,
+        face.jpeg,
+        file=row.id,
+        identity=row.identity,
+        fold=row.fold,
+        race=row.race,
+        landmarks=face.landmarks,
+    )
 
 
 def publish(folder: Path, out: Path, parts: Sequence[str], suffix: str = "") -> None:
@@ -120,10 +106,10 @@ def publish(folder: Path, out: Path, parts: Sequence[str], suffix: str = "") -> 
     for path in replaced:
         for ext in ("rec", "idx", "csv", "json"):
             path.with_suffix(f".{ext}").unlink(missing_ok=True)
-    (folder / "dropped.csv").replace(out / f"dropped{suffix}.csv")
+    rename_synced(folder / "dropped.csv", out / f"dropped{suffix}.csv")
     for ext in ("idx", "csv", "json", "rec"):
         for part in reversed(parts):
-            (folder / f"{part}{suffix}.{ext}").replace(out / f"{part}{suffix}.{ext}")
+            rename_synced(folder / f"{part}{suffix}.{ext}", out / f"{part}{suffix}.{ext}")
     ours = {f"{part}{suffix}.rec" for part in parts}
     if others := [] if suffix else sorted(path.name for path in out.glob("*.rec") if path.name not in ours):
         log.warning("%s: also holds %s, of another pack", out, ", ".join(others[:5]) + (", .." if others[5:] else ""))

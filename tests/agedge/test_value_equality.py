@@ -27,7 +27,7 @@ def make_records() -> dict:
     person = Person(np.arange(4.0), 0.9, np.ones((5, 2)), 30.0, NAN, NAN, 0.7)
     faces = Faces(np.ones((2, 4)), np.ones(2), np.full((2, 5, 2), np.nan))
     crop = Crop.named("arcface", 112)
-    batch = batches.Faces(np.arange(2), np.ones((2, 3)), np.zeros((2, 4, 4, 3), np.uint8))
+    batch = batches.EvaluationBatch(np.arange(2), np.ones((2, 3)), np.zeros((2, 4, 4, 3), np.uint8))
     prediction = Prediction(np.array([1.0, NAN]), np.array([0.2, 0.3]))
     predictions = Predictions(np.ones((2, 3)), np.ones(2), np.ones(2), {"a": [1]})
     stored = Stored(3, np.ones(3, np.float32), b"jpeg", landmarks=np.ones((5, 2)))

@@ -3,7 +3,6 @@
 import errno
 import json
 import math
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from agedge.runtime.checks.params import check_params
 from agedge.runtime.checks.symbol import load_symbol
 from agedge.runtime.half_precision import round_to_half
 from agedge.runtime.outputs import OURS, is_known, name_outputs, recognise_outputs
-from agedge.safe_write import temporary_folder
+from agedge.safe_write import rename_synced, temporary_folder
 
 INPUT = "data"
 # Operators whose second input is a label, without which they answer all the same; and those that answer with a loss.
@@ -336,7 +335,7 @@ def move_model(card: Card, folder: Path) -> None:
     """
     require_plain_names(card, folder)
     for name in [*card.sha256, "card.json"]:
-        os.replace(card.folder / name, folder / name)
+        rename_synced(card.folder / name, folder / name)
     card.folder = folder
 
 
