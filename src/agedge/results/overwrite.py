@@ -16,6 +16,7 @@ from agedge import safe_write
 from agedge.cli import keep_stdout_for_results
 from agedge.errors import AgedgeError, UsageError
 from agedge.results.kinds import DROPPED, FOLDER, RECORD_FILES, Kind, read_model_card
+from agedge.run_folder import MODEL
 
 STDOUT = "-"
 PathLike = Union[str, Path]
@@ -87,7 +88,7 @@ def model_inputs(model: PathLike) -> List[Path]:
         folder = Path(prefix).parent
         names = (f"{Path(prefix).name}-symbol.json", f"{Path(prefix).name}-{int(epoch):04d}.params", "card.json")
         return [folder / name for name in names]
-    folders = (Path(model), Path(model) / "model")
+    folders = (Path(model), Path(model) / MODEL)
     return [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()]
 
 

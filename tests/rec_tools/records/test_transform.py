@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, capsys):
     for ext in ("rec", "json"):
         (tmp_path / f"b.{ext}.partial").symlink_to("/dev/full")
         assert run("merge", path, "--out", tmp_path / "b.rec") == 1
-        assert capsys.readouterr().err == f"error: {tmp_path}/b.rec: No space left on device\n"
+        assert capsys.readouterr().err == f"error: {tmp_path}/b.{ext}: No space left on device\n"
         assert not list(tmp_path.glob("b.*"))
 
 
