@@ -9,8 +9,9 @@ import typer
 from agedge.cli import TRUST, run_command, say
 from agedge.evaluation.evaluate import evaluate_model, to_json
 from agedge.evaluation.metrics import format_table
-from agedge.results.kinds import FOLDER, MEASURES, PAGE, PICTURE
+from agedge.results.kinds import FOLDER, MARKED_IMAGE, METRICS, PAGE
 from agedge.results.overwrite import Result, check_results, model_inputs, record_inputs, write_json_result
+from agedge.run_folder import ERRORS, REPORT_PAGE
 from agedge.runtime import load_model
 
 log = logging.getLogger("evaluate")
@@ -27,9 +28,9 @@ def evaluate(
     trust: bool = TRUST,
 ) -> None:
     """Measure the age error and gender accuracy of a model on .rec files, by age band. Every record counts once."""
-    results = [Result("--json", json_file, MEASURES), Result("--report", report, FOLDER)]
+    results = [Result("--json", json_file, METRICS), Result("--report", report, FOLDER)]
     if report:
-        files = {"report.html": PAGE, "errors.png": PICTURE}
+        files = {REPORT_PAGE: PAGE, ERRORS: MARKED_IMAGE}
         results += [Result("--report", report / name, kind) for name, kind in files.items()]
     check_results(results, [*record_inputs(data), *model_inputs(model)])
     loaded = load_model(model, runtime, form=decode, trust=trust)
@@ -41,11 +42,11 @@ def evaluate(
         from agedge.evaluation.plots import plot_errors
         from agedge.evaluation.report.write import write_report
 
-        write_report(report / "report.html", loaded.card, predictions, labels=labels)
+        write_report(report / REPORT_PAGE, loaded.card, predictions, labels=labels)
         if metrics["age_mae"] is None:
-            log.warning("%s: errors.png is not written: no age is both known and predicted", report)
+            log.warning("%s: is not written: no age is both known and predicted", report / ERRORS)
         else:
-            plot_errors(predictions.labels, predictions.ages, report / "errors.png")
+            plot_errors(predictions.labels, predictions.ages, report / ERRORS)
 
 
 if __name__ == "__main__":

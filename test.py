@@ -23,7 +23,7 @@ from agedge.predict import COLUMNS, UNRELIABLE, Person, Predictor, to_json
 from agedge.results.kinds import FACES_TABLE, FOLDER, PREDICTIONS
 from agedge.results.overwrite import Result, check_results, is_within, model_inputs
 from agedge.results.stream import ResultStream
-from agedge.sources import IMAGE_SUFFIXES, STANDARD_INPUT, VIDEO_SUFFIXES, Picture, read_images
+from agedge.sources import IMAGE_SUFFIXES, STANDARD_INPUT, VIDEO_SUFFIXES, SourceImage, read_images
 
 OF_THE_NAME = (ENAMETOOLONG, EINVAL, EILSEQ)  # errors of the file system that are one name's, not the disk's
 log = logging.getLogger("test")
@@ -143,8 +143,8 @@ def try_out(predictor: Predictor) -> None:
 
 
 def answer_all(
-    predictor: Predictor, pictures: Iterable[Picture], batch: int
-) -> Iterator[Tuple[Picture, List[Person], str]]:
+    predictor: Predictor, pictures: Iterable[SourceImage], batch: int
+) -> Iterator[Tuple[SourceImage, List[Person], str]]:
     """Yield each picture with its people, or with the reason why there is no answer."""
     pictures = iter(pictures)
     while together := list(islice(pictures, batch)):
@@ -154,7 +154,7 @@ def answer_all(
             yield picture, people, fault
 
 
-def answer_together(predictor: Predictor, pictures: List[Picture]) -> Iterator[Tuple[List[Person], str]]:
+def answer_together(predictor: Predictor, pictures: List[SourceImage]) -> Iterator[Tuple[List[Person], str]]:
     """Yield (people, fault) of pictures by one call; where that fails, of each by a call of its own."""
     if len(pictures) > 1:
         try:
@@ -172,7 +172,7 @@ def answer_together(predictor: Predictor, pictures: List[Picture]) -> Iterator[T
             yield [], describe(error) or type(error).__name__
 
 
-def annotate(picture: Picture, people: List[Person], save: Optional[Path], saved: set):
+def annotate(picture: SourceImage, people: List[Person], save: Optional[Path], saved: set):
     """Return the annotated picture, written into `save`; None where this picture could not be drawn or written."""
     try:
         annotated = draw_people(picture.image, people)

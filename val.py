@@ -10,7 +10,7 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation import groups as by_group
 from agedge.evaluation.evaluate import evaluate_model, to_json
 from agedge.evaluation.metrics import BANDS
-from agedge.results.kinds import FOLDER, MEASURES, PICTURE
+from agedge.results.kinds import FOLDER, MARKED_IMAGE, METRICS
 from agedge.results.overwrite import Result, check_results, model_inputs, record_inputs, write_json_result
 from agedge.runtime import load_model
 from agedge.runtime.outputs import describe_outputs, group_bounds, predicts_age
@@ -36,9 +36,11 @@ def val(
     if faces < 0 or not 0 <= seed < 2**32:
         raise UsageError("--faces and --seed: must be whole numbers of at least 0")
     wanted = by_group.parse_groups(groups) if groups else None
-    results = [Result("--json", json_file, MEASURES), Result("--out", out, FOLDER)]
+    results = [Result("--json", json_file, METRICS), Result("--out", out, FOLDER)]
     if out:
-        results += [Result("--out", out / name, PICTURE) for name in ("confusion.png", "faces.png")[: 1 + bool(faces)]]
+        results += [
+            Result("--out", out / name, MARKED_IMAGE) for name in ("confusion.png", "faces.png")[: 1 + bool(faces)]
+        ]
     check_results(results, [*record_inputs(data), *model_inputs(model)])
     loaded = load_model(model, runtime, form=decode, trust=trust)
     card = loaded.card

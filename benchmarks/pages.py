@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from agedge.errors import AgedgeError
+from agedge.safe_write import write_text
 
 END = "<!-- end of the table -->"
 
@@ -18,4 +19,4 @@ def replace_table(page: Path, table: str, program: str) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise AgedgeError(f"{page}: no place for the table, between '{mark}' and '{END}'")
-    page.write_text(f"{before}{mark}\n{table}\n{END}{after}", encoding="utf-8")
+    write_text(page, f"{before}{mark}\n{table}\n{END}{after}")

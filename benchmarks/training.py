@@ -28,6 +28,7 @@ from agedge.cli import run_command
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import exact
 from agedge.records import RecordWriter
+from agedge.run_folder import CACHE
 from agedge.training.distributed.threads import count_cores, use_all_cores
 from agedge.training.loop import PendingSteps, check_progress, clip_gradients, save_if_due, train, train_step
 from agedge.training.open_training import Training, open_training
@@ -158,7 +159,7 @@ def time_pair(recipe, cache: str, steps: int) -> Pair:
     from agedge.training.distributed.kvstore import open_kvstore
 
     recipe.data.cache, folder, contexts = cache, Path(recipe.run.dir), [mx.cpu()]
-    (folder / "cache").mkdir(parents=True)
+    (folder / CACHE).mkdir(parents=True)
     kvstore = open_kvstore("device", contexts)
     task = AgeGenderTask(network, recipe, folder, kvstore, contexts)
     job = open_training(task, network, recipe, contexts, kvstore, resume=False)

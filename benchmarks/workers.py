@@ -17,7 +17,7 @@ import typer
 
 from agedge.cli import run_command
 from agedge.errors import AgedgeError, UsageError
-from agedge.run_folder import read_log
+from agedge.run_folder import LOG, read_log
 from agedge.training.recipe import load_recipe
 from benchmarks.training import EPOCHS, prepare
 
@@ -67,7 +67,7 @@ def time_run(folder: Path, workers: int, arguments: list) -> float:
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if ended.returncode:
         raise AgedgeError(f"train.py ended with {ended.returncode}: {(ended.stderr.strip().splitlines() or [''])[-1]}")
-    return harmonic_mean(row["images_per_s"] for row in read_log(folder / "log.csv")[1:])
+    return harmonic_mean(row["images_per_s"] for row in read_log(folder / LOG)[1:])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import typer
 from agedge.cli import TRUST, run_command, say
 from agedge.errors import AgedgeError, UsageError
 from agedge.faces.essh.card import is_detector
-from agedge.results.kinds import FOLDER, VERDICTS
+from agedge.results.kinds import DEPLOY_CHECK, FOLDER
 from agedge.results.overwrite import Result, check_results, model_inputs, record_inputs, write_json_result
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ def check(
     from deploy.check import check_exported
 
     reads = [*model_inputs(model), *model_inputs(exported), *record_inputs([data])]
-    check_results([Result("--json", json_file, VERDICTS)], reads)
+    check_results([Result("--json", json_file, DEPLOY_CHECK)], reads)
     refuse_detector(model, "`check` compares ages; `export` compares the formats of a detector")
     verdicts = check_exported(model, exported, data, faces, labels, trust)
     say(f"{'runtime':10} {'faces':>6} {'age max':>9} {'age mean':>9} {'P(male) max':>11} {'flips':>5}  verdict")

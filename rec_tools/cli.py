@@ -11,8 +11,8 @@ import typer
 from agedge.cli import say
 from agedge.crop import Crop
 from agedge.errors import UsageError, choices
-from agedge.results.kinds import ANNOTATIONS, FOLDER, PICTURE
-from agedge.results.overwrite import Result, check_results, part_results, record_inputs
+from agedge.results.kinds import ANNOTATIONS, FOLDER, MARKED_IMAGE
+from agedge.results.overwrite import Result, check_results, record_inputs, split_results
 from rec_tools import cli_records
 from rec_tools.packing.assign_splits import check_shard, parse_drop
 from rec_tools.packing.landmarks import CHOICES as FACES
@@ -119,7 +119,7 @@ def pack(
         index, count = parse_shard(shard)
         rows = take_shard(lambda: reader.read(root, **chosen), index, count)
         suffix = f"-{index:0{len(str(count - 1))}}of{count}"  # so that the names sort in the order of the shards
-    check_results(part_results("--out", out, scheme.shares, suffix))
+    check_results(split_results("--out", out, scheme.shares, suffix))
     report = pack_rows(
         rows,
         out,
@@ -148,7 +148,7 @@ def split(
 ) -> None:
     """Split a .rec. A person, and all copies of an image, stay in one split."""
     scheme, dropped = SplitScheme.parse(split, folds, seed), parse_drop(drop)
-    check_results(part_results("--out", out, scheme.shares), record_inputs([file]))
+    check_results(split_results("--out", out, scheme.shares), record_inputs([file]))
     print_report(resplit(file, out, scheme, dropped, labels, workers, progress=True), out)
 
 
@@ -188,7 +188,7 @@ def draw(
     """Draw a data set of synthetic faces, laid out as IMDB-WIKI."""
     from rec_tools.drawn.draw import draw as draw_faces
 
-    check_results([Result("--out", out, FOLDER), Result("--sheet", sheet, PICTURE)])
+    check_results([Result("--out", out, FOLDER), Result("--sheet", sheet, MARKED_IMAGE)])
     draw_faces(out, faces, seed, name, sheet)
 
 

@@ -12,7 +12,7 @@ from agedge.crop import Crop
 from agedge.errors import AgedgeError, UsageError
 from agedge.labels import LAYOUTS
 from agedge.records import read_info
-from agedge.results.kinds import FOLDER, PICTURE, SUMMARY
+from agedge.results.kinds import FOLDER, MARKED_IMAGE, SUMMARY
 from agedge.results.overwrite import Result, check_results, record_inputs, write_json_result
 from rec_tools.records.stored import choose_layout, join_first
 
@@ -39,7 +39,7 @@ def inspect(
 
     results = [Result("--json", json_file, SUMMARY), Result("--report", report, FOLDER)]
     if report:
-        results += [Result("--report", report / name, PICTURE) for name in ("histogram.png", "faces.png")]
+        results += [Result("--report", report / name, MARKED_IMAGE) for name in ("histogram.png", "faces.png")]
     check_results(results, record_inputs(files))
     for number, file in enumerate(files):
         if file.exists() and any(earlier.exists() and file.samefile(earlier) for earlier in files[:number]):

@@ -1,4 +1,4 @@
-"""Files that once broke a reader and that code can make: {target: {name: bytes}}, beside those in tests/corpus."""
+"""Generate files that once broke a reader, in addition to the stored ones in tests/corpus."""
 
 import io
 import json
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def make_files() -> dict:
-    """Return the content of every file, by the reader that it is for and its name."""
+    """Return the content of every file: {target: {name: bytes}}, where the target is a reader of `read_corpus.py`."""
     return {
         "images": {
             "chunk_of_4_gb.png": png_with_a_chunk_of(0xFFFFFFF0),
@@ -23,7 +23,7 @@ def make_files() -> dict:
             "cut.webp": encode(".webp")[:-60],
             "height_of_minus_2_to_the_31.bmp": bmp_of_height(-(2**31)),
             "empty.jpg": b"",
-            "text.jpg": b"not a picture\n",
+            "text.jpg": b"not an image\n",
         },
         "symbol": {
             "deep.json": b'{"nodes":' + b"[" * 100_000,
@@ -56,7 +56,7 @@ def make_files() -> dict:
             "empty.yaml": b"",
         },
         "ckpt": {
-            "pickle.ckpt": checkpoint(pickle.dumps(Runs())),
+            "pickle.ckpt": checkpoint(pickle.dumps(SystemCall())),
             "not_a_zip.ckpt": b"not a zip",
             "deep_state.ckpt": checkpoint(b"", state=b"[" * 100_000),
         },
@@ -68,8 +68,8 @@ def make_files() -> dict:
     }
 
 
-class Runs:
-    """What pickles as a call of `os.system`."""
+class SystemCall:
+    """An object that is pickled as a call of `os.system`."""
 
     def __reduce__(self):
         import os
@@ -88,7 +88,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png_with_a_chunk_of(length: int) -> bytes:
-    """Return a PNG whose tEXt chunk says that it is so long."""
+    """Return a PNG whose tEXt chunk declares this length."""
     png = encode(".png")
     return png[:33] + struct.pack(">I", length) + b"tEXtkey\0value" + png[33:]
 
@@ -99,7 +99,7 @@ def png_with_two_headers() -> bytes:
 
 
 def tiff_with_two_widths() -> bytes:
-    """Return a TIFF whose directory says ImageWidth twice, 15,000 and 10: readers differ in which one counts."""
+    """Return a TIFF with two entries ImageWidth, 15,000 and 10: readers differ in which one they use."""
     entries = [(256, 15_000), (256, 10), (257, 15_000), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 10)]
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + struct.pack("<I", 0) + bytes(200)
@@ -118,7 +118,7 @@ def graph(op: str, attrs: dict = {}, inputs: list = [[0, 0, 0]]) -> bytes:  # no
 
 
 def npz_bomb() -> bytes:
-    """Return an archive of 0.6 MB whose ages take 600 MB."""
+    """Return an archive of 0.6 MB whose ages decompress to 600 MB."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, shape, size in (("age", (75_000_000,), 600_000_000), ("image", (1, 16, 16, 3), 768 * 8)):
@@ -135,6 +135,6 @@ def checkpoint(trainer: bytes, state: bytes = b'{"version": 2, "epoch": 1, "step
     """Return a checkpoint of version 2 with this pickle of the trainer."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as file:
-        for name, part in (("network.params", b""), ("trainer.states", trainer), ("state.json", state)):
-            file.writestr(name, part)
+        for name, data in (("network.params", b""), ("trainer.states", trainer), ("state.json", state)):
+            file.writestr(name, data)
     return content.getvalue()

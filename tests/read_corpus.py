@@ -1,8 +1,7 @@
-"""Give corpus files to the reader that they are for, in a process of its own: read_corpus.py TARGET FILE ...
+"""Read corpus files with the reader of a target, as a program: read_corpus.py TARGET FILE ...
 
-A line of JSON a file: its name, how it ended ("read", "refused: REASON"), the processor time in seconds, and the most
-memory so far in MB. `tests/test_corpus.py` runs this. Whatever a reader raises beside an error of one line ends the
-process.
+It prints a line of JSON per file: its name, the outcome ("read", "refused: REASON"), the processor time in seconds, and
+the peak memory so far in MB. Any exception other than an error of one line ends the process. Run by `test_corpus.py`.
 """
 
 import json
@@ -21,14 +20,14 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models" / "mobilenet025"
 
 
-def read_picture(file: Path, work: Path) -> None:
+def read_image_file(file: Path, work: Path) -> None:
     from agedge.sources import read_image
 
     read_image(file)
 
 
 def read_model(runtime: str, name: str):
-    """Return the reader of the shipped model with one of its files exchanged, and its checksums gone."""
+    """Return a reader of the shipped model with one of its files replaced, without checksums."""
 
     def read(file: Path, work: Path) -> None:
         from agedge.runtime import load_model
@@ -45,7 +44,7 @@ def read_model(runtime: str, name: str):
 
 
 def read_checkpoint(name: str):
-    """Return the reader of a bare checkpoint with one of its files exchanged."""
+    """Return a reader of a model without a card, with one of its files replaced."""
 
     def read(file: Path, work: Path) -> None:
         from agedge.runtime import load_model
@@ -62,7 +61,7 @@ def read_checkpoint(name: str):
 
 
 def read_as(name: str, module: str, function: str, of_folder: bool = False):
-    """Return the reader `module.function`, which gets the file under `name`, or the folder that it lies in."""
+    """Return a reader that calls `module.function` with a copy of the file called `name`, or with its folder."""
 
     def read(file: Path, work: Path) -> None:
         from importlib import import_module
@@ -76,7 +75,7 @@ def read_as(name: str, module: str, function: str, of_folder: bool = False):
 
 
 READERS = {
-    "images": read_picture,
+    "images": read_image_file,
     "symbol": read_checkpoint("m-symbol.json"),
     "params": read_checkpoint("m-0000.params"),
     "card": read_model("mxnet", "card.json"),
@@ -93,10 +92,7 @@ READERS = {
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process has used, in MB; 0 where the system does not tell.
-
-    Not by `getrusage`, which counts the parent's as well.
-    """
+    """Return the peak memory of this process in MB, or 0 if it is unknown. `getrusage` would include the parent's."""
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.is_file() else None
     return int(found[1]) // 1000 if found else 0

@@ -1,6 +1,6 @@
-"""Every file that once broke a reader, given to it again: it is read, or refused in a line, fast, in little memory.
+"""Read every file that once broke a reader: it is read or refused with one line, within limits of time and memory.
 
-The readers run in a process of their own (`read_corpus.py`), as users meet them: a crash is the death of that process.
+The readers run in a child process (`read_corpus.py`): a crash ends that process.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ from tests.paths import ROOT
 
 CORPUS = ROOT / "tests" / "corpus"
 READER = Path(__file__).with_name("read_corpus.py")
-MADE = make_files()
-TARGETS = sorted({*MADE, *(path.name for path in CORPUS.iterdir() if path.is_dir())} - {"image_pairs"})
-LONGEST, MOST_MEMORY = 5, 1000  # seconds of processor time a file; MB, of which MXNet itself takes 300
+GENERATED = make_files()
+TARGETS = sorted({*GENERATED, *(path.name for path in CORPUS.iterdir() if path.is_dir())} - {"image_pairs"})
+MAX_SECONDS, MAX_MEMORY = 5, 1000  # processor time per file; MB, of which MXNet itself takes 300
 
 
 def replay(target: str, files: list, folder: Path) -> list:
-    """Return a line for each file that a reader got; the process must have lived to the last one."""
+    """Return a report for each file that a reader got; the process must survive all of them."""
     command = [sys.executable, str(READER), target, *map(str, files)]
-    path = os.pathsep.join(map(str, (ROOT / "src", ROOT)))  # tests/rec_tools is not the rec_tools that is meant
+    path = os.pathsep.join(map(str, (ROOT / "src", ROOT)))  # without it, tests/rec_tools hides the package rec_tools
     environment = {**os.environ, "PYTHONPATH": path}
-    patience = LONGEST * len(files) + 60
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=patience)
+    timeout = MAX_SECONDS * len(files) + 60
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"file"')]
     assert done.returncode == 0, f"{files[len(lines)]}: status {done.returncode}: {done.stderr[-800:]}"
     assert [line["file"] for line in lines] == [file.name for file in files]
@@ -36,18 +36,18 @@ def replay(target: str, files: list, folder: Path) -> list:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_file_that_broke_a_reader_is_refused_in_a_line(target, tmp_path):
+def test_every_file_that_broke_a_reader_is_read_or_refused(target, tmp_path):
     files = sorted(path for path in (CORPUS / target).glob("*") if path.is_file())
-    for name, content in MADE.get(target, {}).items():
+    for name, content in GENERATED.get(target, {}).items():
         files.append(tmp_path / name)
         files[-1].write_bytes(content)
     for line in replay(target, files, tmp_path):
-        assert line["seconds"] < LONGEST and line["memory"] < MOST_MEMORY, line
+        assert line["seconds"] < MAX_SECONDS and line["memory"] < MAX_MEMORY, line
     assert not (tmp_path / "pwned").exists()
 
 
 @pytest.mark.parametrize("pair", sorted((CORPUS / "image_pairs").iterdir()), ids=lambda pair: pair.name)
-def test_damaged_pictures_do_not_change_the_next_one(pair, tmp_path):
+def test_damaged_images_do_not_change_the_next_one(pair, tmp_path):
     from agedge.sources import decode_image
 
     sample = ROOT / "docs" / "pictures" / "grace_hopper.jpg"

@@ -16,7 +16,7 @@ from agedge.results.kinds import PARAMETERS
 from agedge.results.overwrite import Result, check_model_folder, check_results
 from agedge.runtime.card import Card, checksum
 from agedge.runtime.model_files import move_model
-from agedge.safe_write import temporary_folder
+from agedge.safe_write import rename_synced, temporary_folder
 from deploy.importers.imported import Imported, require_weights
 
 
@@ -185,7 +185,7 @@ def save_backbone(imported: Imported, file: Path) -> Path:
     """Write Gluon's parameter file: arrays by structural name."""
     import mxnet as mx
 
-    partial = file.with_name(file.name + ".part")
-    mx.nd.save(str(partial), {name: mx.nd.array(array) for name, array in imported.weights.items()})
-    partial.replace(file)
+    with temporary_folder(file.parent) as folder:
+        mx.nd.save(str(folder / file.name), {name: mx.nd.array(array) for name, array in imported.weights.items()})
+        rename_synced(folder / file.name, file)
     return file

@@ -6,10 +6,8 @@ image. `drawn.json` records what was drawn and how many rows have each fault.
 """
 
 import io
-import json
 import logging
 import os
-import shutil
 import zlib
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -21,6 +19,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError, choices
 from agedge.labels import FEMALE, MALE
+from agedge.safe_write import temporary_folder, write_json
 from rec_tools.drawn.person import Person, make_person
 from rec_tools.drawn.scene import apply_camera, draw_background, draw_photo, set_scene
 from rec_tools.worker_pool import WorkerPool
@@ -75,21 +74,19 @@ def write_folder(
         raise UsageError(f"faces {faces}, seed {seed}: there must be at least one face, and the seed must be 0 or more")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise AgedgeError(f"{root}: exists and is not empty; drawn faces need a folder of their own")
-    partial_root = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial_root, ignore_errors=True)
-    partial_root.mkdir(parents=True)
-
     photos, people = plan(faces, seed, name)
-    for folder in sorted({os.path.dirname(photo.path) for photo in photos}):
-        (partial_root / folder).mkdir()
-    chunks = [photos[start : start + CHUNK] for start in range(0, faces, CHUNK)]
-    tasks = [(partial_root, people, seed, name, chunk) for chunk in chunks]
-    _draw_chunks(tasks, faces, workers or os.cpu_count() or 1)
-    (partial_root / f"{name}.mat").write_bytes(_mat(photos, people, seed, name))
-    (partial_root / NOTE).write_text(json.dumps(describe(photos, seed, name), indent=1) + "\n", encoding="utf-8")
-    if root.exists():
-        root.rmdir()
-    os.replace(partial_root, root)
+    with temporary_folder(root.parent) as stage:
+        drawn = stage / root.name
+        for folder in sorted({os.path.dirname(photo.path) for photo in photos}):
+            (drawn / folder).mkdir(parents=True)
+        chunks = [photos[start : start + CHUNK] for start in range(0, faces, CHUNK)]
+        tasks = [(drawn, people, seed, name, chunk) for chunk in chunks]
+        _draw_chunks(tasks, faces, workers or os.cpu_count() or 1)
+        (drawn / f"{name}.mat").write_bytes(_mat(photos, people, seed, name))
+        write_json(drawn / NOTE, describe(photos, seed, name))
+        if root.exists():
+            root.rmdir()
+        os.replace(drawn, root)
     log.info("%s: %d faces of %d people drawn", root, faces, len(people))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.labels import FEMALE, MALE
-from agedge.results.kinds import mark_picture
+from agedge.results.kinds import mark_image
 from agedge.safe_write import write_bytes
 from rec_tools.drawn.pen import SIZE
 from rec_tools.drawn.person import make_person
@@ -42,7 +42,7 @@ def write_sheet(path: Path, ages: Sequence[float] = AGES, each: int = 2, seed: i
     encoded, png = cv2.imencode(".png", draw_sheet(ages, each, seed))
     if not encoded:
         raise AgedgeError(f"{path}: the sheet could not be encoded")
-    write_bytes(path, mark_picture(png.tobytes()))
+    write_bytes(path, mark_image(png.tobytes()))
 
 
 def _write(image: np.ndarray, text: str, at) -> None:

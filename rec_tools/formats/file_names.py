@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Callable, List, Union
 
 from agedge.errors import AgedgeError
-from agedge.folders import describe
+from agedge.folders import describe_counts
 from agedge.labels import MAX_AGE, exact
 from rec_tools.formats.image_folder import list_images
 from rec_tools.rows import Dropped, Row, Rows
@@ -25,7 +25,7 @@ def read_images(
         empty = False
         yield path if isinstance(path, Dropped) else read_path(path)
     if empty:
-        kinds = describe(Counter(file.detail for file in left_out))
+        kinds = describe_counts(Counter(file.detail for file in left_out))
         raise AgedgeError(f"{root}: no {layout}" + (f"; {len(left_out)} other files: {kinds}" if left_out else ""))
     yield from left_out
 

@@ -7,7 +7,7 @@ from typing import Iterator, List, Optional, Union
 
 from agedge.errors import AgedgeError
 from agedge.folders import BROKEN_LINK, NO_FILE, kind_left_out
-from agedge.images.kinds import is_film, is_image
+from agedge.images.kinds import is_image, is_video
 from agedge.images.videos import HEAD, VIDEO_SUFFIXES
 from rec_tools.rows import Dropped
 
@@ -63,7 +63,7 @@ def could_be_an_image(path: str, kind: str) -> bool:
             head = file.read(HEAD)
     except OSError:
         return True
-    return is_image(head) or is_film(head)
+    return is_image(head) or is_video(head)
 
 
 def is_inside(path: AnyPath, root: AnyPath) -> bool:

@@ -17,7 +17,7 @@ from typing import BinaryIO, Dict, Iterable, Iterator, List, Optional, Sequence,
 import numpy as np
 
 from agedge.errors import AgedgeError
-from agedge.label_check import FEW, find_misfit
+from agedge.label_check import MIN_FOR_DISTRIBUTION, find_misfit
 from agedge.labels import FEMALE, LAYOUT, MALE, UNKNOWN, Label
 from rec_tools.formats.age_groups import parse_age
 from rec_tools.rows import Dropped
@@ -240,7 +240,7 @@ def check_columns(path: AnyPath, pairs: Iterable[Tuple[str, str]]) -> None:
 
 def check_numbers(path: AnyPath, labels: np.ndarray) -> None:
     """Check the coding of labels (n, 3) [gender, age_min, age_max] of a data set. Raises `AgedgeError`."""
-    if misfit := find_misfit(labels, ",".join(LAYOUT), least=FEW):
+    if misfit := find_misfit(labels, ",".join(LAYOUT), min_count=MIN_FOR_DISTRIBUTION):
         raise AgedgeError(f"{path}: {misfit}")
 
 

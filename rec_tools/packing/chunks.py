@@ -15,9 +15,9 @@ from typing import Iterable, Iterator, List, Union
 import numpy as np
 
 from agedge import __version__
-from agedge.errors import AgedgeError
 from agedge.labels import Label
-from agedge.locks import open_alone
+from agedge.locks import open_locked
+from agedge.safe_write import replacing
 from rec_tools.packing.options import Preparation
 from rec_tools.packing.prepare import Prepared, prepare_all
 from rec_tools.rows import Dropped, Row
@@ -33,7 +33,7 @@ def working_folder(folder: Path) -> Iterator[Path]:
     Raises `AgedgeError` if another process holds the lock.
     """
     made, done = not folder.parent.exists(), False
-    with open_alone(folder / "lock"):
+    with open_locked(folder / "lock"):
         try:
             yield folder
             done = True
@@ -100,14 +100,8 @@ def write_chunk(path: Path, results: List[Union[Prepared, Dropped]]) -> None:
             + [len(one.jpeg), one.digest, one.method, code, landmarks]
         )
         jpegs.append(one.jpeg)
-    partial = path.with_suffix(f".{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            file.writelines((json.dumps(fields).encode(), b"\n", *jpegs))
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise AgedgeError(f"{path}: {error.strerror or error}") from None
+    with replacing(path) as file:
+        file.writelines((json.dumps(fields).encode(), b"\n", *jpegs))
 
 
 def read_chunks(paths: Iterable[Path], with_jpegs: bool = True) -> Iterator[Union[Prepared, Dropped]]:

@@ -13,7 +13,7 @@ import numpy as np
 from agedge import sources
 from agedge.images.header import JPEG, UPRIGHT, Header
 from agedge.records import encode
-from agedge.sources import BYTES_A_PIXEL, LEAST_LIMIT, check_image, decode_pixels
+from agedge.sources import BYTES_PER_PIXEL, EXTRA_BYTES, check_image, decode_pixels
 from rec_tools.formats.image_folder import is_inside
 from rec_tools.packing.crop_faces import crop_faces, to_array
 from rec_tools.packing.duplicates import fingerprint
@@ -92,7 +92,7 @@ def open_image(row: Row, preparation: Preparation) -> Union[OpenedImage, Dropped
         elif preparation.root is not None and not is_inside(row.image, preparation.root):
             return Dropped(row.id, "path leaves the folder")
         else:
-            content = read_file(row.image, BYTES_A_PIXEL * preparation.max_pixels + LEAST_LIMIT)
+            content = read_file(row.image, BYTES_PER_PIXEL * preparation.max_pixels + EXTRA_BYTES)
         header = check_image(content, preparation.max_pixels)
         unchanged = can_keep_jpeg(header, preparation)
         form = cv2.IMREAD_REDUCED_GRAYSCALE_2 if unchanged else choose_decoding(header, row, preparation)

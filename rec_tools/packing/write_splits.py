@@ -7,12 +7,12 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, TextIO, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple, Union
 
 from agedge.errors import AgedgeError
 from agedge.records import RecordWriter, read_info
-from agedge.results.overwrite import check_results, part_results, record_results
-from agedge.safe_write import naming
+from agedge.results.overwrite import check_results, record_results, split_results
+from agedge.safe_write import PartialFile, rename_synced
 from rec_tools.packing.assign_splits import REASONS, Assignment, FaceMetadata
 from rec_tools.packing.prepare import Prepared
 from rec_tools.packing.split import SPLIT_NAME
@@ -61,24 +61,25 @@ def write_splits(
     has_copies = set(assignment.copy_of[assignment.reason > 0].tolist())
     with ExitStack() as stack:
         writers = [stack.enter_context(RecordWriter(folder / f"{split}{suffix}.rec")) for split in assignment.splits]
-        table = csv.writer(stack.enter_context(open_table(folder / "dropped.csv")))
-        table.writerow(("id", "reason", "detail"))
-        for face in faces:
-            if isinstance(face, Prepared):
-                split, first = assignment.split[number], assignment.copy_of[number]
-                if number in has_copies:
-                    first_ids[number] = face.row.id
-                if split >= 0:
-                    write_face(writers[split], face)
-                    report.packed[assignment.splits[split]] += 1
-                    report.methods.update([face.method] if face.method else ())
-                else:
-                    detail = f"of {first_ids[first]}" if first != number else ""
-                    face = Dropped(face.row.id, REASONS[assignment.reason[number]], detail)
-                number += 1
-            if isinstance(face, Dropped):
-                table.writerow((face.id, face.reason, face.detail))
-                report.reasons[face.reason] += 1
+        with PartialFile(folder / "dropped.csv") as file:
+            table = csv.writer(file)
+            table.writerow(("id", "reason", "detail"))
+            for face in faces:
+                if isinstance(face, Prepared):
+                    split, first = assignment.split[number], assignment.copy_of[number]
+                    if number in has_copies:
+                        first_ids[number] = face.row.id
+                    if split >= 0:
+                        write_face(writers[split], face)
+                        report.packed[assignment.splits[split]] += 1
+                        report.methods.update([face.method] if face.method else ())
+                    else:
+                        detail = f"of {first_ids[first]}" if first != number else ""
+                        face = Dropped(face.row.id, REASONS[assignment.reason[number]], detail)
+                    number += 1
+                if isinstance(face, Dropped):
+                    table.writerow((face.id, face.reason, face.detail))
+                    report.reasons[face.reason] += 1
         if not report.packed:
             reasons = format_counts(report.reasons) or "the data set has no rows"
             where = f" (see {folder / 'dropped.csv'})" if report.reasons else ""
@@ -88,33 +89,18 @@ def write_splits(
     return report
 
 
-@contextlib.contextmanager
-def open_table(path: Path) -> Iterator[TextIO]:
-    """Open a table for writing. An `OSError` of the block that names no file is given the table's name."""
-    with naming(path):
-        file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")
-        try:
-            yield file
-        except BaseException:
-            with contextlib.suppress(OSError):  # on a full disk it fails too, which would hide the first error
-                file.close()
-            raise
-        file.close()
-
-
 def write_face(writer: RecordWriter, face: Prepared) -> None:
     """Append a face and its row. Raises `OSError` that names the file."""
     row = face.row
-    with naming(writer.path):
-        writer.write(
-            row.label,
-            face.jpeg,
-            file=row.id,
-            identity=row.identity or "",
-            fold="" if row.fold is None else row.fold,
-            race=row.race or "",
-            landmarks=face.landmarks,
-        )
+    writer.write(
+        row.label,
+        face.jpeg,
+        file=row.id,
+        identity=row.identity or "",
+        fold="" if row.fold is None else row.fold,
+        race=row.race or "",
+        landmarks=face.landmarks,
+    )
 
 
 def publish(folder: Path, out: Path, splits: Sequence[str], suffix: str = "") -> None:
@@ -125,16 +111,16 @@ def publish(folder: Path, out: Path, splits: Sequence[str], suffix: str = "") ->
     again: its chunks are all complete.
     """
     replaced = find_replaced(out, splits, suffix)
-    results = part_results("--out", out, splits, suffix)
+    results = split_results("--out", out, splits, suffix)
     names = {result.path for result in results}
     check_results(results + sum((record_results("--out", path) for path in replaced if path not in names), []))
     for path in replaced:
         for ext in ("rec", "idx", "csv", "json"):
             path.with_suffix(f".{ext}").unlink(missing_ok=True)
-    (folder / "dropped.csv").replace(out / f"dropped{suffix}.csv")
+    rename_synced(folder / "dropped.csv", out / f"dropped{suffix}.csv")
     for ext in ("idx", "csv", "json", "rec"):
         for split in reversed(splits):
-            (folder / f"{split}{suffix}.{ext}").replace(out / f"{split}{suffix}.{ext}")
+            rename_synced(folder / f"{split}{suffix}.{ext}", out / f"{split}{suffix}.{ext}")
     ours = {f"{split}{suffix}.rec" for split in splits}
     if others := [] if suffix else sorted(path.name for path in out.glob("*.rec") if path.name not in ours):
         log.warning("%s: also holds %s, of another pack", out, ", ".join(others[:5]) + (", .." if others[5:] else ""))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from agedge.errors import AgedgeError
-from agedge.label_check import ENOUGH, is_mostly
+from agedge.label_check import MIN_OVER_DECLARED, is_mostly
 from rec_tools.formats.image_paths import find_image
 from rec_tools.formats.table import (
     FieldFaults,
@@ -127,7 +127,7 @@ def check_boxes(table: Path, names: Dict[str, str]) -> None:
                 read_box(corners)
             except ValueError as error:
                 bad, example = bad + 1, example or f"{cells['file']}: {error}"
-    if is_mostly(bad, total, ENOUGH):
+    if is_mostly(bad, total, MIN_OVER_DECLARED):
         raise AgedgeError(
             f"{table}: {bad} of {total} boxes are not x1, y1, x2, y2 with x1 < x2 and y1 < y2, such as {example} "
             "(x, y, width, height? landmarks?)"

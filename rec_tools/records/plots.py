@@ -10,7 +10,7 @@ from agedge.cli import printable
 from agedge.faces.align import resize_square
 from agedge.labels import FEMALE, MALE, MAX_AGE, UNKNOWN
 from agedge.recordio import read_frames, unpack_image
-from agedge.results.kinds import mark_picture
+from agedge.results.kinds import mark_image
 from agedge.safe_write import write_bytes
 from agedge.sources import decode_image
 from rec_tools.records.scan import FileScan
@@ -72,7 +72,7 @@ def draw_faces(scans: Sequence[FileScan], path: Path) -> None:
     sheets = [draw_sheet(scan) for scan in scans]
     width = max(sheet.shape[1] for sheet in sheets)
     sheets = [np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=255) for sheet in sheets]
-    write_bytes(path, mark_picture(cv2.imencode(".png", np.concatenate(sheets))[1].tobytes()))
+    write_bytes(path, mark_image(cv2.imencode(".png", np.concatenate(sheets))[1].tobytes()))
 
 
 def draw_sheet(scan: FileScan) -> np.ndarray:

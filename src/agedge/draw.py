@@ -10,7 +10,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError, UsageError
 from agedge.predict import OK, Person
-from agedge.results.kinds import is_marked, mark_picture
+from agedge.results.kinds import is_marked, mark_image
 from agedge.safe_write import write_bytes
 
 # BGR; white text is legible on all. None: a model that says no gender.
@@ -108,7 +108,7 @@ def save_picture(picture: np.ndarray, folder, file: str, taken: set) -> Path:
     if not encoded:
         size = f"{picture.shape[1]}x{picture.shape[0]}"
         raise AgedgeError(f"{path}: {size} pixels cannot be written as {path.suffix}")
-    write_bytes(path, mark_picture(content.tobytes()))
+    write_bytes(path, mark_image(content.tobytes()))
     return path
 
 

@@ -1,9 +1,9 @@
-"""What lies in a folder: the images, by their suffixes, and how many files of which kinds were left out."""
+"""List the images of a folder by suffix, and count the files that are left out."""
 
 import os
 from collections import Counter
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional, Set, Tuple, Union
 
 from agedge.errors import AgedgeError
 
@@ -15,11 +15,11 @@ IMAGE_SUFFIXES = {
 BROKEN_LINK, NO_SUFFIX, NO_FILE, UNREADABLE = "broken link", "no suffix", "not a file", "unreadable folder"
 
 
-def list_images(folder, left_out: Optional[Counter] = None) -> List[Path]:
+def list_images(folder: Union[str, Path], left_out: Optional[Counter] = None) -> List[Path]:
     """Return the image files, by suffix, of a folder and its subfolders, sorted.
 
-    Links to folders are followed, each folder once. `left_out`: counts by suffix what is not listed, but for files
-    whose names begin with a dot. Raises `AgedgeError` where there is no image.
+    Links to folders are followed, each folder once. `left_out`: updated with the number of files that are not listed,
+    by suffix; files whose names begin with a dot do not count. Raises `AgedgeError` if there is no image.
     """
     left_out = Counter() if left_out is None else left_out
     here: Counter = Counter()
@@ -27,31 +27,32 @@ def list_images(folder, left_out: Optional[Counter] = None) -> List[Path]:
     here.update({UNREADABLE: len(unreadable)} if unreadable else {})
     left_out.update(here)
     if not paths:
-        raise AgedgeError(f"{folder}: {no_images(here)}")
+        raise AgedgeError(f"{folder}: {explain_no_images(here)}")
     return paths
 
 
-def no_images(left_out: Counter) -> str:
-    """Return the words for a folder without images."""
+def explain_no_images(left_out: Counter) -> str:
+    """Return the error text for a folder without images."""
     if not left_out:
         return "no images in it"
-    return f"no images in it, but {sum(left_out.values())} of other kinds: {describe(left_out)}"
+    return f"no images in it, but {sum(left_out.values())} of other kinds: {describe_counts(left_out)}"
 
 
-def describe(left_out: Counter) -> str:
-    """Return ".txt 12, no suffix 3": the most frequent first."""
+def describe_counts(left_out: Counter) -> str:
+    """Return counts as text, most frequent first: ".txt 12, no suffix 3"."""
     return ", ".join(
         f"{kind} {count}" for kind, count in sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     )
 
 
-def walk_images(folder, left_out: Counter) -> Tuple[List[Path], List[Tuple[Path, str]]]:
-    """Return the image files of a folder, sorted, and (folder, reason) of each folder that cannot be read."""
+def walk_images(folder: Union[str, Path], left_out: Counter) -> Tuple[List[Path], List[Tuple[Path, str]]]:
+    """Return the image files of a folder, sorted, and (folder, reason) for each folder that cannot be read."""
     paths: List[Path] = []
     unreadable: List[Tuple[Path, str]] = []
-    waiting, links, seen = [Path(folder)], [], set()
+    waiting, links = [Path(folder)], []
+    seen: Set[str] = set()
     while waiting or links:
-        # Links come last: a folder that can be reached without one is listed where it is.
+        # Links come last, so that a folder is listed under its own path where it has one.
         here = waiting.pop() if waiting else links.pop(0)
         real = os.path.realpath(here)
         if real in seen:
@@ -76,7 +77,7 @@ def walk_images(folder, left_out: Counter) -> Tuple[List[Path], List[Tuple[Path,
 
 
 def kind_left_out(path: Path) -> str:
-    """Return what a file is counted as that is not listed as an image; "" of an image."""
+    """Return the kind under which `list_images` counts a file that it leaves out; "" for an image."""
     if not path.is_file():
         return BROKEN_LINK if path.is_symlink() and not path.exists() else NO_FILE
     suffix = path.suffix.lower()

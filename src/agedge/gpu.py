@@ -1,7 +1,7 @@
 """Make the GPU build of MXNet find its CUDA 11 libraries: `python -m agedge.gpu`, which `make gpu` calls.
 
-mxnet-cu112 carries machine code for compute capability 5.0 to 8.6 and looks for CUDA only beside libmxnet.so. The
-`nvidia-*-cu11` wheels carry the libraries in folders of their own; links put them where it looks.
+mxnet-cu112 contains machine code for compute capability 5.0 to 8.6 and searches CUDA only beside libmxnet.so. The
+`nvidia-*-cu11` wheels install the libraries in folders of their own, so this module links them beside libmxnet.so.
 """
 
 import os
@@ -9,10 +9,11 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import List
 
 from agedge.errors import AgedgeError
 
-# The sonames that libmxnet.so of mxnet-cu112 1.9.1 needs; the driver brings libcuda.so.1.
+# The sonames that libmxnet.so of mxnet-cu112 1.9.1 needs; the driver provides libcuda.so.1.
 SONAMES = (
     "libcudart.so.11.0",
     "libcublas.so.11",
@@ -27,10 +28,10 @@ SONAMES = (
 )
 
 
-def link_libraries(package: Path, nvidia: Path) -> list:
-    """Link every library under `nvidia` into MXNet's package folder. Returns the links.
+def link_libraries(package: Path, nvidia: Path) -> List[Path]:
+    """Link every library under `nvidia` into MXNet's package folder. Returns the new links.
 
-    Raises `AgedgeError` that names what is not there.
+    Raises `AgedgeError` that names the missing libraries.
     """
     found = {library.name: library for library in sorted(nvidia.glob("*/lib/*.so*"))}
     if missing := [name for name in SONAMES if name not in found]:
@@ -46,16 +47,19 @@ def link_libraries(package: Path, nvidia: Path) -> list:
 
 
 def main() -> None:
-    """Link, then try: without a driver the GPU build does not even import."""
-    package = Path(find_spec("mxnet").submodule_search_locations[0])
+    """Link the libraries, then import MXNet: without a driver the import of the GPU build fails."""
+    spec = find_spec("mxnet")
+    if spec is None or not spec.submodule_search_locations:
+        raise AgedgeError("mxnet: is not installed; run make gpu")
+    package = Path(spec.submodule_search_locations[0])
     links = link_libraries(package, package.parent / "nvidia")
     print(f"linked {len(links)} CUDA 11 libraries beside {package / 'libmxnet.so'}")
-    test = "import mxnet; print('GPUs that MXNet sees:', mxnet.context.num_gpus())"
+    test = "import mxnet; print('GPUs that MXNet finds:', mxnet.context.num_gpus())"
     tried = subprocess.run([sys.executable, "-c", test], capture_output=True, text=True)
     if tried.returncode:
         reason = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
-        hint = "no NVIDIA driver here" if "libcuda.so.1" in reason else "it does not import"
-        raise AgedgeError(f"mxnet-cu112: {hint}: {reason}; `make clean all` brings the CPU build back")
+        hint = "no NVIDIA driver is installed" if "libcuda.so.1" in reason else "the import fails"
+        raise AgedgeError(f"mxnet-cu112: {hint}: {reason}; `make clean all` reinstalls the CPU build")
     print(tried.stdout.strip())
 
 

@@ -1,17 +1,27 @@
-"""Files that one process at a time writes."""
+"""Lock a file against other processes while it is written.
+
+The lock is on the written file itself (`flock`) and ends with the process, however that ends. The `filelock` package
+does not fit: it needs a second file beside each written one, a killed process leaves that file behind, and where a
+system has no `flock` the file that is left over locks everybody out. There, files are written without a lock here, and
+one line of the log says so.
+"""
 
 import contextlib
+import logging
 import os
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Union
 
 from agedge.errors import AgedgeError
 
+log = logging.getLogger(__name__)
 
-def open_alone(path) -> BinaryIO:
-    """An empty file, opened for writing, that is this process's alone until it is closed, however the process ends.
 
-    Folders are made. Raises `AgedgeError` where another process has it.
+def open_locked(path: Union[str, Path]) -> BinaryIO:
+    """Open a file for writing, empty it, and lock it until it is closed or the process ends.
+
+    Folders are made. Raises `AgedgeError` where another process has locked the file.
     """
     path = Path(path)
     while True:
@@ -21,7 +31,7 @@ def open_alone(path) -> BinaryIO:
             file.close()
             raise AgedgeError(f"{path}: another process is writing it")
         with contextlib.suppress(FileNotFoundError):
-            # Whoever had it may have renamed or removed it before it was locked here.
+            # Between `open` and the lock, the process before may have renamed or removed the file.
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 if os.fstat(file.fileno()).st_size:
                     file.truncate(0)
@@ -30,12 +40,21 @@ def open_alone(path) -> BinaryIO:
 
 
 def _lock(file: BinaryIO) -> bool:
+    """Lock an open file, if the system can; return False where another process has locked it."""
     try:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except (ImportError, OSError):  # a system, or a file system, without locks
-        pass
+    except ImportError:
+        _warn_once("this system has no flock")
+    except OSError as error:
+        _warn_once(f"the file system has no locks: {error.strerror}")
     return True
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    """Log that files are not locked, once for each reason."""
+    log.warning("files are not locked (%s): do not write to one folder from two processes at a time", reason)

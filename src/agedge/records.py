@@ -5,17 +5,16 @@ Beside it NAME.json (source, label layout, image size, crop, counts) and NAME.cs
 such as `labels="age,gender"`.
 """
 
-import contextlib
 import csv
 import hashlib
 import json
 import logging
-import os
 from array import array
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+from types import TracebackType
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 import cv2
 import numpy as np
@@ -27,9 +26,8 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.images.decode import check_image, decode_pixels
 from agedge.label_check import check_guess, check_labels, find_label_faults, warn_of_faults
 from agedge.labels import LAYOUT, LAYOUTS, Label, parse_layout, to_contract
-from agedge.locks import open_alone
 from agedge.recordio import pack_frame, pack_image, read_frames, read_index, unpack_image
-from agedge.safe_write import naming
+from agedge.safe_write import PartialFile
 
 log = logging.getLogger(__name__)
 
@@ -38,99 +36,84 @@ CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race", "landmarks", C
 
 
 class RecordWriter:
-    """Write NAME.rec, .idx, .csv and .json; they appear under their names together, when the writer is closed.
+    """Write NAME.rec, .idx, .csv and .json, which appear under their names together when the writer is closed.
 
-    Used as a context manager; left by an exception, nothing stays behind. Raises `AgedgeError` where another process is
-    writing the same files.
+    A context manager; where the block raises an error, no file stays behind. Raises `AgedgeError` where another process
+    is writing the same files, and `OSError` that names the file where the disk does not take it.
+
+    Attributes:
+        path: NAME.rec.
+        count: number of records that were appended.
+        info: content of NAME.json beside label layout, count and checksum; set it before the writer is closed.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Union[str, Path]):
         self.path = Path(path)
         self.count = 0
-        self.info = {}
+        self.info: Dict[str, Any] = {}
         self._offset = 0
         self._checksum = 0  # of the record that was appended last
         self._sha256 = hashlib.sha256()
-        self._partial = {ext: self.path.with_suffix(f".{ext}.partial") for ext in ("rec", "idx", "csv", "json")}
-        self._rec = open_alone(self._partial["rec"])
-        self._idx = open(self._partial["idx"], "w", encoding="ascii")
-        self._csv = open(self._partial["csv"], "w", encoding="utf-8", errors="backslashreplace", newline="")
+        self._rec, self._idx, self._csv, self._json = (
+            PartialFile(self.path.with_suffix(f".{ext}")) for ext in ("rec", "idx", "csv", "json")
+        )
         self._table = csv.writer(self._csv)
         self._table.writerow(CSV_COLUMNS)
 
-    def write(
-        self, label: Label, jpeg: bytes, *, file: str = "", identity="", fold="", race="", landmarks=None
-    ) -> None:
-        """Append one face; its id is its position."""
+    def write(self, label: Label, jpeg: bytes, **details: Any) -> None:
+        """Append one face, whose id is its position, with its row in the CSV. `details`: see `write_row`."""
         self.write_labels(label.as_array(), jpeg)
-        self.write_row(label, file=file, identity=identity, fold=fold, race=race, landmarks=landmarks)
+        self.write_row(label, **details)
 
     def write_labels(self, label: np.ndarray, jpeg: bytes) -> None:
-        """Append a face that was read from another file, its label (k,) as it is, without a row in the CSV."""
+        """Append a face with a label (k,) of any layout, without a row in the CSV."""
         self.write_record(pack_image(label, self.count, jpeg))
 
     def write_record(self, record: bytes) -> None:
-        """Append a whole record of another file, its header and id as they are, without a row in the CSV."""
+        """Append a whole record of another file, its header and id unchanged, without a row in the CSV."""
         frame = pack_frame(record)
-        try:
-            self._rec.write(frame)
-            self._idx.write(f"{self.count}\t{self._offset}\n")
-        except OSError as error:
-            raise self._name(error) from error
+        self._rec.write(frame)
+        self._idx.write(f"{self.count}\t{self._offset}\n")
         self._sha256.update(frame)
         self._checksum = checksum(record)
         self._offset += len(frame)
         self.count += 1
 
-    def write_row(self, label: Label, *, file: str = "", identity="", fold="", race="", landmarks=None) -> None:
-        """The CSV's row of the face that was appended last. `landmarks` (5, 2), if known, are pixels of the packed
-        image; the CSV has them as ten numbers with spaces, x before y."""
+    def write_row(
+        self,
+        label: Label,
+        *,
+        file: str = "",
+        identity: str = "",
+        fold: str = "",
+        race: str = "",
+        landmarks: Optional[np.ndarray] = None,
+    ) -> None:
+        """Append the CSV row of the face that was appended last.
+
+        `landmarks` (5, 2), if known, are pixels of the packed image; the CSV holds them as ten numbers, x before y,
+        separated by spaces.
+        """
         ages = (f"{label.age_min:g}", f"{label.age_max:g}")
         points = "" if landmarks is None else " ".join(f"{value:.2f}" for value in np.ravel(landmarks))
         more = (identity or "", fold or "", race or "", points, f"{self._checksum:08x}")
-        try:
-            self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
-        except OSError as error:
-            raise self._name(error) from error
+        self._table.writerow([self.count - 1, file, label.gender, *ages, *more])
 
-    def _name(self, error: OSError) -> OSError:
-        """An error of writing, such as of a full disk, with the name of the file."""
-        return OSError(error.errno, error.strerror or str(error), str(self.path))
-
-    def __enter__(self):
+    def __enter__(self) -> "RecordWriter":
         return self
 
-    def __exit__(self, kind, error, traceback):
-        finished = False
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: Optional[TracebackType]
+    ) -> None:
+        files = (self._idx, self._csv, self._json, self._rec)  # the .rec last: where it exists, the others do
         try:
-            with naming(self.path):
-                if kind is None:
-                    self._finish()
-                    finished = True
+            if kind is None:
+                info = {"labels": LAYOUTS[0], "count": self.count, **self.info, "sha256": self._sha256.hexdigest()}
+                self._json.write(json.dumps(info, indent=1) + "\n")
+                PartialFile.finish(files)
         finally:
-            for partial in () if finished else self._partial.values():
-                partial.unlink(missing_ok=True)
-            for file in (self._rec, self._idx, self._csv):
-                with contextlib.suppress(OSError):
-                    file.close()
-
-    def _finish(self) -> None:
-        info = {"labels": LAYOUTS[0], "count": self.count, **self.info, "sha256": self._sha256.hexdigest()}
-        with open(self._partial["json"], "w", encoding="utf-8") as file:
-            file.write(json.dumps(info, indent=1) + "\n")
-            _sync(file)
-        for file in (self._idx, self._csv, self._rec):
-            _sync(file)
-        self._idx.close()
-        self._csv.close()  # the .rec is closed after it has its name: until then nobody else may write it
-        for ext in ("idx", "csv", "json", "rec"):  # the .rec last: where it stands, the others do
-            self._partial[ext].replace(self.path.with_suffix(f".{ext}"))
-
-
-def _sync(file) -> None:
-    """Bring a file to the disk before it is renamed."""
-    file.flush()
-    os.fsync(file.fileno())
+            for one in files:
+                one.discard()
 
 
 class Record(NamedTuple):
@@ -260,7 +243,7 @@ def check_all_labels(raw: np.ndarray, layout: str, path, declared: bool) -> np.n
     contract = to_contract(raw, layout)
     faults = find_label_faults(raw, contract, layout)
     bad = [number for number, fault in enumerate(faults) if fault]
-    warn_of_faults(path, bad, [faults[number] for number in bad[:1]], raw[bad[:1]])
+    warn_of_faults(path, bad, [faults[number] for number in bad[:1]], raw[bad[:1]].tolist())
     return contract
 
 

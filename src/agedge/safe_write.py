@@ -1,7 +1,13 @@
-"""Write a file so that its name holds the whole content or what it held before, whatever happens on the way.
+"""Write files so that a name always holds a whole content: the new one, or the former one where writing fails.
 
-A file is written under a temporary name in the same folder, synced to the disk and renamed. A killed process leaves its
-temporary file or folder behind; the next process that writes in that folder removes it.
+A file is written under a temporary name in the same folder, synced to the disk and renamed. Which function to use:
+
+- `write_bytes`, `write_text`, `write_json`: the content is in memory.
+- `replacing`: a block writes the content.
+- `PartialFile`: the content comes piece by piece over a long time, and one process at a time writes the file.
+- `temporary_folder` and `rename_synced`: another library writes the file and needs a path.
+
+A killed process leaves its temporary file or folder behind; the next process that writes in that folder removes it.
 """
 
 import contextlib
@@ -15,23 +21,30 @@ import tempfile
 import threading
 import zlib
 from pathlib import Path
-from typing import Callable, Iterator
+from types import TracebackType
+from typing import IO, Any, Callable, Iterable, Iterator, Optional, Set, Type, Union
 
-_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"  # on a shared disk, whose process numbers are whose
+from agedge.locks import open_locked
+
+AnyPath = Union[str, Path]
+
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"  # a disk may be shared by machines: a process is of one
 _TEMPORARY = re.compile(rf".+\.{_HOST}-(\d+)-\d+\.partial")
 _LONGEST = 180  # bytes of a name that is kept in the temporary one: file systems end at 255
 _numbers = itertools.count()
-_swept: set = set()  # folders that this process has looked through
+_swept: Set[Path] = set()  # folders in which this process has removed leftovers
 _sweeping = threading.Lock()
 
 
 @contextlib.contextmanager
-def replacing(path, mode: str = "wb", *, before: Callable[[], None] = lambda: None, **options) -> Iterator:
+def replacing(
+    path: AnyPath, mode: str = "wb", *, before: Callable[[], object] = lambda: None, **options: Any
+) -> Iterator[IO[Any]]:
     """Open a temporary file for writing; when the block ends without an error, it takes the name `path`.
 
-    `options`: as of `open`. `before()` is called once the content is on the disk and before it is renamed. Folders are
-    made. A link is followed; a device or a pipe (`/dev/stdout`) is written directly. Raises `OSError` with `path` as
-    its file name; the former content of `path` is then unchanged.
+    `options`: see `open`. `before()` is called when the content is on the disk and not yet renamed. Folders are made.
+    A link is followed; a device or a pipe (`/dev/stdout`) is written directly. Raises `OSError` with `path` as its file
+    name; the former content of `path` is then unchanged.
     """
     path = Path(path)
     with naming(path):
@@ -60,27 +73,88 @@ def replacing(path, mode: str = "wb", *, before: Callable[[], None] = lambda: No
             raise
 
 
-def write_bytes(path, content: bytes, before: Callable[[], None] = lambda: None) -> None:
-    """Write a whole file. Raises `OSError` that names it; see `replacing`."""
+def write_bytes(path: AnyPath, content: bytes, before: Callable[[], object] = lambda: None) -> None:
+    """Write a whole file of bytes. Raises `OSError` that names it; see `replacing`."""
     with replacing(path, before=before) as file:
         file.write(content)
 
 
-def write_text(path, text: str, errors: str = "strict") -> None:
-    """Write a whole file of UTF-8. Raises `OSError` that names it; see `replacing`."""
+def write_text(path: AnyPath, text: str, errors: str = "strict") -> None:
+    """Write a whole text file in UTF-8. Raises `OSError` that names it; see `replacing`."""
     write_bytes(path, text.encode("utf-8", errors))
 
 
-def write_json(path, value) -> None:
+def write_json(path: AnyPath, value: Any) -> None:
     """Write a whole JSON file, indented by one space. Raises `OSError` that names it; see `replacing`."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-@contextlib.contextmanager
-def temporary_folder(parent=None) -> Iterator[Path]:
-    """Make a folder in `parent` (the system's place for temporary files without one) and remove it at the end.
+class PartialFile:
+    """Write a file piece by piece as PATH.partial, which is locked, and rename it to PATH at the end.
 
-    What processes that were killed have left there is removed too.
+    A context manager: the file is finished where the block ends without an error, else removed. A killed process leaves
+    PATH.partial behind; the next writer of PATH empties it. Folders are made. Raises `AgedgeError` where another
+    process writes the file, and `OSError` that names it where the disk does not take it.
+    """
+
+    def __init__(self, path: AnyPath):
+        self.path = Path(path)
+        self._partial = self.path.with_name(f"{self.path.name}.partial")
+        self._file = open_locked(self._partial)
+
+    def write(self, content: Union[bytes, str]) -> None:
+        """Append bytes, or a text in UTF-8; lone surrogates, as in file names that are not UTF-8, become escapes."""
+        with naming(self.path):
+            self._file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
+
+    def discard(self) -> None:
+        """Remove the file, unless it is finished."""
+        if not self._file.closed:
+            self._partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # closing writes what is buffered, which a full disk refuses
+                self._file.close()
+
+    def __enter__(self) -> "PartialFile":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: Optional[TracebackType]
+    ) -> None:
+        try:
+            if kind is None:
+                PartialFile.finish([self])
+        finally:
+            self.discard()
+
+    @staticmethod
+    def finish(files: Iterable["PartialFile"]) -> None:
+        """Sync all files to the disk, and only then rename them to their names, in the given order."""
+        files = list(files)
+        for one in files:
+            with naming(one.path):
+                one._file.flush()
+                os.fsync(one._file.fileno())
+        for one in files:  # each stays locked until all have their names
+            os.replace(one._partial, one.path)
+        for one in files:
+            one._file.close()
+
+
+def rename_synced(file: AnyPath, path: AnyPath) -> None:
+    """Sync a finished file and rename it to `path`, which is on the same disk. Raises `OSError` that names `path`."""
+    try:
+        with open(file, "rb+") as opened:
+            os.fsync(opened.fileno())
+        os.replace(file, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Optional[AnyPath] = None) -> Iterator[Path]:
+    """Make a folder in `parent` (default: the system's folder of temporary files) and remove it at the end.
+
+    Leftovers of killed processes in `parent` are removed too.
     """
     parent = Path(parent or tempfile.gettempdir())
     with naming(parent):
@@ -95,8 +169,8 @@ def temporary_folder(parent=None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def naming(path) -> Iterator[None]:
-    """Give an `OSError` of the block that names no file (a full disk) the name `path`."""
+def naming(path: AnyPath) -> Iterator[None]:
+    """Add the file name `path` to an `OSError` of the block that has none, as on a full disk."""
     try:
         yield
     except OSError as error:
@@ -104,15 +178,16 @@ def naming(path) -> Iterator[None]:
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a name beside `path` that says which process on which machine writes it."""
+    """Return a path beside `path` whose name holds the machine and the process that write it."""
     name = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
     return path.with_name(f"{name}.{_HOST}-{os.getpid()}-{next(_numbers)}.partial")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files and folders of this machine's dead processes, the first time for each folder."""
+    """Remove the temporary files and folders that dead processes of this machine left, once for each folder."""
     folder = Path(folder).absolute()
-    with _sweeping, contextlib.suppress(OSError):  # held throughout: another thread's new file is not of a former life
+    # Locked throughout: no thread makes a file meanwhile, whose process number may be that of a dead process.
+    with _sweeping, contextlib.suppress(OSError):
         if folder in _swept:
             return
         _swept.add(folder)
@@ -127,15 +202,15 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _is_another(process: int) -> bool:
-    """Return whether a process of this number is alive, and is not this one, which has written nothing yet."""
+    """Return whether a process of this number is alive and is not this one, which has written no file yet."""
     if process == os.getpid():
         return False
-    if os.name == "nt":  # there the signal 0 is Ctrl-C
+    if os.name == "nt":  # signal 0 is Ctrl-C on Windows
         return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # another user's, or a number that is no process's
+    except (OSError, OverflowError):  # a process of another user, or a number too large for a process
         return True
     return True

@@ -1,4 +1,4 @@
-"""What worker processes have in common, whatever they do."""
+"""The set-up of worker processes."""
 
 import os
 import threading
@@ -8,7 +8,14 @@ import cv2
 
 
 def start_worker() -> None:
-    """One thread a worker: the workers are the parallelism. It ends with its parent, however that ends."""
+    """Limit this worker process to one thread, since the workers run in parallel, and end it when its parent ends."""
     os.environ["OMP_NUM_THREADS"] = "1"
     cv2.setNumThreads(1)
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+    parent = parent_process()
+    assert parent is not None, "start_worker must be called in a child process"
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()

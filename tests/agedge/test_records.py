@@ -127,7 +127,7 @@ def test_files_of_older_tools(tmp_path, layout, numbers):
         writer.write_idx(i, mx.recordio.pack(mx.recordio.IRHeader(0, numbers, i, 0), jpeg_of(i)))
     writer.close()
     assert [r.label.tolist() for r in read_records(tmp_path / "a.rec", layout)] == [[1, 33, 33]] * 4
-    with pytest.raises(AgedgeError, match="labels of 2 numbers and no JSON beside it: say --labels"):
+    with pytest.raises(AgedgeError, match="labels of 2 numbers and no JSON beside it: pass --labels"):
         list(read_records(tmp_path / "a.rec"))
 
 
@@ -166,9 +166,9 @@ def test_the_central_square_of_an_oblong_image_is_seen(tmp_path):
         ("[1, 2]", "a.json: not what pack writes"),
         ('{"labels": "sex"}', "a.json: not what pack writes"),
         ("{", "a.json: not JSON"),
-        ('{"crop": {"size": 0, "points": [[0, 0], [0, 0], [0, 0], [0, 0], [0, 0]]}}', "a.json: a crop has a size"),
-        ('{"crop": {"size": 112}}', "a.json: no crop in it"),
-        ('{"labels": "age,gender"}', "a.rec: record 0: labels age,gender: the records carry 3 numbers, not 2"),
+        ('{"crop": {"size": 0, "points": [[0, 0], [0, 0], [0, 0], [0, 0], [0, 0]]}}', "a.json: crop must have a size"),
+        ('{"crop": {"size": 112}}', "a.json: crop is missing or invalid"),
+        ('{"labels": "age,gender"}', "a.rec: record 0: labels age,gender: the records have 3 numbers, not 2"),
     ],
 )
 def test_a_json_that_cannot_be_is_named(tmp_path, text, says):

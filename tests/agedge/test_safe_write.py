@@ -6,7 +6,16 @@ import sys
 import pytest
 
 from agedge import safe_write
-from agedge.safe_write import replacing, temporary_folder, write_bytes, write_json, write_text
+from agedge.errors import AgedgeError
+from agedge.safe_write import (
+    PartialFile,
+    rename_synced,
+    replacing,
+    temporary_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_block_leaves_the_former_content_and_no_temporary_file(tmp_path):
@@ -93,3 +102,40 @@ def test_what_a_living_process_writes_stays(tmp_path, monkeypatch):
         write_bytes(tmp_path / "a", b"1")
         assert folder.is_dir()
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_growing_file_has_its_name_only_at_the_end(tmp_path):
+    path = tmp_path / "new" / "a.csv"
+    with PartialFile(path) as file:
+        file.write("\udcff,")
+        file.write(b"\xff\n")
+        assert os.listdir(path.parent) == ["a.csv.partial"]
+        with pytest.raises(AgedgeError, match="another process is writing it"):
+            PartialFile(path)
+    assert path.read_bytes() == b"\\udcff,\xff\n" and os.listdir(path.parent) == ["a.csv"]
+    with pytest.raises(ValueError), PartialFile(path) as file:
+        file.write("half")
+        raise ValueError
+    assert path.read_bytes() == b"\\udcff,\xff\n" and os.listdir(path.parent) == ["a.csv"]
+
+
+def test_growing_files_take_their_names_when_all_are_on_the_disk(tmp_path):
+    (tmp_path / "b.partial").symlink_to("/dev/full")
+    files = [PartialFile(tmp_path / name) for name in "ab"]
+    for file in files:
+        file.write(b"1")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        PartialFile.finish(files)
+    assert caught.value.filename == str(tmp_path / "b")
+    for file in files:
+        file.discard()
+    assert not os.listdir(tmp_path)
+
+
+def test_a_file_that_a_library_wrote_is_renamed(tmp_path):
+    with temporary_folder(tmp_path) as folder:
+        (folder / "a").write_bytes(b"1")
+        rename_synced(folder / "a", tmp_path / "b")
+        with pytest.raises(OSError) as caught:
+            rename_synced(folder / "a", tmp_path / "c")
+    assert caught.value.filename == str(tmp_path / "c") and os.listdir(tmp_path) == ["b"]

@@ -1,4 +1,4 @@
-"""Images in: what files hold becomes BGR uint8, upright; what they do not hold is said in one line."""
+"""Image files become upright BGR uint8; a file that cannot be read is an error of one line."""
 
 import struct
 
@@ -49,8 +49,8 @@ def test_sixteen_bits_are_scaled_not_truncated(suffix, grey, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])
 def test_alpha_is_dropped(suffix, tmp_path):
-    see_through = np.dstack([corners(), np.full((40, 64), 128, np.uint8)])
-    (tmp_path / f"a{suffix}").write_bytes(encode(see_through, suffix))
+    transparent = np.dstack([corners(), np.full((40, 64), 128, np.uint8)])
+    (tmp_path / f"a{suffix}").write_bytes(encode(transparent, suffix))
     image = read_image(tmp_path / f"a{suffix}")
     assert image.shape == (40, 64, 3) and np.abs(image.astype(int) - corners()).mean() < 6
 
@@ -92,7 +92,7 @@ def test_a_bad_file_is_one_line_with_the_reason(name, tmp_path):
 def test_a_thumbnail_does_not_hide_that_a_jpeg_is_cut_off(tmp_path):
     jpeg, thumbnail = encode(corners()), encode(corners()[::4, ::4])
     whole = jpeg[:2] + b"\xff\xe2" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + jpeg[2:]
-    (tmp_path / "whole.jpg").write_bytes(whole + b"what a camera adds")
+    (tmp_path / "whole.jpg").write_bytes(whole + b"appended by a camera")
     assert read_image(tmp_path / "whole.jpg").shape == (40, 64, 3)
     (tmp_path / "cut.jpg").write_bytes(whole[:-100])
     with pytest.raises(AgedgeError, match="truncated"):
@@ -100,9 +100,9 @@ def test_a_thumbnail_does_not_hide_that_a_jpeg_is_cut_off(tmp_path):
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(AgedgeError, match=r"gone\.jpg: no such file"):
+    with pytest.raises(AgedgeError, match=r"gone\.jpg: does not exist"):
         read_image(tmp_path / "gone.jpg")
-    with pytest.raises(AgedgeError, match="a folder, not an image"):
+    with pytest.raises(AgedgeError, match="is a folder, not an image"):
         read_image(tmp_path)
 
 
@@ -124,16 +124,16 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path):
     (tmp_path / "a.jpg").write_text("not an image")
     (tmp_path / "b.png").write_bytes(encode(corners(), ".png"))
     (tmp_path / "void").mkdir()
-    pictures = list(read_images([tmp_path / "gone.jpg", tmp_path / "void", tmp_path]))
-    said = ["no such file or folder", "no images in it", "not an image (a text file?)", ""]
-    assert [picture.error for picture in pictures] == said
-    assert [picture.image is None for picture in pictures] == [True, True, True, False]
-    assert pictures[-1].file == str(tmp_path / "b.png")
+    images = list(read_images([tmp_path / "gone.jpg", tmp_path / "void", tmp_path]))
+    reasons = ["does not exist", "no images in it", "not an image (a text file?)", ""]
+    assert [image.error for image in images] == reasons
+    assert [image.image is None for image in images] == [True, True, True, False]
+    assert images[-1].file == str(tmp_path / "b.png")
 
 
 def test_a_video_gives_its_frames(tmp_path):
     path = str(tmp_path / "clip.avi")
-    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 40))
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 40))
     if not writer.isOpened():
         pytest.skip("this OpenCV writes no video")
     for value in (10, 120, 240):
@@ -141,10 +141,10 @@ def test_a_video_gives_its_frames(tmp_path):
     writer.release()
     frames = list(read_images([path]))
     assert [frame.file for frame in frames] == [f"{path}#{number:06d}" for number in range(3)]
-    assert [round(frame.image.mean(), -1) for frame in frames] == [10, 120, 240]
+    assert [round(np.mean(frame.image), -1) for frame in frames] == [10, 120, 240]
     (tmp_path / "bad.mp4").write_text("no video")
-    assert [picture.error for picture in read_images([tmp_path / "bad.mp4"])] == ["not a video that OpenCV can read"]
+    assert [image.error for image in read_images([tmp_path / "bad.mp4"])] == ["not a video that OpenCV can read"]
 
 
-def test_a_camera_that_is_not_there_is_named():
-    assert [(picture.file, picture.error) for picture in read_images(["97"])] == [("97", "no such camera")]
+def test_a_camera_that_does_not_exist_is_named():
+    assert [(image.file, image.error) for image in read_images(["97"])] == [("97", "this camera does not exist")]

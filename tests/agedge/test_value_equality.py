@@ -1,4 +1,4 @@
-"""Records with arrays compare by value, and can be pickled."""
+"""Records that hold arrays compare by value and can be pickled."""
 
 import operator
 import pickle
@@ -23,7 +23,7 @@ NAN = float("nan")
 
 
 def make_records() -> dict:
-    """Each kind of record, and the same with one number changed."""
+    """Return a record of each kind, and the same record with one value changed."""
     person = Person(np.arange(4.0), 0.9, np.ones((5, 2)), 30.0, NAN, NAN, 0.7)
     faces = Faces(np.ones((2, 4)), np.ones(2), np.full((2, 5, 2), np.nan))
     crop = Crop.named("arcface", 112)
@@ -56,7 +56,7 @@ def test_records_compare_by_value_and_survive_pickling(kind):
         hash(record)
 
 
-def test_a_status_makes_a_difference():
+def test_records_that_differ_in_status_are_unequal():
     person = make_records()["Person"][0]
     assert person != replace(person, status="unreliable") and [field.name for field in fields(person)][-1] == "reason"
 

@@ -19,7 +19,7 @@ from agedge.faces.boxes import overlaps
 from agedge.runtime.card import Card
 from agedge.runtime.model_files import Checkpoint, save_checkpoint
 from agedge.runtime.outputs import AGE_AND_GENDER
-from agedge.sources import Picture
+from agedge.sources import SourceImage
 from tests.paths import ROOT
 
 
@@ -101,7 +101,7 @@ def test_nothing_readable_is_exit_status_1(model, tmp_path):
     (tmp_path / "empty").mkdir()
     done = run(tmp_path / "empty", tmp_path / "gone.jpg", "--model", model)
     assert done.returncode == 1
-    assert "empty: no images in it" in done.stderr and "gone.jpg: no such file" in done.stderr
+    assert "empty: no images in it" in done.stderr and "gone.jpg: does not exist" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
 
 
@@ -262,8 +262,8 @@ def test_a_batch_that_fails_is_asked_picture_by_picture():
     spec = importlib.util.spec_from_file_location("command", ROOT / "test.py")
     command = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(command)
-    pictures = [Picture(str(rows), np.zeros((rows, 2, 3), np.uint8)) for rows in (5, 6, 7, 8, 9)]
-    pictures.insert(1, Picture("bad", error="truncated"))
+    pictures = [SourceImage(str(rows), np.zeros((rows, 2, 3), np.uint8)) for rows in (5, 6, 7, 8, 9)]
+    pictures.insert(1, SourceImage("bad", error="truncated"))
     predictor = Predictor()
     found = [(picture.file, people, fault) for picture, people, fault in command.answer_all(predictor, pictures, 3)]
     assert found == [

@@ -1,4 +1,4 @@
-"""Encoded images for the tests, made by hand where no library would write them."""
+"""Encoded images for the tests, built by hand where no library writes them."""
 
 import io
 import struct
@@ -7,7 +7,7 @@ import zlib
 import cv2
 import numpy as np
 
-TURNED = {  # an upright image as a camera that writes this EXIF orientation stores it
+TURNED = {  # by EXIF orientation: the function from an upright image to the stored one
     1: lambda image: image,
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],
@@ -20,7 +20,7 @@ TURNED = {  # an upright image as a camera that writes this EXIF orientation sto
 
 
 def corners() -> np.ndarray:
-    """40 high, 64 wide, a colour in each corner: any turn or mirror shows."""
+    """Return an image (40, 64, 3) with a colour in each corner, which every rotation and mirroring changes."""
     image = np.zeros((40, 64, 3), np.uint8)
     image[:20, :32], image[:20, 32:], image[20:, :32], image[20:, 32:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), 255
     return image
@@ -31,7 +31,7 @@ def encode(image: np.ndarray, suffix: str = ".jpg", *options) -> bytes:
 
 
 def encode_by_pillow(image: np.ndarray, kind: str, orientation: int = 0, **options) -> bytes:
-    """A BGR image as a file of Pillow's format `kind`."""
+    """Return a BGR image encoded in Pillow's format `kind`."""
     from PIL import Image
 
     if orientation:
@@ -48,19 +48,19 @@ def png_chunk(name: bytes, data: bytes) -> bytes:
 
 
 def png(*chunks: bytes, width=64, height=40, depth=8, colour=2) -> bytes:
-    """A PNG of these chunks between its header and its end."""
+    """Return a PNG with these chunks between its header and its end."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + png_chunk(b"IEND", b"")
 
 
 def png_data(image: np.ndarray) -> bytes:
-    """The chunk of an RGB image's pixels."""
+    """Return the IDAT chunk of a BGR image's pixels."""
     rows = b"".join(b"\0" + row.tobytes() for row in image[..., ::-1])
     return png_chunk(b"IDAT", zlib.compress(rows))
 
 
 def tiff(*entries: tuple, data: bytes = b"", following: int = 0) -> bytes:
-    """A TIFF of (tag, type, value) entries, of one value each; the strip's offset, 273, is filled in."""
+    """Return a TIFF of (tag, type, value) entries, one value each; None for tag 273 is the offset of `data`."""
     start = 8 + 2 + 12 * len(entries) + 4
     packed = b"".join(
         struct.pack("<HHII", tag, kind, 1, start if tag == 273 and value is None else value)

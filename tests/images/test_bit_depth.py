@@ -1,4 +1,4 @@
-"""Images of 10, 12, 14 and 16 bits as eight bits."""
+"""Images of 10, 12, 14 and 16 bits are scaled to eight bits."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ RAMP = np.arange(256, dtype=np.uint16).reshape(16, 16)
 
 
 @pytest.mark.parametrize("depth", [8, 10, 12, 14, 16])
-def test_every_range_comes_back_as_the_eight_bits_that_it_was_made_of(depth):
+def test_eight_bits_shifted_to_any_depth_are_restored(depth):
     image = RAMP << (depth - 8)
     assert scale_to_uint8(image).dtype == np.uint8
     np.testing.assert_array_equal(scale_to_uint8(image), RAMP)
@@ -22,7 +22,7 @@ def test_every_range_comes_back_as_the_eight_bits_that_it_was_made_of(depth):
     [(0, 8), (255, 8), (256, 10), (1023, 10), (1024, 12), (4095, 12), (4096, 14), (16383, 14), (16384, 16)]
     + [(65535, 16)],
 )
-def test_the_largest_value_tells_the_range(largest, depth):
+def test_the_largest_value_gives_the_range(largest, depth):
     assert find_depth(np.array([0, largest // 3, largest], np.uint16)) == depth
     assert find_depth(np.full((4, 4, 3), largest, np.uint16)) == depth
 
@@ -38,7 +38,7 @@ def test_dark_eight_bits_that_were_spread_over_sixteen_stay_dark(spread):
     np.testing.assert_array_equal(scale_to_uint8(spread(dark)), dark)
 
 
-def test_the_alpha_channel_has_no_say():
+def test_the_alpha_channel_does_not_count_for_the_range():
     colour = np.dstack([RAMP << 4] * 3)
     alpha = np.full((16, 16, 1), 65535, np.uint16)
     scaled = scale_to_uint8(np.concatenate([colour, alpha], axis=2))

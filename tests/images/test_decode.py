@@ -1,7 +1,8 @@
-"""Images of every format, turned in every way, of every depth: what comes out is upright BGR uint8."""
+"""Images of every format, orientation and depth decode to upright BGR uint8."""
 
 import struct
 import sys
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -23,15 +24,15 @@ WITH_EXIF = {
 }
 
 
-def near(image: np.ndarray, wanted: np.ndarray, most: float = 8) -> bool:
-    return image.shape == wanted.shape and np.abs(image.astype(int) - wanted).mean() < most
+def is_near(image: np.ndarray, expected: np.ndarray, tolerance: float = 8) -> bool:
+    return image.shape == expected.shape and np.abs(image.astype(int) - expected).mean() < tolerance
 
 
 @pytest.mark.parametrize("orientation", TURNED)
 @pytest.mark.parametrize("name", WITH_EXIF)
 def test_every_orientation_of_every_format(name, orientation):
     content = encode_by_pillow(TURNED[orientation](corners()), name.split()[0], orientation, **WITH_EXIF[name])
-    assert near(decode_image(content), corners())
+    assert is_near(decode_image(content), corners())
     assert check_image(content).orientation == orientation
 
 
@@ -41,14 +42,14 @@ def test_every_orientation_of_an_avif(orientation):
     assert check_image(content)[:2] == TURNED[orientation](corners()).shape[1::-1]
     assert check_image(content).orientation == orientation
     if orientation in (1, 5, 6):  # a process each
-        assert near(decode_image(content), corners())
+        assert is_near(decode_image(content), corners())
 
 
 def avif(image, orientation=0) -> bytes:
     from PIL import features
 
     if "avif" not in features.modules or not features.check("avif"):
-        pytest.skip("this Pillow writes no AVIF")
+        pytest.skip("this Pillow cannot write AVIF")
     return encode_by_pillow(image, "AVIF", orientation, quality=90)
 
 
@@ -68,11 +69,11 @@ def test_ten_to_sixteen_bits_are_scaled_by_their_range(suffix, bits):
     assert np.abs(image - 255 * RAMP[..., None]).max() <= 1
 
 
-def test_the_range_that_a_png_says_counts_more_than_its_largest_value():
-    dark = encode((RAMP * 900).astype(np.uint16), ".png")  # of 12 bits, as sBIT says; by its values of 10
+def test_the_range_that_a_png_declares_overrides_its_largest_value():
+    dark = encode((RAMP * 900).astype(np.uint16), ".png")  # 12 bits by its sBIT, 10 by its values
     image = decode_image(dark[:33] + png_chunk(b"sBIT", bytes([12])) + dark[33:])
     assert image.max() == 900 >> 4
-    spread = encode((RAMP * 900).astype(np.uint16) << 4, ".png")  # as the PNG specification wants it
+    spread = encode((RAMP * 900).astype(np.uint16) << 4, ".png")  # as the PNG specification requires
     assert decode_image(spread[:33] + png_chunk(b"sBIT", bytes([12])) + spread[33:]).max() == 900 >> 4
 
 
@@ -90,20 +91,20 @@ def test_a_pgm_is_scaled_by_the_value_of_its_white(kind, white):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_floating_point_tiffs_are_scaled_by_their_range(kind, white, channels):
     image = decode_image(encode(np.dstack([RAMP * white] * channels).astype(kind), ".tiff"))
-    most = 6 if channels == 3 and kind == np.float32 else 1  # which OpenCV writes with a loss of 2%
+    most = 6 if channels == 3 and kind == np.float32 else 1  # OpenCV writes these with a loss of 2%
     assert np.abs(image - 255 * RAMP[..., None]).max() <= most
 
 
 @pytest.mark.parametrize(
     "values, reason",
     [
-        ((RAMP * 3000).astype(np.float32), "from 0 to 3000, neither 0 to 1 nor 0 to 255"),
+        ((RAMP * 3000).astype(np.float32), "from 0 to 3000, not 0 to 1 or 0 to 255"),
         ((RAMP * np.nan).astype(np.float32), "not finite"),
-        ((RAMP * 30000).astype(np.int32), "a TIFF of 32 bits, signed numbers"),
+        ((RAMP * 30000).astype(np.int32), "a TIFF of 32 bits, signed samples"),
         ((RAMP * 100 - 50).astype(np.int16), "below zero"),
     ],
 )
-def test_a_tiff_of_other_numbers_is_refused_with_the_true_reason(values, reason):
+def test_a_tiff_of_other_numbers_is_refused_with_the_reason(values, reason):
     with pytest.raises(ValueError, match=reason):
         decode_image(encode(values, ".tiff"))
 
@@ -118,28 +119,28 @@ def test_a_large_deep_image_is_scaled_as_a_small_one(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "JPEG2000"])
-def test_formats_without_loss_that_are_decoded_apart(kind):
+def test_lossless_formats_of_the_child_process(kind):
     np.testing.assert_array_equal(decode_image(encode_by_pillow(corners(), kind)), corners())
 
 
-def test_jpeg_2000_comes_out_as_opencv_decodes_it():
+def test_jpeg_2000_equals_the_decoding_by_opencv():
     content = encode(cv2.blur(corners(), (9, 9)), ".jp2", cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 200)
-    wanted = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    np.testing.assert_array_equal(decode_image(content), wanted)
+    expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(decode_image(content), expected)
 
 
-def test_the_first_picture_of_several():
+def test_the_first_of_several_images_is_decoded():
     from PIL import Image
 
     for kind in ("GIF", "MPO", "PNG", "WEBP", "TIFF"):
-        options = {"compression": "tiff_lzw"} if kind == "TIFF" else {}
+        options: dict = {"compression": "tiff_lzw"} if kind == "TIFF" else {}
         content = encode_by_pillow(
             corners(), kind, save_all=True, append_images=[Image.fromarray(corners()[::-1])], **options
         )
-        assert near(decode_image(content), corners()), kind
+        assert is_near(decode_image(content), corners()), kind
 
 
-def test_a_fax_tiff_is_decoded_apart():
+def test_a_fax_tiff_is_decoded_by_the_child_process():
     import io
 
     from PIL import Image
@@ -149,29 +150,25 @@ def test_a_fax_tiff_is_decoded_apart():
     np.testing.assert_array_equal(decode_image(file.getvalue())[..., 0], corners()[..., 0])
 
 
-def test_a_heic_says_what_reads_it():
-    try:
-        import pillow_heif  # noqa: F401
-
-        pytest.skip("pillow-heif is here")
-    except ImportError:
-        pass
+def test_the_error_for_a_heic_names_the_missing_package():
+    if find_spec("pillow_heif"):
+        pytest.skip("pillow-heif is installed")
     size = b"\0\0\0\x14ispe\0\0\0\0" + struct.pack(">II", 64, 40)
     properties = struct.pack(">I", 16 + len(size)) + b"iprp" + struct.pack(">I", 8 + len(size)) + b"ipco" + size
     meta = struct.pack(">I", 12 + len(properties)) + b"meta\0\0\0\0" + properties
     content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + meta
     assert check_image(content)[:2] == (64, 40)
-    with pytest.raises(ValueError, match="a HEIC, which pillow-heif reads: install it"):
+    with pytest.raises(ValueError, match="a HEIC image needs pillow-heif: install it"):
         decode_image(content)
 
 
-def test_where_no_process_can_be_started(monkeypatch):
+def test_a_child_process_that_cannot_be_started_is_an_error(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(ValueError, match="the process that decodes GIF cannot be started: No such file"):
+    with pytest.raises(ValueError, match="the child process that decodes GIF cannot be started: No such file"):
         decode_image(encode_by_pillow(corners(), "GIF"))
 
 
-def test_a_decoder_that_dies_or_hangs_is_one_line(monkeypatch, tmp_path):
+def test_a_decoder_that_dies_or_hangs_is_an_error(monkeypatch, tmp_path):
     child = tmp_path / "child.py"
     monkeypatch.setattr(isolated, "CHILD", child)
     content = encode_by_pillow(corners(), "GIF")
@@ -179,7 +176,7 @@ def test_a_decoder_that_dies_or_hangs_is_one_line(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="its decoder crashed .*signal 11"):
         decode_image(content)
     monkeypatch.setattr(isolated, "SECONDS", 1)
-    monkeypatch.setattr(isolated, "PATIENCE", 0.5)
+    monkeypatch.setattr(isolated, "WALL_TIME_FACTOR", 0.5)
     child.write_text("import time; time.sleep(30)")
     with pytest.raises(ValueError, match="decoding takes longer than"):
         decode_image(content)
@@ -200,7 +197,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_is_no_image_is_named(name):
+def test_other_formats_are_named(name):
     with pytest.raises(ValueError, match=rf"^not an image of a known format \({name}"):
         decode_image(NAMED[name])
 

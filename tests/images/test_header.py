@@ -1,4 +1,4 @@
-"""What an image file says of itself, of every kind that OpenCV writes, turned, cut off or damaged."""
+"""Headers of image files of every format that OpenCV writes: turned, truncated or damaged."""
 
 import struct
 
@@ -37,11 +37,12 @@ def with_orientation(jpeg, orientation, order="<"):
         encode(".jp2"),
         encode(".ppm"),
         encode(".pgm", image=IMAGE[..., 0]),
-        encode(".ppm").replace(b"P6\n", b"P6 # of a scanner\n#\n", 1),
+        encode(".ppm").replace(b"P6\n", b"P6 # by a scanner\n#\n", 1),
     ],
 )
-def test_size_is_what_decoding_gives(content):
+def test_the_size_in_the_header_is_the_size_of_the_decoded_image(content):
     header = read_header(content)
+    assert header is not None
     assert (header.height, header.width) == decode_image(content).shape[:2] == (37, 53)
     assert not is_cut_off(content, header)
 
@@ -50,22 +51,22 @@ def test_size_is_what_decoding_gives(content):
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_orientation_and_channels_of_a_jpeg(orientation, order):
     turned = with_orientation(encode(".jpg"), orientation, order)
-    assert read_header(turned)[2:5] == (JPEG, 3, orientation)
+    assert check_image(turned)[2:5] == (JPEG, 3, orientation)
     assert decode_image(turned).shape[:2] == ((53, 37) if orientation in (6, 8) else (37, 53))
-    assert read_header(encode(".jpg", image=IMAGE[..., 0])).channels == 1
+    assert check_image(encode(".jpg", image=IMAGE[..., 0])).channels == 1
 
 
-def test_damaged_headers_are_none_and_never_an_error():
+def test_damaged_headers_are_none_without_an_exception():
     rng = np.random.default_rng(1)
     kinds = (".png", ".webp", ".bmp", ".tiff", ".jp2", ".ppm")
     for content in (with_orientation(encode(".jpg"), 6), *map(encode, kinds)):
         for length in range(60):
             is_cut_off(content[:length], read_header(content[:length]))
         for _ in range(300):
-            spoilt = bytearray(content)
+            damaged = bytearray(content)
             for place in rng.integers(0, 60, 3):
-                spoilt[place] = rng.integers(256)
-            read_header(bytes(spoilt))
+                damaged[place] = rng.integers(256)
+            read_header(bytes(damaged))
     assert read_header(b"") is None and read_header(b"text") is None and read_header(encode(".jpg")[:10]) is None
 
 
@@ -83,7 +84,7 @@ def test_too_large_an_image_is_refused_before_it_is_decoded():
     assert check_image(encode(".jpg"), max_pixels=53 * 37).width == 53
 
 
-def test_a_format_whose_size_is_not_known_beforehand_is_refused():
+def test_a_format_without_a_known_header_is_refused():
     for ext in (".hdr", ".ras", ".pam"):
         with pytest.raises(ValueError, match="not an image of a known format"):
             decode_image(encode(ext))
@@ -94,4 +95,4 @@ def test_a_format_whose_size_is_not_known_beforehand_is_refused():
         + struct.pack("<IHHHH", 12, 13, 36, 1, 24)
         + os2[54:][: 40 * 36]
     )
-    assert read_header(os2)[:2] == (13, 36) and decode_image(os2).shape[:2] == (36, 13)
+    assert check_image(os2)[:2] == (13, 36) and decode_image(os2).shape[:2] == (36, 13)

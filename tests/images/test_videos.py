@@ -1,4 +1,4 @@
-"""Films by their content, films that end early, cameras, streams and standard input."""
+"""Videos: recognised by content, cut off; cameras, streams and standard input."""
 
 import io
 import pickle
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agedge.images import videos
-from agedge.sources import Picture, read_images
+from agedge.sources import SourceImage, read_images
 from tests.images.encoded_images import corners, encode
 
 CODECS = {
@@ -24,8 +24,8 @@ CODECS = {
 }
 
 
-def write_film(path, frames=12):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODECS[path.suffix]), 5, (64, 40))
+def write_video(path, frames=12):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODECS[path.suffix]), 5, (64, 40))
     if not writer.isOpened():
         pytest.skip(f"this OpenCV writes no {path.suffix}")
     for number in range(frames):
@@ -34,52 +34,52 @@ def write_film(path, frames=12):
     return path
 
 
-def cut(path, share):
+def truncate(path, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
 
 
 def errors(source):
-    return [picture.error for picture in read_images([source])]
+    return [image.error for image in read_images([source])]
 
 
 @pytest.mark.parametrize("suffix", CODECS)
-def test_a_whole_film_gives_all_its_frames_without_a_word(suffix, tmp_path):
-    assert errors(write_film(tmp_path / f"a{suffix}")) == [""] * 12
+def test_a_whole_video_yields_all_its_frames_without_an_error(suffix, tmp_path):
+    assert errors(write_video(tmp_path / f"a{suffix}")) == [""] * 12
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".flv", ".webm"])
-def test_a_film_that_ends_early_says_so_at_its_end(suffix, tmp_path):
-    path = write_film(tmp_path / f"a{suffix}", 30)
-    cut(path, 0.6)
-    pictures = list(read_images([path]))
-    read = len(pictures) - 1
-    assert 5 < read < 29 and not any(picture.error for picture in pictures[:-1])
-    assert pictures[-1] == Picture(str(path), None, f"ends after {read} of 30 frames: damaged")
+def test_a_video_that_ends_early_is_an_error_after_its_last_frame(suffix, tmp_path):
+    path = write_video(tmp_path / f"a{suffix}", 30)
+    truncate(path, 0.6)
+    images = list(read_images([path]))
+    read = len(images) - 1
+    assert 5 < read < 29 and not any(image.error for image in images[:-1])
+    assert images[-1] == SourceImage(str(path), None, f"ends after {read} of 30 frames: damaged")
 
 
-def test_a_film_that_lost_its_index_says_so(tmp_path):
-    path = write_film(tmp_path / "a.mp4", 60)
-    cut(path, 0.6)
+def test_a_video_without_its_index_is_an_error(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 60)
+    truncate(path, 0.6)
     assert errors(path) == ["truncated or damaged: OpenCV cannot open this video"]
 
 
-@pytest.mark.parametrize("name", ["film", "film.jpg", "film.unknown"])
-def test_a_film_is_known_by_its_content(name, tmp_path):
-    shutil.move(str(write_film(tmp_path / "a.mp4")), tmp_path / name)
-    pictures = list(read_images([tmp_path / name]))
-    assert [picture.file[-7:] for picture in pictures] == [f"#{number:06d}" for number in range(12)]
+@pytest.mark.parametrize("name", ["video", "video.jpg", "video.unknown"])
+def test_a_video_is_recognised_by_its_content(name, tmp_path):
+    shutil.move(str(write_video(tmp_path / "a.mp4")), tmp_path / name)
+    images = list(read_images([tmp_path / name]))
+    assert [image.file[-7:] for image in images] == [f"#{number:06d}" for number in range(12)]
 
 
-def test_an_image_with_a_films_name_is_an_image(tmp_path):
+def test_an_image_with_the_name_of_a_video_is_an_image(tmp_path):
     (tmp_path / "a.mp4").write_bytes(encode(corners()))
-    assert [picture.file for picture in read_images([tmp_path / "a.mp4"])] == [str(tmp_path / "a.mp4")]
+    assert [image.file for image in read_images([tmp_path / "a.mp4"])] == [str(tmp_path / "a.mp4")]
 
 
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\n{}\n", "ffconcat version 1.0\nfile '{}'\n"])
-def test_a_list_of_files_is_not_a_film(text, tmp_path):
+def test_a_list_of_files_is_not_a_video(text, tmp_path):
     """FFmpeg would open what it names."""
-    secret = write_film(tmp_path / "secret.avi")
+    secret = write_video(tmp_path / "secret.avi")
     (tmp_path / "list.mp4").write_text(text.format(secret))
     assert errors(tmp_path / "list.mp4") == ["not a video that OpenCV can read"]
 
@@ -92,14 +92,14 @@ def test_a_name_with_digits_is_not_a_series_of_images(tmp_path):
 
 def test_frames_that_are_too_large_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(videos, "MAX_PIXELS", 1000)
-    assert errors(write_film(tmp_path / "a.avi")) == ["64x40 pixels, more than 0.001 million"]
+    assert errors(write_video(tmp_path / "a.avi")) == ["64x40 pixels, more than 0.001 million"]
 
 
 def test_a_stream_that_does_not_answer_is_one_line_without_its_password(capfd):
-    (picture,) = read_images(["rtsp://user:secret@127.0.0.1:9/live"])
+    (image,) = read_images(["rtsp://user:secret@127.0.0.1:9/live"])
     assert "secret" not in capfd.readouterr().err
-    assert picture.file == "rtsp://user:***@127.0.0.1:9/live"
-    assert picture.error == "no stream that OpenCV can read, or no answer within 5 s"
+    assert image.file == "rtsp://user:***@127.0.0.1:9/live"
+    assert image.error == "not a stream that OpenCV can read, or no answer within 5 s"
 
 
 def test_standard_input_is_one_image(monkeypatch):
@@ -109,9 +109,11 @@ def test_standard_input_is_one_image(monkeypatch):
         (b"text", "not an image (a text file?)"),
     ):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-        (picture,) = read_images(["-"])
-        assert (picture.file, picture.error) == ("-", error)
-        assert error or np.array_equal(picture.image, corners())
+        (image,) = read_images(["-"])
+        assert (image.file, image.error) == ("-", error)
+        if not error:
+            assert image.image is not None
+            np.testing.assert_array_equal(image.image, corners())
 
 
 def test_a_file_of_many_bytes_is_refused_before_it_is_read(tmp_path):
@@ -120,8 +122,12 @@ def test_a_file_of_many_bytes_is_refused_before_it_is_read(tmp_path):
     assert errors(tmp_path / "large.jpg") == ["a file of 2147 MB, more than 401"]
 
 
-def test_pictures_compare_and_can_be_pickled():
-    one, same = Picture("a.jpg", corners()), Picture("a.jpg", corners().copy())
+def test_images_compare_and_can_be_pickled():
+    one, same = SourceImage("a.jpg", corners()), SourceImage("a.jpg", corners().copy())
     assert one == same and pickle.loads(pickle.dumps(one)) == one
-    assert one != Picture("a.jpg", corners()[::-1]) and one != Picture("b.jpg", corners()) and one != Picture("a.jpg")
-    assert one != Picture("a.jpg", corners()[:20]) and one != "a.jpg"
+    assert (
+        one != SourceImage("a.jpg", corners()[::-1])
+        and one != SourceImage("b.jpg", corners())
+        and one != SourceImage("a.jpg")
+    )
+    assert one != SourceImage("a.jpg", corners()[:20]) and one != "a.jpg"

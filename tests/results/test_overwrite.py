@@ -1,4 +1,4 @@
-"""Results never replace what a command reads, what another option writes, or a file of another kind."""
+"""Results never overwrite an input, the result of another option, or a file of another kind."""
 
 import csv
 import json
@@ -17,24 +17,24 @@ from agedge.predict import COLUMNS, to_json
 from agedge.records import RecordWriter, encode
 from agedge.results.kinds import (
     ANNOTATIONS,
+    DEPLOY_CHECK,
     FACES_TABLE,
     FOLDER,
-    MEASURES,
-    PICTURE,
+    MARKED_IMAGE,
+    METRICS,
     PREDICTIONS,
     SUMMARY,
-    VERDICTS,
     is_marked,
-    mark_picture,
+    mark_image,
 )
 from agedge.results.overwrite import (
     Result,
     check_model_folder,
     check_results,
     model_inputs,
-    part_results,
     record_inputs,
     record_results,
+    split_results,
 )
 from agedge.results.stream import ResultStream
 from agedge.safe_write import write_json
@@ -49,10 +49,10 @@ def refuse(match: str, path, kind=PREDICTIONS, reads=(), option="--json"):
     assert before is None or path.read_bytes() == before
 
 
-def test_what_the_command_reads_is_refused_however_it_is_called(tmp_path, monkeypatch):
+def test_an_input_is_refused_under_any_of_its_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photo = tmp_path / "a.jpg"
-    photo.write_bytes(b"")  # empty, so that only its being read refuses it
+    photo.write_bytes(b"")  # empty, so that it is refused only because it is read
     (tmp_path / "soft.jpg").symlink_to("a.jpg")
     os.link(photo, "hard.jpg")
     (tmp_path / "sub").mkdir()
@@ -75,7 +75,7 @@ def test_two_options_never_write_one_file(tmp_path, monkeypatch):
 
 
 def make_others(folder: Path) -> list:
-    """Files that a user has, none of which is a result of an evaluation."""
+    """Write files of a user, none of which is a result of an evaluation. Returns their paths."""
     image = np.full((20, 20, 3), 90, np.uint8)
     with RecordWriter(folder / "pack.rec") as writer:
         writer.write(exact(1, 30), encode(image))
@@ -93,7 +93,9 @@ def make_others(folder: Path) -> list:
 
 
 @pytest.mark.parametrize(
-    "kind", [PREDICTIONS, FACES_TABLE, MEASURES, VERDICTS, SUMMARY, PICTURE, ANNOTATIONS], ids=lambda kind: kind.name
+    "kind",
+    [PREDICTIONS, FACES_TABLE, METRICS, DEPLOY_CHECK, SUMMARY, MARKED_IMAGE, ANNOTATIONS],
+    ids=lambda kind: kind.name,
 )
 def test_no_kind_of_result_replaces_a_file_of_a_user(tmp_path, kind):
     for path in make_others(tmp_path):
@@ -103,22 +105,22 @@ def test_no_kind_of_result_replaces_a_file_of_a_user(tmp_path, kind):
 def test_a_result_of_the_same_kind_and_an_empty_file_are_replaced(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "predictions").write_text(json.dumps(to_json("a.jpg", (1, 2), "ok", [])) + "\n{}\n")
-    (tmp_path / "measures").write_text(json.dumps({"model": 1, "runtime": 2, "data": 3, "bad_records": []}))
+    (tmp_path / "metrics").write_text(json.dumps({"model": 1, "runtime": 2, "data": 3, "bad_records": []}))
     with open(tmp_path / "table", "w", newline="", encoding="utf-8-sig") as file:
         csv.writer(file).writerow(COLUMNS)
     (tmp_path / "label.txt").write_text("# a/b.jpg\n1 2 3 4\n1 2 3 4 5 5 0.0 -1 -1 -1\n# c.jpg\n")
     for name, kind in (
-        *(("empty", kind) for kind in (PREDICTIONS, PICTURE, SUMMARY)),
-        *(("predictions", PREDICTIONS), ("measures", MEASURES), ("table", FACES_TABLE), ("label.txt", ANNOTATIONS)),
+        *(("empty", kind) for kind in (PREDICTIONS, MARKED_IMAGE, SUMMARY)),
+        *(("predictions", PREDICTIONS), ("metrics", METRICS), ("table", FACES_TABLE), ("label.txt", ANNOTATIONS)),
     ):
         check_results([Result("--out", tmp_path / name, kind)])
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_a_marked_picture_is_known_and_has_the_same_pixels(tmp_path, suffix):
+def test_a_marked_image_is_recognised_and_has_the_same_pixels(tmp_path, suffix):
     image = np.random.default_rng(5).integers(0, 256, (30, 40, 3), np.uint8)
     content = cv2.imencode(suffix, image)[1].tobytes()
-    for name, bytes_ in (("plain", content), ("marked", mark_picture(content))):
+    for name, bytes_ in (("plain", content), ("marked", mark_image(content))):
         (tmp_path / name).write_bytes(bytes_)
     assert is_marked(tmp_path / "marked") and not is_marked(tmp_path / "plain")
     pixels = [cv2.imread(str(tmp_path / name)) for name in ("plain", "marked")]
@@ -126,7 +128,7 @@ def test_a_marked_picture_is_known_and_has_the_same_pixels(tmp_path, suffix):
     assert not is_marked(tmp_path) and not is_marked(tmp_path / "gone")
 
 
-def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path):
+def test_a_path_that_cannot_be_written_is_named_before_the_work(tmp_path):
     (tmp_path / "file").write_text("precious")
     refuse("is a folder", tmp_path)
     refuse("file is not a folder", tmp_path / "file" / "x")
@@ -140,7 +142,7 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path):
     check_results([Result("--out", tmp_path / "a" / "b" / "c", FOLDER)])
 
 
-def test_a_record_file_is_four_files_and_none_is_of_another_kind(tmp_path):
+def test_none_of_the_four_files_of_a_record_file_is_overwritten(tmp_path):
     with RecordWriter(tmp_path / "all.rec") as writer:
         writer.write(exact(1, 30), encode(np.full((20, 20, 3), 90, np.uint8)))
     check_results(record_results("--out", tmp_path / "all.rec"))  # a pack replaces a pack
@@ -151,10 +153,10 @@ def test_a_record_file_is_four_files_and_none_is_of_another_kind(tmp_path):
         (tmp_path / name).unlink()
     (tmp_path / "dropped.csv").write_text("name,why\n")
     with pytest.raises(UsageError, match="dropped.csv: exists and is not a table of dropped rows"):
-        check_results(part_results("--out", tmp_path, ["train"]))
-    # what is written beside a .rec that has no JSON would be read as its JSON
+        check_results(split_results("--out", tmp_path, ["train"]))
+    # a JSON beside a .rec without one would be read as its JSON
     with pytest.raises(UsageError, match="reads this file"):
-        check_results([Result("--json", tmp_path / "old.json", MEASURES)], record_inputs([tmp_path / "old.rec"]))
+        check_results([Result("--json", tmp_path / "old.json", METRICS)], record_inputs([tmp_path / "old.rec"]))
 
 
 def test_models_are_replaced_only_by_themselves(tmp_path):
@@ -182,12 +184,12 @@ def test_models_are_replaced_only_by_themselves(tmp_path):
     assert [path.name for path in model_inputs("a/m,7")] == ["m-symbol.json", "m-0007.params", "card.json"]
 
 
-def test_a_stream_is_on_the_disk_line_by_line_and_keeps_the_former_file_until_then(tmp_path):
+def test_a_stream_is_written_line_by_line_and_keeps_the_previous_file_until_then(tmp_path):
     path = tmp_path / "new" / "f.jsonl"
     path.parent.mkdir()
-    path.write_text("former\n")
+    path.write_text("previous\n")
     with ResultStream(path) as stream:
-        assert path.read_text() == "former\n"
+        assert path.read_text() == "previous\n"
         for count in (1, 2):
             stream.write("\udcffé\n")
             assert path.read_bytes() == "\\udcffé\n".encode() * count
@@ -200,14 +202,14 @@ def test_a_stream_is_on_the_disk_line_by_line_and_keeps_the_former_file_until_th
     assert caught.value.filename == str(tmp_path)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full does not exist")
 def test_a_full_disk_names_the_stream():
     with pytest.raises(OSError) as caught, ResultStream("/dev/full") as stream:
         stream.write("x\n")
     assert (caught.value.filename, caught.value.errno) == ("/dev/full", 28)
 
 
-def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_whole_lines(tmp_path):
     code = (
         "import resource, signal; from agedge.results.stream import ResultStream\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (25, 25))\n"
@@ -219,7 +221,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
     assert (tmp_path / "f").read_text() == "0123456789\n" * 2
 
 
-def test_what_comes_with_the_code_is_found_from_any_folder(tmp_path, monkeypatch):
+def test_shipped_files_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_shipped("models/mobilenet025") == str(ROOT / "models" / "mobilenet025")
     for other in ("models/mine", "models/../test.py", "src/agedge", "mobilenet025", ""):

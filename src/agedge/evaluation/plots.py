@@ -7,7 +7,7 @@ from typing import IO, Any, List, Tuple, Union
 import numpy as np
 
 from agedge.evaluation.metrics import age_errors
-from agedge.results.kinds import mark_picture
+from agedge.results.kinds import mark_image
 from agedge.safe_write import write_bytes
 
 
@@ -31,7 +31,7 @@ def write_figure(figure: Any, path: Union[str, Path, IO[bytes]], dpi: int = 110,
     if not isinstance(path, (str, Path)):
         path.write(png.getvalue())
     else:
-        write_bytes(path, mark_picture(png.getvalue()))
+        write_bytes(path, mark_image(png.getvalue()))
 
 
 def plot_curves(log: List[dict], path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from agedge.errors import AgedgeError
 from agedge.landmarks import LANDMARK_COUNT
+from agedge.safe_write import write_text
 from agedge.value_equality import compare_by_value
 
 LENGTHS = (4, 4 + 3 * LANDMARK_COUNT, 5 + 3 * LANDMARK_COUNT)  # numbers of a face's line
@@ -107,7 +108,7 @@ def write_annotations(path: Union[str, Path], photos: Iterable[Photo]) -> None:
     """Write a label.txt from which `read_annotations` reads the same photographs again.
 
     Paths are relative to `images/` beside the file where all lie in it, else to the file's folder; absolute for
-    images elsewhere. Raises `AgedgeError` where it cannot be written.
+    images elsewhere. Raises `OSError` that names the file where it cannot be written.
     """
     path, photos = Path(path), list(photos)
     images = path.parent / "images"
@@ -117,13 +118,7 @@ def write_annotations(path: Union[str, Path], photos: Iterable[Photo]) -> None:
         name = os.path.relpath(photo.file, root) if _is_within(photo.file, root) else os.path.abspath(photo.file)
         lines.append(f"# {Path(name).as_posix()}")
         lines += map(_write_face, photo.boxes, photo.landmarks, photo.ignored, photo.occlusion)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise AgedgeError(f"{path}: {error.strerror or error}") from None
+    write_text(path, "".join(f"{line}\n" for line in lines), errors="surrogateescape")
 
 
 def _read_lines(path: Path, text: str, faults: List[str]) -> Rows:

@@ -1,1 +1,1 @@
-"""Images as files: what they are, whether they are safe to open, and their pixels."""
+"""Image and video files: recognise the format, check the structure, decode the pixels."""

@@ -1,48 +1,56 @@
-"""The header of an encoded image: its size, its orientation and its depth, read before a pixel is decoded.
+"""Read the header of an encoded image (size, orientation, depth) without decoding its pixels.
 
-So an image of 200 megapixels is refused before it takes 600 MB, and a JPEG that is to stay as it is can stay.
+An image of 200 megapixels can then be refused before it takes 600 MB, and a JPEG can be stored without decoding it.
 """
 
 import re
 import struct
-from typing import Iterator, NamedTuple, Optional
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 from agedge.images import tiff_pages
 
 JPEG, PNG, BMP, WEBP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
 TIFF, JP2, JPEG_2000 = (b"II*\0", b"MM\0*"), b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"
 GIF, AVIF, HEIC = (b"GIF87a", b"GIF89a"), b"avif", b"heic"
-_SPACE = rb"\s+(?:#[^\n]*\n\s*)*"  # and comments
+_SPACE = rb"\s+(?:#[^\n]*\n\s*)*"  # whitespace and comments
 PNM_BITS = re.compile(rb"(P[14])" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})()\s")
-PNM = re.compile(rb"(P[2356])" + 3 * (_SPACE + rb"(\d{1,9})") + rb"\s")  # with the value of white
+PNM = re.compile(rb"(P[2356])" + 3 * (_SPACE + rb"(\d{1,9})") + rb"\s")  # with the largest value, white
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 OS2_BMP = b"\x0c\0\0\0"  # the length of its header
 UPRIGHT = 1  # of EXIF's eight orientations
 START_OF_SCAN, END_OF_IMAGE, EXIF = 0xDA, b"\xff\xd9", 0xE1
-FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15; these three are tables
-HEIF_TURNS = (1, 8, 3, 6)  # EXIF's orientation of 0 to 3 quarter turns to the left (ISO 23008-12, irot)
-HEIF_MIRRORED = {1: (4, 2), 8: (5, 7), 3: (2, 4), 6: (7, 5)}  # the same, then mirrored: top to bottom, left to right
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15; these three are DHT, JPG and DAC
+HEIF_TURNS = (1, 8, 3, 6)  # EXIF orientation by quarter turns to the left (ISO 23008-12, irot)
+HEIF_MIRRORED = {1: (4, 2), 8: (5, 7), 3: (2, 4), 6: (7, 5)}  # the same, then mirrored top to bottom or left to right
 
 
 class Header(NamedTuple):
-    """`width` and `height` in pixels, as stored; `kind`: the signature of the format. `channels`: known of a JPEG only;
-    `orientation`: 1 to 8, as EXIF has it; `scan`: where the first scan of a JPEG begins; `bits` of a sample; `largest`:
-    the value of white, where the file says it (a PGM, a PPM, the sBIT of a PNG), else 0."""
+    """What the header of an encoded image declares."""
 
-    width: int
+    width: int  # pixels, as stored
     height: int
-    kind: bytes
-    channels: int = 0
-    orientation: int = UPRIGHT
-    scan: int = 2
-    bits: int = 8
-    largest: int = 0
+    kind: bytes  # the signature of the format
+    channels: int = 0  # known for JPEG only
+    orientation: int = UPRIGHT  # 1 to 8, as in EXIF
+    scan: int = 2  # byte offset of the first scan of a JPEG
+    bits: int = 8  # per sample
+    largest: int = 0  # the value of white of a PGM, a PPM or the sBIT of a PNG; 0 if not declared
+
+
+class Chunk(NamedTuple):
+    """A chunk or box of a file: its name, and the byte offsets of its data, which may exceed the file."""
+
+    name: bytes
+    start: int
+    end: int
 
 
 def read_header(content: bytes) -> Optional[Header]:
-    """Return the header of a JPEG, PNG, BMP, WebP, TIFF, PNM, GIF, JPEG 2000, AVIF or HEIC; None of another format, or
-    where it is damaged."""
+    """Return the header of a JPEG, PNG, BMP, WebP, TIFF, PNM, GIF, JPEG 2000, AVIF or HEIC.
+
+    None if the format is another one or the header is damaged.
+    """
     try:
         for signature, read in READERS:
             if content.startswith(signature):
@@ -55,7 +63,7 @@ def read_header(content: bytes) -> Optional[Header]:
 
 
 def is_cut_off(content: bytes, header: Optional[Header]) -> bool:
-    """Return whether a JPEG or PNG lacks its end: OpenCV would fill the rest with grey and say nothing."""
+    """Return whether the end of a JPEG or PNG is missing. OpenCV would silently fill the rest with grey."""
     if content.startswith(PNG):
         return b"IEND" not in content
     # Within a scan every other FF is followed by 00 or a restart marker.
@@ -63,7 +71,7 @@ def is_cut_off(content: bytes, header: Optional[Header]) -> bool:
 
 
 def read_orientation(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, in the first directory of EXIF's TIFF block; 1 where there is none."""
+    """Return the orientation, 1 to 8, in the first directory of EXIF's TIFF block; 1 if it is missing."""
     exif = exif[6:] if exif.startswith(b"Exif\0\0") else exif
     try:
         return tiff_pages.find_orientation(exif)
@@ -71,36 +79,36 @@ def read_orientation(exif: bytes) -> int:
         return UPRIGHT
 
 
-def webp_chunks(content: bytes, at: int = 12, end: Optional[int] = None) -> Iterator[tuple]:
-    """Yield (name, start, end) of the chunks of a RIFF file; `end` may lie behind the file's."""
+def webp_chunks(content: bytes, at: int = 12, end: Optional[int] = None) -> Iterator[Chunk]:
+    """Yield the chunks of a RIFF file between two offsets."""
     end = len(content) if end is None else end
     while at + 8 <= end:
         name, length = struct.unpack_from("<4sI", content, at)
-        yield name, at + 8, at + 8 + length
+        yield Chunk(name, at + 8, at + 8 + length)
         at += 8 + length + length % 2
 
 
-def png_chunks(content: bytes) -> Iterator[tuple]:
-    """Yield (name, start, end) of the chunks of a PNG; `end` may lie behind the file's."""
+def png_chunks(content: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of a PNG."""
     at = len(PNG)
     while at + 8 <= len(content):
         length, name = struct.unpack_from(">I4s", content, at)
-        yield name, at + 8, at + 8 + length
+        yield Chunk(name, at + 8, at + 8 + length)
         at += 12 + length
 
 
-def boxes(content: bytes, at: int, end: int) -> Iterator[tuple]:
-    """Yield (name, start, end) of the boxes of an ISO base media file (ISO 14496-12)."""
+def boxes(content: bytes, at: int, end: int) -> Iterator[Chunk]:
+    """Yield the boxes of an ISO base media file (ISO 14496-12) between two offsets."""
     while at + 8 <= end:
         length, name = struct.unpack_from(">I4s", content, at)
-        if length < 8:  # up to the end of the file, or of 64 bits: pixels, not a header
+        if length < 8:  # 0: up to the end of the file, 1: a length of 64 bits; these are pixels, not a header
             length = end - at
-        yield name, at + 8, min(at + length, end)
+        yield Chunk(name, at + 8, min(at + length, end))
         at += length
 
 
-def _segments(content: bytes):
-    """(marker, start, end) of the JPEG segments before the scan; `start` is that of the segment's data."""
+def _segments(content: bytes) -> Iterator[Tuple[int, int, int]]:
+    """Yield (marker, start of the data, end) for each segment of a JPEG before the first scan."""
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != START_OF_SCAN:
         if content[at + 1] == 0xFF:  # a fill byte
@@ -131,8 +139,8 @@ def _read_png(content: bytes) -> Header:
             orientation = read_orientation(content[start:end])
         elif name == b"sBIT" and bits == 16 and content[start:end]:
             largest = 2 ** min(16, max(content[start:end])) - 1
-    size = struct.unpack_from(">II", content, 16)
-    return Header(*size, PNG, orientation=orientation, bits=bits, largest=largest)
+    width, height = struct.unpack_from(">II", content, 16)
+    return Header(width, height, PNG, orientation=orientation, bits=bits, largest=largest)
 
 
 def _read_bmp(content: bytes) -> Header:
@@ -142,18 +150,18 @@ def _read_bmp(content: bytes) -> Header:
 
 
 def _read_webp(content: bytes) -> Header:
-    """The header of the three kinds of WebP (RFC 9649): lossy, lossless, extended."""
+    """Return the header of a WebP (RFC 9649): lossy, lossless or extended."""
     kind = content[12:16]
     if content[8:12] != b"WEBP":
         raise ValueError("another kind of RIFF")
     if kind != b"VP8X":
         return Header(*read_webp_size(content, kind, 20), WEBP)
     exif = next((content[start:end] for name, start, end in webp_chunks(content) if name == b"EXIF"), b"")
-    size = 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
-    return Header(*size, WEBP, orientation=read_orientation(exif))
+    width, height = (1 + int.from_bytes(content[at : at + 3], "little") for at in (24, 27))
+    return Header(width, height, WEBP, orientation=read_orientation(exif))
 
 
-def read_webp_size(content: bytes, kind: bytes, start: int) -> tuple:
+def read_webp_size(content: bytes, kind: bytes, start: int) -> Tuple[int, int]:
     """Return (width, height) of the chunk `VP8 ` or `VP8L` of a WebP whose data begin at `start`."""
     if kind == b"VP8L":
         bits = struct.unpack_from("<I", content, start + 1)[0]
@@ -168,7 +176,7 @@ def _read_tiff(content: bytes) -> Header:
 
 
 def match_pnm(content: bytes) -> Optional[re.Match]:
-    """Return the header of a PBM, PGM or PPM: kind, width, height, and the value of white, which a PBM lacks."""
+    """Return the match of a PBM, PGM or PPM header: kind, width, height, value of white (empty for a PBM)."""
     return PNM.match(content) or PNM_BITS.match(content)
 
 
@@ -181,11 +189,12 @@ def _read_pnm(content: bytes) -> Optional[Header]:
 
 
 def _read_gif(content: bytes) -> Header:
-    return Header(*struct.unpack_from("<HH", content, 6), content[:6])
+    width, height = struct.unpack_from("<HH", content, 6)
+    return Header(width, height, content[:6])
 
 
 def _read_jpeg_2000(content: bytes) -> Header:
-    """The header of a JP2 file, from its image header box, or of a bare codestream, from its SIZ segment."""
+    """Return the header of a JP2 file, from its image header box, or of a codestream, from its SIZ segment."""
     if content.startswith(JPEG_2000):
         right, bottom, left, top = struct.unpack_from(">IIII", content, 8)
         return Header(right - left, bottom - top, JPEG_2000)
@@ -194,16 +203,16 @@ def _read_jpeg_2000(content: bytes) -> Header:
 
 
 def _read_heif(content: bytes) -> Optional[Header]:
-    """The header of an AVIF or HEIC: of the largest image in it, of which others are parts or previews."""
+    """Return the header of the largest image in an AVIF or HEIC; the others are tiles of it or previews."""
     length = struct.unpack_from(">I", content)[0]
     brands = {content[at : at + 4] for at in (8, *range(16, min(length, 256), 4))}
     if not brands & (AVIF_BRANDS | HEIC_BRANDS):
         return None
-    found = [(b"meta", 0, len(content))]
+    found = [Chunk(b"meta", 0, len(content))]
     for name, skipped in ((b"meta", 0), (b"iprp", 4), (b"ipco", 0)):
-        found = [box for box in boxes(content, found[0][1] + skipped, found[0][2]) if box[0] == name]
+        found = [box for box in boxes(content, found[0].start + skipped, found[0].end) if box.name == name]
     sizes, turn, mirror = [], 0, None
-    for name, start, _ in boxes(content, *found[0][1:]):
+    for name, start, _ in boxes(content, found[0].start, found[0].end):
         if name == b"ispe":
             sizes.append(struct.unpack_from(">II", content, start + 4))
         elif name == b"irot":
@@ -212,7 +221,8 @@ def _read_heif(content: bytes) -> Optional[Header]:
             mirror = content[start] & 1
     orientation = HEIF_TURNS[turn] if mirror is None else HEIF_MIRRORED[HEIF_TURNS[turn]][mirror]
     kind = AVIF if brands & AVIF_BRANDS else HEIC
-    return Header(*max(sizes, key=lambda size: size[0] * size[1]), kind, orientation=orientation)
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    return Header(width, height, kind, orientation=orientation)
 
 
 READERS = (

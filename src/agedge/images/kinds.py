@@ -1,15 +1,15 @@
-"""What a file is that is not an image that can be read, told by its first bytes."""
+"""Recognise images, videos and other files by their first bytes."""
 
 import re
-from typing import Optional
+from typing import Iterable, Optional, Tuple
 
 from agedge.images.header import AVIF_BRANDS, BMP, GIF, HEIC_BRANDS, JP2, JPEG, JPEG_2000, PNG, PNM, PNM_BITS, TIFF
 
 IMAGES = (JPEG, PNG[:4], BMP, *TIFF, *GIF, JP2, JPEG_2000)
-NAMES = (  # the signatures are those of the formats' own documents
+OTHER_FORMATS = (  # signatures from the specifications of the formats
     (rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.{,400}?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg", "an SVG"),
     (rb"(\xef\xbb\xbf)?\s*(<!doctype html|<html|<head)", "an HTML page"),
-    (rb"version https://git-lfs", "a Git LFS pointer: the file itself was not fetched"),
+    (rb"version https://git-lfs", "a Git LFS pointer: the file itself has not been downloaded"),
     (rb"%PDF-", "a PDF"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
     (rb"8BP[SB]", "a PSD"),
@@ -34,7 +34,7 @@ NAMES = (  # the signatures are those of the formats' own documents
     (rb"\x8aMNG", "an MNG"),
     (rb"ID3|fLaC|RIFF.{4}WAVE", "a sound file"),
 )
-FILMS = (
+VIDEOS = (
     (rb".{4}(ftyp|moov|mdat|wide|free|skip)", "a video (MP4, QuickTime)"),
     (rb"RIFF.{4}AVI ", "a video (AVI)"),
     (rb"\x1a\x45\xdf\xa3", "a video (Matroska, WebM)"),
@@ -50,35 +50,35 @@ FILMS = (
 
 
 def is_image(content: bytes) -> bool:
-    """Return whether bytes begin as an image of a format that is read."""
+    """Return whether bytes begin like an image of a supported format."""
     if content[4:8] == b"ftyp":
         return content[8:12] in AVIF_BRANDS | HEIC_BRANDS
     webp = content.startswith(b"RIFF") and content[8:12] in (b"WEBP", b"")
     return webp or content.startswith(IMAGES) or bool(PNM.match(content) or PNM_BITS.match(content))
 
 
-def is_film(content: bytes) -> bool:
-    """Return whether bytes begin as a video."""
-    return not is_image(content) and _find(FILMS, content) is not None
+def is_video(content: bytes) -> bool:
+    """Return whether bytes begin like a video."""
+    return not is_image(content) and _find(VIDEOS, content) is not None
 
 
 def is_text(content: bytes) -> bool:
-    """Return whether bytes begin as a text does."""
+    """Return whether bytes begin like a text."""
     head = content[:1024]
     return b"\0" not in head and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head) == 0
 
 
-def why_no_image(content: bytes) -> str:
-    """Return why bytes could not be read as an image."""
+def explain_unreadable(content: bytes) -> str:
+    """Return why bytes cannot be decoded as an image."""
     if not content:
         return "empty file"
     if is_image(content):
         return "truncated or damaged"
-    if name := _find(NAMES, content) or _find(FILMS, content):
+    if name := _find(OTHER_FORMATS, content) or _find(VIDEOS, content):
         return f"not an image of a known format ({name})"
     return "not an image (a text file?)" if is_text(content) else "not an image of a known format"
 
 
-def _find(kinds, content: bytes) -> Optional[str]:
+def _find(formats: Iterable[Tuple[bytes, str]], content: bytes) -> Optional[str]:
     head = content[:1024]
-    return next((name for mark, name in kinds if re.match(mark, head, re.DOTALL | re.IGNORECASE)), None)
+    return next((name for pattern, name in formats if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), None)

@@ -1,1 +1,1 @@
-"""Result files: where they may be written, and streams of results."""
+"""Result files: their kinds, the protection of existing files, and results written while a command runs."""

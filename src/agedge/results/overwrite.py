@@ -1,8 +1,8 @@
-"""Where a command may write: never over what it reads, what another option writes, or a file of another kind.
+"""Refuse results that would overwrite an input, the result of another option, or a file of another kind.
 
-A command lists what its options write (`Result`) and what it reads, and calls `check_results` before it opens, loads
-or writes anything. A file that exists may be replaced where it is empty or where its content, whatever its name, is a
-result of the same kind (`agedge.results.kinds`). Devices, pipes and `-` (stdout) may always be written.
+A command lists what its options write (`Result`) and what it reads, and calls `check_results` before it opens, loads or
+writes anything. An existing file may be replaced if it is empty or if its content is a result of the same kind
+(`agedge.results.kinds`). Devices, pipes and `-` (stdout) may always be written.
 """
 
 import functools
@@ -10,39 +10,43 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from agedge import safe_write
 from agedge.cli import keep_stdout_for_results
 from agedge.errors import AgedgeError, UsageError
 from agedge.results.kinds import DROPPED, FOLDER, RECORD_FILES, Kind, read_model_card
+from agedge.run_folder import MODEL
 
 STDOUT = "-"
+PathLike = Union[str, Path]
+Identity = Tuple[Union[int, str], ...]
 
 
 class Result(NamedTuple):
-    """A file or folder that an option writes. `kind`: what it will hold."""
+    """A file or folder that an option writes. `path`: None if the option is not given. `kind`: what will be written."""
 
     option: str
     path: Optional[Path]
     kind: Kind
 
 
-def check_results(results: Iterable[Result], reads: Iterable = ()) -> None:
-    """Refuse results that would destroy something; those whose path is None were not asked for.
+def check_results(results: Iterable[Result], reads: Iterable[PathLike] = ()) -> None:
+    """Raise an error if a result would overwrite something else.
 
     `reads`: the files that the command reads, existing or not. Raises `UsageError` that names the option and the path,
-    `AgedgeError` where the file system does not take it. A result on stdout moves what is said to stderr.
+    `AgedgeError` if the file system refuses the path. If a result goes to stdout, messages go to stderr from now on.
     """
-    results = [result for result in results if result.path is not None]
     read = {identify(path) for path in reads}
-    written: Dict[Tuple, str] = {}
+    written: Dict[Identity, str] = {}
     for option, path, kind in results:
+        if path is None:
+            continue
         what = f"{option} {path}"
         if kind is not FOLDER and is_stdout(path):
-            if STDOUT in written:
-                raise UsageError(f"{what}: {written[STDOUT]} writes to stdout too")
-            written[STDOUT] = option
+            if (STDOUT,) in written:
+                raise UsageError(f"{what}: {written[(STDOUT,)]} writes to stdout too")
+            written[(STDOUT,)] = option
             keep_stdout_for_results()
             continue
         try:
@@ -54,45 +58,45 @@ def check_results(results: Iterable[Result], reads: Iterable = ()) -> None:
             if identity in written:
                 raise UsageError(f"{what}: {written[identity]} writes this file too; choose another name")
             written[identity] = option
-            _check_place(path, kind, what)
+            _check_destination(path, kind, what)
         except OSError as error:
             raise AgedgeError(f"{what}: {error.strerror or error}") from None
 
 
-def record_results(option: str, path) -> List[Result]:
-    """Return the four files that a written NAME.rec consists of."""
+def record_results(option: str, path: PathLike) -> List[Result]:
+    """Return the four files of a record file NAME.rec as results."""
     return [Result(option, Path(path).with_suffix(suffix), kind) for suffix, kind in RECORD_FILES.items()]
 
 
-def part_results(option: str, out, parts: Iterable[str], suffix: str = "") -> List[Result]:
-    """Return the files of a folder of parts: PART.rec, each with what lies beside it, and dropped.csv."""
+def split_results(option: str, out: PathLike, splits: Iterable[str], suffix: str = "") -> List[Result]:
+    """Return the files of a folder of splits as results: the four files of each SPLIT.rec, and dropped.csv."""
     results = [Result(option, Path(out), FOLDER), Result(option, Path(out) / f"dropped{suffix}.csv", DROPPED)]
-    for part in parts:
-        results += record_results(option, Path(out) / f"{part}{suffix}.rec")
+    for split in splits:
+        results += record_results(option, Path(out) / f"{split}{suffix}.rec")
     return results
 
 
-def record_inputs(paths: Iterable) -> List[Path]:
-    """Return the files that a command on .rec files reads: each with its .idx, .json and .csv."""
+def record_inputs(paths: Iterable[PathLike]) -> List[Path]:
+    """Return the files that a command on record files reads: each .rec with its .idx, .json and .csv."""
     return [Path(path).with_suffix(suffix) for path in paths for suffix in RECORD_FILES] + [Path(p) for p in paths]
 
 
-def model_inputs(model) -> List[Path]:
-    """Return the files of a model folder, a run or "PREFIX,EPOCH", those that exist."""
+def model_inputs(model: PathLike) -> List[Path]:
+    """Return the existing files of a model folder or run folder, or the files of a model "PREFIX,EPOCH"."""
     prefix, comma, epoch = str(model).rpartition(",")
     if comma and epoch.strip().isdigit() and not Path(model).is_dir():
         folder = Path(prefix).parent
         names = (f"{Path(prefix).name}-symbol.json", f"{Path(prefix).name}-{int(epoch):04d}.params", "card.json")
         return [folder / name for name in names]
-    folders = (Path(model), Path(model) / "model")
+    folders = (Path(model), Path(model) / MODEL)
     return [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()]
 
 
-def check_model_folder(out, stage, names: Sequence[str], reads: Iterable = ()) -> None:
-    """Refuse to move a model's files `names` and its card from the folder `stage` over files of something else.
+def check_model_folder(out: PathLike, stage: PathLike, names: Sequence[str], reads: Iterable[PathLike] = ()) -> None:
+    """Raise `UsageError` if moving a model from the folder `stage` to `out` would overwrite unrelated files.
 
-    A file in `out` may be replaced where its bytes are the same, and where the card of the same model lies there and
-    names it; not where it is one of the weights and graphs that the command `reads`. Raises `UsageError`.
+    `names`: the files of the model, without its card. A file in `out` may be replaced if its bytes are the same, or if
+    the card of the same model in `out` names it, but not if it is one of the weights or graphs that a command `reads`.
     """
     out, stage = Path(out), Path(stage)
     card = read_model_card(out / "card.json")
@@ -115,8 +119,8 @@ def check_model_folder(out, stage, names: Sequence[str], reads: Iterable = ()) -
             raise UsageError(f"--out {path}: the same command reads this file; choose another folder")
 
 
-def write_json_result(path, value) -> None:
-    """Write a JSON result, whole or not at all; `-` is stdout. Raises `OSError` that names it."""
+def write_json_result(path: PathLike, value: Any) -> None:
+    """Write a JSON result to a file, completely or not at all, or to stdout (`-`). Raises `OSError` that names it."""
     if is_stdout(path):
         with safe_write.naming(path):
             sys.stdout.write(json.dumps(value, indent=1) + "\n")
@@ -125,18 +129,18 @@ def write_json_result(path, value) -> None:
         safe_write.write_json(path, value)
 
 
-def is_stdout(path) -> bool:
-    """Return whether a path is `-`, or leads to where stdout goes, such as /dev/stdout."""
+def is_stdout(path: PathLike) -> bool:
+    """Return whether a path is `-` or the file that stdout writes to, such as /dev/stdout."""
     if str(path) in (STDOUT, os.devnull):
         return str(path) == STDOUT
     try:
         return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
-    except (OSError, ValueError, AttributeError):  # no such file; a stdout of a test or of a notebook
+    except (OSError, ValueError, AttributeError):  # no such file, or the stdout of a test or of a notebook
         return False
 
 
-def identify(path) -> Tuple:
-    """Return what is the same for all paths to one file, existing or not: by links, `..` or other letter case."""
+def identify(path: PathLike) -> Identity:
+    """Return a key that is the same for all paths to one file, existing or not: links, `..`, other letter case."""
     try:
         found = os.stat(path)
         return found.st_dev, found.st_ino
@@ -145,13 +149,14 @@ def identify(path) -> Tuple:
         return (real.lower() if _ignores_case(Path(real).parent) else real,)
 
 
-def is_within(path, folder) -> bool:
-    """Return whether a path lies in a folder or below it, after links."""
-    path, folder = os.path.realpath(path), os.path.realpath(folder)
-    return path == folder or path.startswith(os.path.join(folder, ""))
+def is_within(path: PathLike, folder: PathLike) -> bool:
+    """Return whether a path is a folder or lies below it, after resolving links."""
+    real, parent = os.path.realpath(path), os.path.realpath(folder)
+    return real == parent or real.startswith(os.path.join(parent, ""))
 
 
-def _check_place(path: Path, kind: Kind, what: str) -> None:
+def _check_destination(path: Path, kind: Kind, what: str) -> None:
+    """Raise an error that begins with `what` if a result of this kind cannot be written to `path`."""
     if kind is FOLDER:
         if not path.is_dir() and os.path.lexists(path):
             raise UsageError(f"{what}: exists and is not a folder")
@@ -167,11 +172,11 @@ def _check_place(path: Path, kind: Kind, what: str) -> None:
     if not folder.is_dir():
         raise UsageError(f"{what}: {folder} is not a folder")
     if not os.access(folder, os.W_OK):
-        raise AgedgeError(f"{what}: {folder} cannot be written: read-only, or no permission")
+        raise AgedgeError(f"{what}: {folder} is not writable: read-only, or no permission")
 
 
 def _is_device(path: Path) -> bool:
-    """Return whether a path leads to a device, a pipe or a socket."""
+    """Return whether a path is a device, a pipe or a socket."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
@@ -181,7 +186,7 @@ def _same_content(one: Path, other: Path) -> bool:
 
 @functools.cache
 def _ignores_case(folder: Path) -> bool:
-    """Return whether file names in a folder are the same in upper and lower case; by its own name or a parent's."""
+    """Return whether file names in a folder ignore case, which is tested on its own name or a parent's."""
     for path in (folder, *folder.parents):
         if path.name.swapcase() != path.name and path.exists():
             try:

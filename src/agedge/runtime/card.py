@@ -14,6 +14,7 @@ import numpy as np
 from agedge.crop import Crop
 from agedge.errors import AgedgeError
 from agedge.labels import MAX_AGE
+from agedge.run_folder import MODEL
 from agedge.runtime.checks.card_fields import (
     check_common,
     check_model_input,
@@ -153,7 +154,7 @@ def fixed_inputs(card: Card) -> Dict[str, np.ndarray]:
 def find_card(model: Union[str, Path]) -> Path:
     """Return the card of a model folder, or of a finished run (`runs/NAME`, with its model in `runs/NAME/model`)."""
     folder = Path(model)
-    for path in (folder / "card.json", folder / "model" / "card.json"):
+    for path in (folder / "card.json", folder / MODEL / "card.json"):
         if path.is_file():
             return path
     raise AgedgeError(f"{folder}: {'no card.json in this folder' if folder.is_dir() else 'no such model folder'}")

@@ -3,7 +3,6 @@
 import errno
 import json
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, Union
@@ -17,7 +16,7 @@ from agedge.runtime.checks.params import check_params
 from agedge.runtime.checks.symbol import load_symbol
 from agedge.runtime.half_precision import round_to_half
 from agedge.runtime.outputs import AGE_AND_GENDER, can_decode, outputs_of_form, recognise_outputs
-from agedge.safe_write import temporary_folder
+from agedge.safe_write import rename_synced, temporary_folder
 
 INPUT = "data"
 # Operators whose second input is a label that prediction does not need; and those whose output is a loss.
@@ -355,7 +354,7 @@ def move_model(card: Card, folder: Path) -> None:
     """
     require_plain_names(card, folder)
     for name in [*card.sha256, "card.json"]:
-        os.replace(card.find_file(name), folder / name)
+        rename_synced(card.find_file(name), folder / name)
     card.folder = folder
 
 

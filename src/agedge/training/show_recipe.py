@@ -11,6 +11,7 @@ import typer
 
 from agedge.cli import run_command, say
 from agedge.errors import AgedgeError, UsageError
+from agedge.safe_write import write_text
 from agedge.shipped import find_shipped
 from agedge.training.recipe import DEFAULTS, as_plain, collect_keys, find_value, load_recipe
 
@@ -63,7 +64,7 @@ def write_table(page: Path) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise AgedgeError(f"{page}: there must be a table between the lines '{mark}' and '{END}'")
-    page.write_text(f"{before}{mark}\n{format_table()}\n{END}{after}", encoding="utf-8")
+    write_text(page, f"{before}{mark}\n{format_table()}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agedge import records
+from agedge import safe_write
 from agedge.labels import exact
 from rec_tools.packing import pack as pack_module
 from rec_tools.packing.options import Preparation
@@ -99,8 +99,12 @@ def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path, monkeypatch):
         def __getattr__(self, name):
             return getattr(self.file, name)
 
-    real = records.open_alone
-    monkeypatch.setattr(records, "open_alone", lambda path: Full(real(path)))
+    def open_full(path):
+        file = real(path)
+        return Full(file) if path.name.endswith(".rec.partial") else file
+
+    real = safe_write.open_locked
+    monkeypatch.setattr(safe_write, "open_locked", open_full)
     with pytest.raises(OSError) as full:
         run(tmp_path / "out", rows({}, 2), 0)
     assert Path(full.value.filename).suffix == ".rec"

@@ -160,7 +160,7 @@ def test_files_of_older_tools(tmp_path, capsys):
         for i in range(3):
             writer.write_labels(np.array([20 + i, 1]), draw_face(i))
     (tmp_path / "old.json").unlink()
-    assert run("inspect", tmp_path / "old.rec") == 1 and "say --labels" in capsys.readouterr().err
+    assert run("inspect", tmp_path / "old.rec") == 1 and "pass --labels" in capsys.readouterr().err
     file = inspect(tmp_path / "old.rec", "--labels", "age,gender")["files"][0]
     assert file["gender"]["male"] == 3 and (file["age"]["min"], file["age"]["max"]) == (20, 22)
 

@@ -200,7 +200,7 @@ def test_files_of_older_tools_keep_their_two_numbers(tmp_path):
             writer.write_labels(np.array([20 + i, 1]), draw_face(i))
     path.with_suffix(".json").unlink()
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(AgedgeError, match="say --labels"):
+    with pytest.raises(AgedgeError, match="pass --labels"):
         repair(path)
     repair(path, "age,gender")
     assert [label.tolist() for label, _ in read_raw(path)] == [[1, 20 + i, 20 + i] for i in range(3)]

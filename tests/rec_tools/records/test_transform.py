@@ -92,7 +92,7 @@ def test_layouts_are_converted_and_sources_joined(tmp_path, caplog):
     info = read_info(out)
     assert info["source"] == "A; B" and info["terms"] == "y" and info["crop"] is None
     assert "its crop differs from that of" in caplog.text
-    assert "old.rec: 1 labels outside the contract count as unknown: records 2" in caplog.text
+    assert "old.rec: 1 labels are not valid and count as unknown: records 2" in caplog.text
     assert run("merge", new, more, "--out", out) == 0 and read_crop(out).same_as(UTKFACE)
 
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, capsys):
     for ext in ("rec", "json"):
         (tmp_path / f"b.{ext}.partial").symlink_to("/dev/full")
         assert run("merge", path, "--out", tmp_path / "b.rec") == 1
-        assert capsys.readouterr().err == f"error: {tmp_path}/b.rec: No space left on device\n"
+        assert capsys.readouterr().err == f"error: {tmp_path}/b.{ext}: No space left on device\n"
         assert not list(tmp_path.glob("b.*"))
 
 

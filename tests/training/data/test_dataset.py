@@ -133,7 +133,7 @@ def test_labels_of_older_tools(tmp_path):
     assert open_dataset([tmp_path / "a.rec"], 9).labels.tolist() == [[1, 33, 33]]
     (tmp_path / "a.json").unlink()
     assert open_dataset([tmp_path / "a.rec"], 9, labels="gender,age").labels.tolist() == [[-1, 1, 1]]
-    with pytest.raises(AgedgeError, match="say --labels"):
+    with pytest.raises(AgedgeError, match="pass --labels"):
         open_dataset([tmp_path / "a.rec"], 9)
 
 

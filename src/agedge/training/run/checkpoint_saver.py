@@ -37,8 +37,9 @@ class CheckpointSaver:
 
     def save(self, name: str, content: bytes) -> None:
         """Write a checkpoint, `last` or `best`."""
-        before = functools.partial(rotate, self.folder, self.keep) if name == "last" else lambda: None
-        self.write(f"{name}.ckpt", lambda: write_bytes(self.folder / f"{name}.ckpt", content, before))
+        file = {"last": LAST, "best": BEST}[name]
+        before = functools.partial(rotate, self.folder, self.keep) if file == LAST else lambda: None
+        self.write(file, lambda: write_bytes(self.folder / file, content, before))
         self.saved = time.monotonic()
 
     def write(self, name: str, write: Callable[[], None]) -> None:

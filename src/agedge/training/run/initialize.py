@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Iterator
 import numpy as np
 
 from agedge.errors import AgedgeError, choices
-from agedge.locks import open_alone
+from agedge.locks import open_locked
 from agedge.run_folder import BEST, CACHE, LAST, MODEL, RECIPE, list_last
 from agedge.safe_write import remove_leftovers
 from agedge.training.recipe import OptimizerSection, Recipe
@@ -40,7 +40,7 @@ def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
         remove_leftovers(place)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(open_alone(folder / CACHE / "lock"))
+            stack.enter_context(open_locked(folder / CACHE / "lock"))
         except AgedgeError:
             raise AgedgeError(f"{folder}: another process trains into it") from None
         yield folder
