@@ -17,7 +17,7 @@ import numpy as np
 import typer
 
 from agedge.cli import run_command
-from agedge.draw import save_picture
+from agedge.draw import save_image
 from agedge.errors import AgedgeError, UsageError
 from agedge.evaluation.detection import WRONG, match_faces, measure_detection
 from agedge.faces.annotations import read_annotations
@@ -181,7 +181,7 @@ def show_detector(detector, photos: list, save: Optional[Path]) -> None:
         for index in np.flatnonzero(matches == WRONG):
             print(f"{photo.file}: wrong {format_box(faces.boxes[index])} of score {faces.scores[index]:.2f}")
         if save:
-            save_picture(draw_matches(image, faces, photo.boxes, matches), save, str(photo.file), taken)
+            save_image(draw_matches(image, faces, photo.boxes, matches), save, str(photo.file), taken)
     print(json.dumps(measure_detection(results), indent=1))
 
 

@@ -1,13 +1,13 @@
-"""Checksums of records: a CRC-32 a record in NAME.csv, and the SHA-256 of the whole NAME.rec in NAME.json.
+"""Check records against their checksums: a CRC-32 a record in NAME.csv; NAME.json has the SHA-256 of NAME.rec.
 
-A CRC-32 is over the record: header, label and image, without the frame around it in the file. It finds damage, not
-forgery: who can change the file can change the table beside it. Files of older versions have no checksums.
+A CRC-32 covers the record (header, label and image) without the frame around it. It finds damage, not forgery: whoever
+can change the file can change the table beside it. Files of older versions have no checksums.
 """
 
 import csv
 import zlib
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, Optional, Tuple, Union
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from agedge.errors import AgedgeError
 from agedge.recordio import read_frames
 
 COLUMN = "crc32"  # of NAME.csv: eight hexadecimal digits
-UNKNOWN = -1
+UNKNOWN = -1  # the row of a record has no checksum
 
 
 def checksum(record: bytes) -> int:
@@ -23,10 +23,10 @@ def checksum(record: bytes) -> int:
     return zlib.crc32(record)
 
 
-def record_checksums(path) -> Optional[np.ndarray]:
-    """Return the CRC-32 of each record of NAME.rec, (n,) int64, as NAME.csv has them; `UNKNOWN` where a row has none.
+def record_checksums(path: Union[str, Path]) -> Optional[np.ndarray]:
+    """Return the CRC-32 of each record of NAME.rec from NAME.csv, (n,) int64; `UNKNOWN` where a row has none.
 
-    None where there is no such table, or one without checksums, or one that is not understood.
+    None where the table does not exist, has no checksums, or is not valid.
     """
     found = []
     try:
@@ -45,24 +45,24 @@ def record_checksums(path) -> Optional[np.ndarray]:
     return np.array(found, np.int64) if found else None
 
 
-def read_checked_frames(path) -> Iterator[Tuple[int, bytes]]:
-    """Give (offset, record) in the file's order, each compared with its checksum where there is one.
+def read_checked_frames(path: Union[str, Path]) -> Iterator[Tuple[int, bytes]]:
+    """Yield (offset, record) in the file's order; each record is compared with its checksum, if it has one.
 
     Raises `AgedgeError` that names the file and the record where they differ, and as `read_frames` does.
     """
-    checksums = record_checksums(path)
-    known = 0 if checksums is None else len(checksums)
+    found = record_checksums(path)
+    checksums = [] if found is None else found.tolist()
     for number, (offset, record) in enumerate(read_frames(path)):
-        if number < known and not matches(record, checksums[number]):
+        if number < len(checksums) and not matches(record, checksums[number]):
             raise AgedgeError(
-                f"{path}: record {number} is damaged: its checksum is not the one in "
-                f"{Path(path).with_suffix('.csv').name} (inspect --verify names all such records)"
+                f"{path}: record {number} is damaged: its checksum differs from that in "
+                f"{Path(path).with_suffix('.csv').name} (inspect --verify lists all such records)"
             )
         yield offset, record
 
 
 def matches(record: bytes, known: int) -> bool:
-    """Return whether a record has a checksum from `record_checksums`, or that one is `UNKNOWN`."""
+    """Return whether a record matches its checksum `known`, or `known` is `UNKNOWN`."""
     return known == UNKNOWN or zlib.crc32(record) == known
 
 

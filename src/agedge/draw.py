@@ -1,9 +1,9 @@
-"""Annotated pictures: a box, five points and a short text on every face."""
+"""Draw annotated images: a box, five landmarks and a short text on every face."""
 
 import os
 import zlib
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Sequence, Set, Tuple, Union
 
 import cv2
 import numpy as np
@@ -13,19 +13,19 @@ from agedge.predict import OK, Person
 from agedge.results.kinds import is_marked, mark_image
 from agedge.safe_write import write_bytes
 
-# BGR; white text is legible on all. None: a model that says no gender.
+# BGR; white text is legible on all. None: a model that does not predict gender.
 COLOURS = {"male": (214, 120, 20), "female": (150, 40, 190), None: (90, 110, 60)}
-UNRELIABLE = (0, 120, 230)  # a face whose age cannot be told
+UNRELIABLE = (0, 120, 230)  # a face without a prediction
 WHITE = (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-SMALLEST = 480  # pictures with a shorter longer side are enlarged, for a text to be legible and to fit
-FARTHEST = 30000  # pixels: coordinates of drawing have 16 bits
+SMALLEST = 480  # images with a shorter longer side are enlarged, so that a text is legible and fits
+FARTHEST = 30000  # pixels: coordinates in OpenCV's drawing functions have 16 bits
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LONGEST_NAME = 240  # bytes; file systems end at 255, and a number may follow
 
 
 def draw_people(image: np.ndarray, people: List[Person]) -> np.ndarray:
-    """A copy of a BGR uint8 image (h, w, 3) with everyone marked; a small image comes back enlarged."""
+    """Return a copy of a BGR uint8 image (h, w, 3) with every person marked; a small image is enlarged."""
     zoom = max(1, -(-SMALLEST // max(image.shape[:2])))
     canvas = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image.copy()
     side = max(canvas.shape[:2])
@@ -46,22 +46,22 @@ def draw_people(image: np.ndarray, people: List[Person]) -> np.ndarray:
 
 
 def choose_colour(person: Person) -> tuple:
-    """The BGR colour of a person's marks."""
+    """Return the BGR colour of a person's marks."""
     return COLOURS[person.gender] if person.status == OK else UNRELIABLE
 
 
 def _to_pixels(points: np.ndarray) -> list:
-    """Points (n, 2) as OpenCV draws them: whole numbers, no farther than it can count."""
+    """Return points (n, 2) as whole numbers within the range that OpenCV can draw."""
     return list(map(tuple, np.round(points).clip(-FARTHEST, FARTHEST).astype(int).tolist()))
 
 
 def _write(canvas: np.ndarray, box: np.ndarray, text: str, colour: tuple, side: int, taken: Sequence) -> tuple:
-    """Write a text on its coloured ground beside a box; returns the ground x1, y1, x2, y2."""
+    """Write a text on a coloured background beside a box, and return the background as x1, y1, x2, y2."""
     height, width = canvas.shape[:2]
     thick = max(1, round(side / 600))
     scale = cv2.getFontScaleFromHeight(FONT, max(12, round(side / 65)), thick)
     (text_width, text_height), under = cv2.getTextSize(text, FONT, scale, thick)
-    if text_width + 8 > width:  # a very narrow picture
+    if text_width + 8 > width:  # a very narrow image
         scale *= (width - 8) / text_width
         (text_width, text_height), under = cv2.getTextSize(text, FONT, scale, thick)
     pad = under // 2 + 2
@@ -73,7 +73,10 @@ def _write(canvas: np.ndarray, box: np.ndarray, text: str, colour: tuple, side: 
 
 
 def _place(box: np.ndarray, ground: Tuple[int, int], size: Tuple[int, int], taken: Sequence) -> Tuple[int, int]:
-    """The corner of a text's ground: above its box, else below, else in its top; within the image, on no other text."""
+    """Return the corner (x, y) of a text's background: above its box, else below, else in its top.
+
+    It lies within the image, and not on another text where there is room.
+    """
     x = int(np.clip(box[0], 0, max(0, size[0] - ground[0] - 1)))
     lowest = max(0, size[1] - ground[1] - 1)
     places = [int(y) for y in (box[1] - ground[1], box[3], box[1]) if 0 <= y <= lowest]
@@ -88,32 +91,32 @@ def _place(box: np.ndarray, ground: Tuple[int, int], size: Tuple[int, int], take
     return x, next((y for y in places if is_free(y)), places[0])
 
 
-def save_picture(picture: np.ndarray, folder, file: str, taken: set) -> Path:
-    """Write a picture under the name of its source `file`, whole or not at all, and return its path.
+def save_image(image: np.ndarray, folder: Union[str, Path], file: str, taken: Set[str]) -> Path:
+    """Write an annotated image under the name of its source `file`, whole or not at all, and return its path.
 
-    Only an earlier annotated picture is replaced: where another file has the name, or a picture of this run (`taken`:
+    Only an earlier annotated image is replaced: where another file has the name, or an image of this run (`taken`:
     their names, lower case), a number follows the name. A name too long for the file system is shortened. Raises
-    `UsageError` where the source itself lies in `folder`, `AgedgeError` where the picture is too large to be encoded,
+    `UsageError` where the source itself lies in `folder`, `AgedgeError` where the image is too large to be encoded,
     `OSError` that names the file where it cannot be written.
     """
     folder, source = Path(folder), Path(file)
     if folder.resolve() in (source.parent.resolve(), source.resolve().parent):
-        raise UsageError(f"{folder}: {source.name} itself lies there; choose another folder for the annotated pictures")
-    path = _find_name(folder, source.name.replace("#", "_"), taken)  # a film's frame is FILM#NUMBER
+        raise UsageError(f"{folder}: {source.name} itself lies there; choose another folder for the annotated images")
+    path = _find_name(folder, source.name.replace("#", "_"), taken)  # a frame of a video is named FILE#NUMBER
     taken.add(path.name.lower())
     try:
-        encoded, content = cv2.imencode(path.suffix, picture)
+        encoded, content = cv2.imencode(path.suffix, image)
     except cv2.error:
         encoded = False
     if not encoded:
-        size = f"{picture.shape[1]}x{picture.shape[0]}"
+        size = f"{image.shape[1]}x{image.shape[0]}"
         raise AgedgeError(f"{path}: {size} pixels cannot be written as {path.suffix}")
     write_bytes(path, mark_image(content.tobytes()))
     return path
 
 
-def _find_name(folder: Path, name: str, taken: set) -> Path:
-    """Return a path for the copy of the picture `name` that no other file has."""
+def _find_name(folder: Path, name: str, taken: Set[str]) -> Path:
+    """Return a path for the annotated image of `name` that no other file has."""
     has_suffix = Path(name).suffix.lower() in SUFFIXES
     stem, suffix = (Path(name).stem, Path(name).suffix) if has_suffix else (name, ".jpg")
     content = os.fsencode(stem)
@@ -126,3 +129,15 @@ def _find_name(folder: Path, name: str, taken: set) -> Path:
         if path.name.lower() not in taken and not path.is_symlink() and (not path.exists() or is_marked(path)):
             return path
         number += 1
+
+
+def show_image(image: np.ndarray) -> bool:
+    """Show an image in a window; return False where the user ends the program (q or Escape).
+
+    Raises `UsageError` where this OpenCV has no windows.
+    """
+    try:
+        cv2.imshow("agedge", image)
+    except cv2.error:
+        raise UsageError("--show: this OpenCV has no windows (opencv-python-headless); use --save") from None
+    return cv2.waitKey(1) not in (ord("q"), 27)

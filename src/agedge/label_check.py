@@ -75,8 +75,8 @@ def _find_alternative(raw: np.ndarray, layout: str) -> str:
         less = ["-" if name in wrong else name for name in names]
         if set(less) - set(SKIPPED) and not find_misfit(raw, ",".join(less)):
             found.append(",".join(less))
-    whole = [one for one in found[:1] if {"gender", "age"} <= set(one.split(","))]
-    return next((one for one in (*whole, *found[::-1]) if one != layout), "")
+    complete = [one for one in found[:1] if {"gender", "age"} <= set(one.split(","))]
+    return next((one for one in (*complete, *found[::-1]) if one != layout), "")
 
 
 def check_guess(raw: np.ndarray, file: Union[str, Path]) -> str:
@@ -135,9 +135,7 @@ def suggest_layouts(raw: np.ndarray) -> List[str]:
     return found
 
 
-def warn_of_faults(
-    file: Union[str, Path], numbers: Sequence[int], faults: Sequence[str], raw: Sequence[np.ndarray]
-) -> None:
+def warn_of_faults(file: Union[str, Path], numbers: Sequence[int], faults: Sequence[str], raw: np.ndarray) -> None:
     """Log the number of bad labels, with an example: record numbers, and the fault and the raw label of each."""
     if numbers:
         shown = ", ".join(map(str, numbers[:10])) + (", .." if len(numbers) > 10 else "")

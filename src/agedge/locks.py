@@ -1,9 +1,8 @@
 """Lock a file against other processes while it is written.
 
-The lock is on the written file itself (`flock`) and ends with the process, however that ends. The `filelock` package
-does not fit: it needs a second file beside each written one, a killed process leaves that file behind, and where a
-system has no `flock` the file that is left over locks everybody out. There, files are written without a lock here, and
-one line of the log says so.
+The lock is on the written file itself (`flock`) and ends with the process, however that ends. A system without `flock`
+(Windows) and some file systems cannot lock; files are then written without a lock, and one line of the log says so. The
+`filelock` package also locks on Windows, but it locks a second file beside the written one, and that file stays behind.
 """
 
 import contextlib

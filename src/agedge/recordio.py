@@ -1,15 +1,15 @@
-"""The RecordIO container of MXNet, byte for byte: frames, and the image record's header.
+"""Read and write MXNet's RecordIO container, byte for byte: frames, and the header of an image record.
 
-A frame is a magic number, a word with the length (29 bits) and a continuation flag (3 bits), the data, and zeros to the
-next multiple of four. Data that holds the magic number at a multiple of four is cut there into several frames.
-Reading needs no MXNet, names what is wrong with a file, and does not abort the process, as MXNet's own reader does.
+A frame is a magic number, 32 bits with the length (29) and a continuation flag (3), the data, and zeros up to the next
+multiple of four. Data that holds the magic number at a multiple of four is cut there into several frames.
+Reading does not need MXNet. Errors name the file and the fault; MXNet's own reader aborts the process instead.
 """
 
 import mmap
 import struct
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterable, Iterator, NamedTuple, Optional, Tuple, Union
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from agedge.errors import AgedgeError
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 WHOLE, FIRST, MIDDLE, LAST = 0, 1, 2, 3
-_HEADER = struct.Struct("<IfQQ")  # flag (numbers in the label), label, id, id2
+_HEADER = struct.Struct("<IfQQ")  # flag (count of numbers in the label), label, id, id2
 
 
 def pack_frame(data: bytes) -> bytes:
-    """One record as it lies in the file."""
+    """Return a record as the bytes of its frames."""
     cuts = _magic_at_multiple_of_four(data)
     if not cuts:
         return _frame(data, WHOLE)
@@ -35,7 +35,7 @@ def _frame(part: bytes, flag: int) -> bytes:
     return MAGIC + struct.pack("<I", flag << 29 | len(part)) + part + b"\0" * (-len(part) % 4)
 
 
-def _magic_at_multiple_of_four(data: bytes) -> list:
+def _magic_at_multiple_of_four(data: bytes) -> List[int]:
     cuts, at = [], data.find(MAGIC)
     while at >= 0:
         if at % 4 == 0:
@@ -45,26 +45,26 @@ def _magic_at_multiple_of_four(data: bytes) -> list:
 
 
 def pack_image(label: np.ndarray, index: int, jpeg: bytes) -> bytes:
-    """An image record: header with a label of several numbers (float32), then the JPEG."""
+    """Return an image record: a header with the label (k,) as float32, then the JPEG."""
     label = np.asarray(label, "<f4")
     return _HEADER.pack(label.size, 0.0, index, 0) + label.tobytes() + jpeg
 
 
 def unpack_image(record: bytes) -> Tuple[np.ndarray, int, bytes]:
-    """(label float32 (k,), id, JPEG). A header with a single number gives a label of one. Raises `ValueError`."""
+    """Return (label (k,) float32, id, JPEG) of an image record. Raises `ValueError` where it is not one."""
     if len(record) < _HEADER.size:
         raise ValueError("too short for an image record")
     flag, number, index, _ = _HEADER.unpack_from(record)
     if flag == 0:
         return np.array([number], np.float32), index, record[_HEADER.size :]
     if len(record) < _HEADER.size + 4 * flag:
-        raise ValueError(f"its label of {flag} numbers runs over its end")
-    label = np.frombuffer(record, "<f4", flag, _HEADER.size).copy()  # a view of it would keep the record in memory
+        raise ValueError(f"its label of {flag} numbers is longer than the record")
+    label = np.frombuffer(record, "<f4", flag, _HEADER.size).copy()  # a view would keep the whole record in memory
     return label, index, record[_HEADER.size + 4 * flag :]
 
 
-def read_frames(path: Path) -> Iterator[Tuple[int, bytes]]:
-    """(offset, record) in the file's order. Raises `AgedgeError` that names file, record and byte of a fault."""
+def read_frames(path: Union[str, Path]) -> Iterator[Tuple[int, bytes]]:
+    """Yield (offset, record) in the file's order. Raises `AgedgeError` that names file, record and byte of a fault."""
     with _open_view(path) as view:
         size, at, number = len(view), 0, 0
         while at < size:
@@ -80,8 +80,8 @@ def read_frames(path: Path) -> Iterator[Tuple[int, bytes]]:
             at, number = end, number + 1
 
 
-def read_at(path: Path, offsets: Iterable[int]) -> Iterator[Optional[bytes]]:
-    """The record at each offset; None where there is no whole one. Raises `AgedgeError` for a missing or empty file."""
+def read_at(path: Union[str, Path], offsets: Iterable[int]) -> Iterator[Optional[bytes]]:
+    """Yield the record at each offset; None where none is whole. Raises `AgedgeError` for a missing or empty file."""
     with _open_view(path) as view:
         for at in offsets:
             try:
@@ -91,16 +91,16 @@ def read_at(path: Path, offsets: Iterable[int]) -> Iterator[Optional[bytes]]:
 
 
 class Gap(NamedTuple):
-    """Bytes of a damaged file, from `start` to before `end`, that are no record."""
+    """Bytes of a damaged file, from `start` to before `end`, that do not belong to a whole record."""
 
     start: int
     end: int
 
 
-def salvage_frames(path: Path) -> Iterator[Union[Tuple[int, bytes], Gap]]:
-    """What `read_frames` gives, of a damaged file: every frame that is whole, and a `Gap` for what lies between.
+def salvage_frames(path: Union[str, Path]) -> Iterator[Union[Tuple[int, bytes], Gap]]:
+    """Yield (offset, record) for every whole record of a damaged file, and a `Gap` for the bytes between them.
 
-    A frame of which only the zeros at its end are cut off is whole, and followed by a `Gap` of no length.
+    A record that lacks only the zeros at its end is whole; a `Gap` of length 0 follows it.
     """
     with _open_view(path) as view:
         size, at = len(view), 0
@@ -111,7 +111,7 @@ def salvage_frames(path: Path) -> Iterator[Union[Tuple[int, bytes], Gap]]:
                 record, end = None, at
             following = end
             if record is None or end > size or not _is_start(view, end):
-                # Is it what follows that is damaged, or this frame's length? Then other frames lie within it.
+                # Either the following frame is damaged, or this frame's length: then other frames lie within it.
                 following = _find_frame(view, at + 1)
             if record is not None and min(end, size) <= following:
                 yield at, record
@@ -122,8 +122,8 @@ def salvage_frames(path: Path) -> Iterator[Union[Tuple[int, bytes], Gap]]:
 
 
 @contextmanager
-def _open_view(path: Path):
-    """The file's bytes, mapped. Raises `AgedgeError` where it is missing or empty."""
+def _open_view(path: Union[str, Path]) -> Iterator[mmap.mmap]:
+    """Map a file into memory. Raises `AgedgeError` where it is missing or empty."""
     path = Path(path)
     if not path.is_file():
         raise AgedgeError(f"{path}: missing")
@@ -134,9 +134,10 @@ def _open_view(path: Path):
 
 
 def read_frame(view: Union[mmap.mmap, bytes], at: int) -> Tuple[bytes, int]:
-    """(record at a byte, where the next one begins: up to 3 bytes past the file's end where zeros are missing).
+    """Return the record at byte `at`, and the byte at which the next one begins.
 
-    Raises `EOFError` where the data runs over the file's end, `ValueError` with the reason where there is no frame.
+    The latter is up to 3 bytes past the file's end where zeros are missing. Raises `EOFError` where the file ends
+    within the record, and `ValueError` with the reason where there is no frame.
     """
     parts, flag = [], WHOLE
     while flag in (FIRST, MIDDLE) or not parts:
@@ -147,7 +148,7 @@ def read_frame(view: Union[mmap.mmap, bytes], at: int) -> Tuple[bytes, int]:
         word = struct.unpack_from("<I", view, at + 4)[0]
         flag, length = word >> 29, word & (1 << 29) - 1
         if flag not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
-            raise ValueError("a frame that continues no other" if not parts else "a record without its end")
+            raise ValueError("a record without its last frame" if parts else "a frame without the first of its record")
         end = at + 8 + length
         if end > len(view):
             raise EOFError
@@ -157,12 +158,12 @@ def read_frame(view: Union[mmap.mmap, bytes], at: int) -> Tuple[bytes, int]:
 
 
 def _is_start(view: mmap.mmap, at: int) -> bool:
-    """Whether a frame, or the file's end, is at a byte."""
+    """Return whether a frame begins or the file ends at a byte."""
     return at == len(view) or view[at : at + 4] == MAGIC
 
 
 def _find_frame(view: mmap.mmap, at: int) -> int:
-    """Where the next frame begins: one that another follows or that holds a JPEG; else the file's end."""
+    """Return the byte of the next frame that is followed by another one or holds a JPEG; else the file's end."""
     while (at := view.find(MAGIC, at)) >= 0:
         try:
             record, end = read_frame(view, at)
@@ -174,8 +175,8 @@ def _find_frame(view: mmap.mmap, at: int) -> int:
     return len(view)
 
 
-def read_index(path: Path) -> list:
-    """[(key, offset)] of an .idx file. Raises `AgedgeError`."""
+def read_index(path: Union[str, Path]) -> List[Tuple[int, int]]:
+    """Return [(key, offset)] of an .idx file. Raises `AgedgeError` where it is missing or damaged."""
     try:
         lines = [line.split("\t") for line in Path(path).read_text().splitlines()]
         return [(int(key), int(offset)) for key, offset in lines]

@@ -1,8 +1,8 @@
-"""Records of labelled faces: a pair NAME.rec + NAME.idx with [gender, age_min, age_max] and a JPEG each.
+"""Read and write labelled faces: NAME.rec and NAME.idx, whose records hold [gender, age_min, age_max] and a JPEG.
 
-Beside it NAME.json (source, label layout, image size, crop, counts) and NAME.csv (a row a record), both with checksums
-(`agedge.checksums`); a reader needs neither. Files of other tools carry other numbers and are read with their layout,
-such as `labels="age,gender"`.
+NAME.json (source, label layout, image size, crop, counts) and NAME.csv (a row a record) lie beside them, both with
+checksums (`agedge.checksums`); readers need neither. Files of other tools hold other labels and are read with their
+layout, such as `labels="age,gender"`.
 """
 
 import csv
@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ from agedge.safe_write import PartialFile
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 1000  # records whose labels are looked at before the first one is used
+SAMPLE = 1000  # records whose labels are checked before the first one is used
 CSV_COLUMNS = ("id", "file", *LAYOUT, "identity", "fold", "race", "landmarks", CHECKSUM_COLUMN)
 
 
@@ -117,15 +117,15 @@ class RecordWriter:
 
 
 class Record(NamedTuple):
-    """One face: `label` (3,) float32 by the contract; `image` (h, w, 3) BGR uint8, or None where it is no image."""
+    """One face: `label` (3,) float32 by the contract; `image` (h, w, 3) BGR uint8, None where it cannot be decoded."""
 
     index: int
     label: np.ndarray
     image: Optional[np.ndarray]
 
 
-def read_info(path) -> dict:
-    """NAME.json beside a .rec; {} where there is none. Raises `AgedgeError` where it is damaged."""
+def read_info(path: Union[str, Path]) -> Dict[str, Any]:
+    """Return the content of NAME.json beside a .rec; {} without one. Raises `AgedgeError` where it is damaged."""
     file = Path(path).with_suffix(".json")
     if not file.is_file():
         return {}
@@ -134,7 +134,7 @@ def read_info(path) -> dict:
     except (ValueError, RecursionError) as error:
         raise AgedgeError(f"{file}: not JSON: {error}") from None
     if not isinstance(info, dict):
-        raise AgedgeError(f"{file}: not what pack writes: it holds no label layout of {'; '.join(LAYOUTS)}")
+        raise AgedgeError(f"{file}: not what pack writes: must be an object with labels of {'; '.join(LAYOUTS)}")
     if "labels" in info:
         try:
             info["labels"] = parse_layout(info["labels"])
@@ -142,7 +142,7 @@ def read_info(path) -> dict:
             raise AgedgeError(f"{file}: not what pack writes: {error}") from None
     for key, kind in (("source", str), ("terms", str), ("packed", dict), ("sha256", str)):
         if not isinstance(info.get(key), (kind, type(None))):
-            raise AgedgeError(f"{file}: not what pack writes: {key} is not {'a text' if kind is str else 'an object'}")
+            raise AgedgeError(f"{file}: not what pack writes: {key} must be {'a text' if kind is str else 'an object'}")
     return info
 
 
@@ -168,17 +168,17 @@ def read_rows(path: Union[str, Path], columns: Sequence[str] = CSV_COLUMNS[:5]) 
         raise AgedgeError(f"{table_of(path)}: not a table of records: {error}") from None
 
 
-def read_crop(path) -> Optional[Crop]:
-    """The crop that the faces of a .rec were cut with, where NAME.json says it."""
+def read_crop(path: Union[str, Path]) -> Optional[Crop]:
+    """Return the crop of a .rec file's faces, from NAME.json; None where it is unknown."""
     crop = read_info(path).get("crop")
     return Crop.from_json(crop, Path(path).with_suffix(".json")) if crop else None
 
 
-def label_layout(path, labels: str = "auto") -> str:
-    """Return the layout of a file's labels: the one given, else that of NAME.json, else a guess by their values.
+def label_layout(path: Union[str, Path], labels: str = "auto") -> str:
+    """Return the layout of a file's labels: `labels` unless "auto", else that of NAME.json, else a guess by values.
 
-    The guess is logged. Raises `UsageError` for an unknown layout, and `AgedgeError` that says what to pass where the
-    labels do not fit.
+    The guess is logged. Raises `UsageError` for an unknown layout, and `AgedgeError` that names the layouts to pass
+    where no guess fits the labels.
     """
     if labels != "auto":
         return parse_layout(labels)
@@ -189,15 +189,19 @@ def label_layout(path, labels: str = "auto") -> str:
 
 
 @lru_cache(maxsize=256)
-def _guess_once(path: str, state) -> str:
+def _guess_once(path: str, state: Optional[Tuple[int, int]]) -> str:
+    """Guess the layout of a file, once for each `state`: its time of change and size."""
     layout = check_guess(read_first_labels(path), path)
     log.info("%s: labels: %s (guessed: no JSON beside it)", path, layout)
     return layout
 
 
-def read_first_labels(path, width: int = 0) -> np.ndarray:
-    """Return the labels (n, k) of the first `SAMPLE` records, up to a damage: those of `width` numbers, or of as many
-    as the first has. Raises `AgedgeError` where the first record cannot be read."""
+def read_first_labels(path: Union[str, Path], width: int = 0) -> np.ndarray:
+    """Return the labels (n, k) of the first `SAMPLE` records, or of those before a damaged one.
+
+    Only labels of `width` numbers are returned; 0: of as many as the first label has. Raises `AgedgeError` where the
+    first record cannot be read.
+    """
     found = []
     try:
         for number, (_, record) in enumerate(islice(read_frames(path), SAMPLE)):
@@ -212,11 +216,11 @@ def read_first_labels(path, width: int = 0) -> np.ndarray:
     return np.array([label for label in found if label.size == width], np.float32).reshape(-1, width)
 
 
-def read_labelled(path, labels: str = "auto") -> Iterator[Tuple[int, np.ndarray, bytes]]:
-    """Yield (first byte, label (3,), JPEG) of every record, in the file's order.
+def read_labelled(path: Union[str, Path], labels: str = "auto") -> Iterator[Tuple[int, np.ndarray, bytes]]:
+    """Yield (offset in bytes, label (3,), JPEG) of every record, in the file's order.
 
-    Before the first one, the labels of `SAMPLE` records are checked by `agedge.label_check`; after the last one, all.
-    Single bad ones become unknown and are logged. Raises `AgedgeError` where the file is damaged or its labels do not
+    `agedge.label_check` checks the labels of `SAMPLE` records before the first one, and all labels after the last one.
+    Single bad labels become unknown and are logged. Raises `AgedgeError` where the file is damaged or its labels do not
     fit the layout.
     """
     layout = label_layout(path, labels)
@@ -237,8 +241,11 @@ def read_labelled(path, labels: str = "auto") -> Iterator[Tuple[int, np.ndarray,
         check_all_labels(np.array(raw).reshape(-1, numbers.size), layout, path, declared)
 
 
-def check_all_labels(raw: np.ndarray, layout: str, path, declared: bool) -> np.ndarray:
-    """Return labels (n, k) of a whole file by the contract; log single bad ones. Raises `AgedgeError` as above."""
+def check_all_labels(raw: np.ndarray, layout: str, path: Union[str, Path], declared: bool) -> np.ndarray:
+    """Return labels (n, k) of a whole file by the contract, (n, 3); single bad ones are logged.
+
+    Raises `AgedgeError` where the labels do not fit the layout. `declared`: the layout comes from NAME.json.
+    """
     check_labels(raw, layout, path, declared)
     contract = to_contract(raw, layout)
     faults = find_label_faults(raw, contract, layout)
@@ -247,20 +254,20 @@ def check_all_labels(raw: np.ndarray, layout: str, path, declared: bool) -> np.n
     return contract
 
 
-def read_raw(path, labels: str = "auto") -> Iterator[Tuple[np.ndarray, bytes]]:
+def read_raw(path: Union[str, Path], labels: str = "auto") -> Iterator[Tuple[np.ndarray, bytes]]:
     """Yield (label (3,), JPEG) in the file's order. Raises `AgedgeError` as `read_labelled` does."""
     for _, label, jpeg in read_labelled(path, labels):
         yield label, jpeg
 
 
-def read_records(path, labels: str = "auto") -> Iterator[Record]:
-    """Every record exactly once, in the file's order, decoded."""
+def read_records(path: Union[str, Path], labels: str = "auto") -> Iterator[Record]:
+    """Yield every record once, in the file's order, with its image decoded."""
     for index, (label, jpeg) in enumerate(read_raw(path, labels)):
         yield Record(index, label, decode(jpeg))
 
 
 def encode(image: np.ndarray, quality: int = 95) -> bytes:
-    """An image (h, w, 3) BGR uint8 as JPEG. Raises `ValueError` where it is wider or higher than a JPEG may be."""
+    """Encode an image (h, w, 3) BGR uint8 as JPEG. Raises `ValueError` where it is too wide or too high for one."""
     good, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not good:
         raise ValueError(f"{image.shape[1]}x{image.shape[0]}: too large for a JPEG")
@@ -268,23 +275,25 @@ def encode(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def decode(jpeg: bytes, form: int = cv2.IMREAD_COLOR) -> Optional[np.ndarray]:
-    """Return an image (h, w, 3) BGR uint8, or None where the bytes are no sane image. `form`: one of OpenCV's."""
+    """Decode an image to (h, w, 3) BGR uint8; None where the bytes are not a valid image. `form`: `cv2.IMREAD_...`."""
     try:
         return decode_pixels(jpeg, form, check_image(jpeg))
     except ValueError:
         return None
 
 
-def check_index(path) -> int:
-    """The number of records, where NAME.idx is the index of NAME.rec. Raises `AgedgeError` where it is not: MXNet would
-    read from the middle of a record."""
+def check_index(path: Union[str, Path]) -> int:
+    """Return the number of records. Raises `AgedgeError` where NAME.idx is not the index of NAME.rec.
+
+    With a wrong index, MXNet reads from the middle of a record.
+    """
     offsets = [offset for offset, _ in read_frames(path)]
     compare_index(path, offsets)
     return len(offsets)
 
 
-def compare_index(path, offsets: list) -> None:
-    """Raises `AgedgeError` where NAME.idx does not list the records of NAME.rec, which begin at `offsets`."""
+def compare_index(path: Union[str, Path], offsets: List[int]) -> None:
+    """Raise `AgedgeError` where NAME.idx does not list the records of NAME.rec, which begin at `offsets`."""
     index_file = Path(path).with_suffix(".idx")
     listed = sorted(offset for _, offset in read_index(index_file))
     if listed != offsets:

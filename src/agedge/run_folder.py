@@ -1,22 +1,23 @@
-"""The files of a run's folder, `runs/NAME/`: their names, and readers of those that other programs use."""
+"""Name the files of a run's folder, `runs/NAME/`, and read those that other commands use."""
 
 import csv
 import re
 from pathlib import Path
+from typing import Any, Dict, List
 
 from agedge.errors import AgedgeError
 
 RECIPE = "recipe.yaml"  # the recipe with all defaults filled in
 LOG = "log.csv"  # metrics, a row an epoch
-EVENTS = "events"  # the same for TensorBoard, a folder
-CURVES = "curves.png"  # the same as plots
+EVENTS = "events"  # folder: the same metrics for TensorBoard
+CURVES = "curves.png"  # the same metrics as plots
 LAST = "last.ckpt"  # the newest checkpoint; before it last-1.ckpt, last-2.ckpt, ..
 BEST = "best.ckpt"  # the checkpoint of the best validation score
-CACHE = "cache"  # what the run can make again, a folder
-MODEL = "model"  # the finished model with its card.json, a folder
+CACHE = "cache"  # folder: files that the run can make again
+MODEL = "model"  # folder: the finished model with its card.json
 REPORT = "report.json"  # validation metrics of the finished model
-REPORT_PAGE = "report.html"
-ERRORS = "errors.png"
+REPORT_PAGE = "report.html"  # the same as a page, with plots
+ERRORS = "errors.png"  # plot of age errors
 TEST = "test.json"  # test metrics of the finished model
 AVERAGE = "average.json"  # validation metrics of the weights averaged over the last epochs
 
@@ -28,7 +29,7 @@ def last_name(number: int) -> str:
     return f"last-{number}.ckpt" if number else LAST
 
 
-def list_last(folder: Path) -> list:
+def list_last(folder: Path) -> List[Path]:
     """Return the paths of a run's last checkpoints, newest first; [] where none was saved."""
     numbers = {
         int(found[1]): path for path in folder.glob("last-*.ckpt") if (found := _LAST_NUMBER.fullmatch(path.name))
@@ -37,11 +38,11 @@ def list_last(folder: Path) -> list:
     return [newest] * newest.is_file() + [numbers[number] for number in sorted(numbers)]
 
 
-def read_log(path: Path) -> list:
+def read_log(path: Path) -> List[Dict[str, Any]]:
     """Return the rows of a log.csv, as numbers; [] if there is none. Raises `AgedgeError` if it is damaged."""
-    rows = read_texts(path)
+    texts = read_texts(path)
     try:
-        rows = [{key: float(value) if value else None for key, value in row.items()} for row in rows]
+        rows = [{key: float(value) if value else None for key, value in row.items()} for row in texts]
     except (ValueError, TypeError) as error:
         raise AgedgeError(f"{path}: not the log of a run: {error}") from None
     if not all(row.get("epoch") is not None and None not in row for row in rows):
@@ -49,7 +50,7 @@ def read_log(path: Path) -> list:
     return rows
 
 
-def read_texts(path: Path) -> list:
+def read_texts(path: Path) -> List[Dict[str, Any]]:
     """Return the rows of a log.csv as texts; [] if there is none. Raises `AgedgeError` if it is damaged."""
     if not path.is_file():
         return []

@@ -8,7 +8,7 @@ import cv2
 
 
 def start_worker() -> None:
-    """Limit this worker process to one thread, since the workers run in parallel, and end it when its parent ends."""
+    """Prepare this worker process: one thread, since workers run in parallel, and an end when its parent ends."""
     os.environ["OMP_NUM_THREADS"] = "1"
     cv2.setNumThreads(1)
     parent = parent_process()

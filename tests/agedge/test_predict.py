@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agedge.crop import Crop
-from agedge.draw import draw_people, save_picture
+from agedge.draw import draw_people, save_image
 from agedge.errors import UsageError
 from agedge.faces.detector import Faces
 from agedge.predict import COLUMNS, Person, Predictor, to_json
@@ -197,7 +197,7 @@ def test_marks_and_text_are_inside_and_do_not_change_the_original(height, width)
 def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path):
     taken, image = set(), np.zeros((20, 20, 3), np.uint8)
     names = [
-        save_picture(image, tmp_path / "out", file, taken).name
+        save_image(image, tmp_path / "out", file, taken).name
         for file in ("a/x.jpg", "b/x.jpg", "c/X.jpg", "x.png", "y.tiff", "clip.mp4#000002")
     ]
     assert names == ["x.jpg", "x-2.jpg", "X-3.jpg", "x.png", "y.tiff.jpg", "clip.mp4_000002.jpg"]
@@ -208,5 +208,5 @@ def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path):
 def test_a_source_is_never_overwritten(tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"mine")
     with pytest.raises(UsageError, match="choose another folder"):
-        save_picture(np.zeros((20, 20, 3), np.uint8), tmp_path, str(tmp_path / "x.jpg"), set())
+        save_image(np.zeros((20, 20, 3), np.uint8), tmp_path, str(tmp_path / "x.jpg"), set())
     assert (tmp_path / "x.jpg").read_bytes() == b"mine"

@@ -141,7 +141,8 @@ def test_a_video_gives_its_frames(tmp_path):
     writer.release()
     frames = list(read_images([path]))
     assert [frame.file for frame in frames] == [f"{path}#{number:06d}" for number in range(3)]
-    assert [round(np.mean(frame.image), -1) for frame in frames] == [10, 120, 240]
+    images = [frame.image for frame in frames if frame.image is not None]
+    assert [round(image.mean(), -1) for image in images] == [10, 120, 240]
     (tmp_path / "bad.mp4").write_text("no video")
     assert [image.error for image in read_images([tmp_path / "bad.mp4"])] == ["not a video that OpenCV can read"]
 

@@ -1,7 +1,6 @@
 """test.py as a user runs it: a tiny model, the photograph that every installation has, and bad input."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -16,9 +15,9 @@ import pytest
 
 from agedge.crop import Crop
 from agedge.faces.boxes import overlaps
+from agedge.predict_files import predict_files
 from agedge.runtime.card import Card
 from agedge.runtime.model_files import Checkpoint, save_checkpoint
-from agedge.runtime.outputs import AGE_AND_GENDER
 from agedge.sources import SourceImage
 from tests.paths import ROOT
 
@@ -37,7 +36,7 @@ def model(tmp_path_factory):
         name="tiny",
         network={"name": "tiny"},
         input={"name": "data", "size": 32, "channels": "RGB", "range": [0, 255]},
-        outputs=AGE_AND_GENDER,
+        outputs={"age": "years", "p_male": "probability"},
         crop=Crop.named("arcface", 32),
         interval={"level": 0.8, "age": [0, 100], "low": [-4, -4], "high": [6, 6]},
     )
@@ -57,7 +56,7 @@ def find_photograph() -> Path:
     return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
 
-def test_without_a_picture_it_uses_the_sample_photograph(model, tmp_path):
+def test_without_an_image_it_uses_the_sample_photograph(model, tmp_path):
     done = run("--model", model, "--json", tmp_path / "a" / "f.jsonl", "--save", tmp_path / "pictures")
     assert done.returncode == 0, done.stderr
     assert "grace_hopper.jpg: 1 face\n" in done.stdout and ": M " in done.stdout
@@ -85,7 +84,7 @@ def test_a_folder_with_bad_files_is_done_and_they_are_named(model, tmp_path):
     assert "d.png: no face" in done.stdout
     assert f"skipped: {photos / 'a.jpg'}: not an image (a text file?)" in done.stderr
     assert f"skipped: {photos / 'c.jpg'}: truncated" in done.stderr
-    assert "3 pictures, 2 faces; 2 could not be read" in done.stderr
+    assert "3 images, 2 faces; 2 could not be read" in done.stderr
     lines = [json.loads(line) for line in files[0].read_text().splitlines()]
     said = ["not an image (a text file?)", "ok", "truncated", "no face", "ok"]
     assert [line["status"] for line in lines] == said
@@ -154,7 +153,7 @@ def test_a_photograph_however_it_is_turned_by_its_exif(det, model, tmp_path):
         (["--colour"], 2, "--colour"),
     ],
 )
-def test_wrong_words_are_one_line(arguments, status, said, model):
+def test_wrong_arguments_are_one_line(arguments, status, said, model):
     given = [] if "--model" in arguments else ["--model", model]
     done = run(*arguments, *given)
     assert done.returncode == status, done.stderr
@@ -170,7 +169,7 @@ def test_results_never_replace_what_is_read(model, tmp_path):
     for arguments, said in (
         ((photos, "--json", photo), "--json {0}: exists and is not"),
         ((photo, "--csv", tmp_path / "x", "--json", tmp_path / "x"), "this file too"),
-        ((photos, "--json", photos / "new.jpg"), "would be read as a picture"),
+        ((photos, "--json", photos / "new.jpg"), "would be read as an image"),
         ((photo, "--csv", tmp_path / "notes.txt"), "--csv {1}/notes.txt: exists and is not"),
         ((photo, "--save", photos), "--save {1}/photos: {0} is read from there"),
         ((photos, "--save", photos), "--save {1}/photos: the same command reads"),
@@ -184,7 +183,7 @@ def test_results_never_replace_what_is_read(model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "photos"]
 
 
-def test_one_picture_does_not_end_the_job_and_the_same_command_may_run_again(model, tmp_path):
+def test_one_image_does_not_end_the_job_and_the_same_command_may_run_again(model, tmp_path):
     photos, save = tmp_path / "photos", tmp_path / "saved"
     photos.mkdir()
     save.mkdir()
@@ -198,7 +197,7 @@ def test_one_picture_does_not_end_the_job_and_the_same_command_may_run_again(mod
     for _ in range(2):
         done = run(photos, "--model", model, "--save", save, "--csv", tmp_path / "f.csv", "--batch", "3")
         assert done.returncode == 0, done.stderr
-        assert "4 pictures, 4 faces; 0 could not be read\n" in done.stderr
+        assert "4 images, 4 faces; 0 could not be read\n" in done.stderr
         assert r"b\x1b]0;x\x07\n.jpg: 1 face" in done.stdout and "\x1b" not in done.stdout
         names = sorted(path.name for path in save.iterdir())
         assert len(names) == 5 and names[0] == "a.jpg" and names[-2:] == ["z-2.jpg", "z.jpg"]
@@ -236,11 +235,11 @@ def test_a_killed_run_leaves_whole_results(model, tmp_path):
 def test_it_works_from_any_folder(tmp_path):
     done = run(find_photograph(), folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1 picture, 1 face; 0 could not be read" in done.stderr
+    assert "1 image, 1 face; 0 could not be read" in done.stderr
 
 
 class Predictor:
-    """Answers with the number of a picture's rows, except for those that have 7."""
+    """Predict the number of an image's rows; images of 7 rows fail."""
 
     def __init__(self):
         self.calls = []
@@ -258,14 +257,11 @@ class Predictor:
         return [[len(image)] for image in images]
 
 
-def test_a_batch_that_fails_is_asked_picture_by_picture():
-    spec = importlib.util.spec_from_file_location("command", ROOT / "test.py")
-    command = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(command)
-    pictures = [SourceImage(str(rows), np.zeros((rows, 2, 3), np.uint8)) for rows in (5, 6, 7, 8, 9)]
-    pictures.insert(1, SourceImage("bad", error="truncated"))
+def test_a_batch_that_fails_is_predicted_image_by_image():
+    images = [SourceImage(str(rows), np.zeros((rows, 2, 3), np.uint8)) for rows in (5, 6, 7, 8, 9)]
+    images.insert(1, SourceImage("bad", error="truncated"))
     predictor = Predictor()
-    found = [(picture.file, people, fault) for picture, people, fault in command.answer_all(predictor, pictures, 3)]
+    found = [(result.source.file, result.people, result.fault) for result in predict_files(predictor, images, 3)]
     assert found == [
         *(("5", [5], ""), ("bad", [], "truncated"), ("6", [6], "")),
         *(("7", [], "seven rows"), ("8", [8], ""), ("9", [9], "")),

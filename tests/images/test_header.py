@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agedge.images.header import JPEG, is_cut_off, read_header
+from agedge.images.header import JPEG, is_truncated, read_header
 from agedge.sources import check_image, decode_image
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (37, 53, 3), np.uint8)
@@ -44,7 +44,7 @@ def test_the_size_in_the_header_is_the_size_of_the_decoded_image(content):
     header = read_header(content)
     assert header is not None
     assert (header.height, header.width) == decode_image(content).shape[:2] == (37, 53)
-    assert not is_cut_off(content, header)
+    assert not is_truncated(content, header)
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -61,7 +61,7 @@ def test_damaged_headers_are_none_without_an_exception():
     kinds = (".png", ".webp", ".bmp", ".tiff", ".jp2", ".ppm")
     for content in (with_orientation(encode(".jpg"), 6), *map(encode, kinds)):
         for length in range(60):
-            is_cut_off(content[:length], read_header(content[:length]))
+            is_truncated(content[:length], read_header(content[:length]))
         for _ in range(300):
             damaged = bytearray(content)
             for place in rng.integers(0, 60, 3):

@@ -78,7 +78,7 @@ def test_an_image_with_the_name_of_a_video_is_an_image(tmp_path):
 
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\n{}\n", "ffconcat version 1.0\nfile '{}'\n"])
 def test_a_list_of_files_is_not_a_video(text, tmp_path):
-    """FFmpeg would open what it names."""
+    """FFmpeg would open the files in the list."""
     secret = write_video(tmp_path / "secret.avi")
     (tmp_path / "list.mp4").write_text(text.format(secret))
     assert errors(tmp_path / "list.mp4") == ["not a video that OpenCV can read"]

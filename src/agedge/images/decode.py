@@ -10,7 +10,7 @@ import numpy as np
 
 from agedge.images.bit_depth import find_depth, scale_to_uint8
 from agedge.images.check import CHECKS, check_structure, check_tiff, is_animated, strip_png
-from agedge.images.header import AVIF, GIF, HEIC, JP2, JPEG_2000, PNG, TIFF, Header, is_cut_off, read_header
+from agedge.images.header import AVIF, GIF, HEIC, JP2, JPEG_2000, PNG, TIFF, Header, is_truncated, read_header
 from agedge.images.isolated import decode_isolated
 from agedge.images.kinds import explain_unreadable
 from agedge.images.tiff_pages import FLOATING, SIGNED, UNSIGNED, Page, read_pages, read_size
@@ -56,7 +56,7 @@ def check_image(content: bytes, max_pixels: float = MAX_PIXELS) -> Header:
     if not content:
         raise ValueError("empty file")
     header = read_header(content)
-    if is_cut_off(content, header):
+    if is_truncated(content, header):
         raise ValueError("truncated")
     if header is None:
         if content.startswith(TIFF):
@@ -117,8 +117,8 @@ def _check_size(size: Union[Header, Page], max_pixels: float) -> None:
 
 def _check_depth(size: Union[Header, Page], channels: int, max_pixels: float) -> None:
     if size.width * size.height * channels * size.bits / 8 > MAX_BYTES_PER_PIXEL * max_pixels:
-        most = f"{MAX_BYTES_PER_PIXEL * max_pixels / 1e6:g} MB"
-        raise ValueError(f"{size.width}x{size.height} pixels of {channels} times {size.bits} bits, more than {most}")
+        limit = f"{MAX_BYTES_PER_PIXEL * max_pixels / 1e6:g} MB"
+        raise ValueError(f"{size.width}x{size.height} pixels of {channels} times {size.bits} bits, more than {limit}")
 
 
 def _to_eight_bits(image: np.ndarray, header: Header) -> np.ndarray:

@@ -62,7 +62,7 @@ def read_header(content: bytes) -> Optional[Header]:
         return None
 
 
-def is_cut_off(content: bytes, header: Optional[Header]) -> bool:
+def is_truncated(content: bytes, header: Optional[Header]) -> bool:
     """Return whether the end of a JPEG or PNG is missing. OpenCV would silently fill the rest with grey."""
     if content.startswith(PNG):
         return b"IEND" not in content

@@ -19,7 +19,7 @@ VIDEO_SUFFIXES = {
 STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt|mmsh?|ftps?)://", re.IGNORECASE)
 HEAD = 4096  # bytes that are enough to recognise a file
 TIMEOUT_MS = 5000  # to open a stream, and to read each of its frames
-NOT_A_VIDEO, CUT_OFF = "not a video that OpenCV can read", "truncated or damaged: OpenCV cannot open this video"
+NOT_A_VIDEO, TRUNCATED = "not a video that OpenCV can read", "truncated or damaged: OpenCV cannot open this video"
 
 
 def read_video(path: Union[str, Path]) -> Iterator[Tuple[int, np.ndarray]]:
@@ -38,7 +38,7 @@ def read_video(path: Union[str, Path]) -> Iterator[Tuple[int, np.ndarray]]:
             at = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             yield read - 1, frame
         if not read:
-            raise AgedgeError(f"{path}: {CUT_OFF if is_video(head) else NOT_A_VIDEO}")
+            raise AgedgeError(f"{path}: {TRUNCATED if is_video(head) else NOT_A_VIDEO}")
         # Measured on whole videos of 15 kinds: AVI, MP4, MOV, MKV, WebM, FLV, TS have as many frames as they declare,
         # MPEG-1 more, WMV declares a negative number. With a variable rate the declared number is an estimate, so the
         # time is checked as well.
@@ -50,7 +50,7 @@ def read_video(path: Union[str, Path]) -> Iterator[Tuple[int, np.ndarray]]:
 
 
 def read_camera(number: int) -> Iterator[Tuple[int, np.ndarray]]:
-    """Yield (number from 0, BGR uint8 (h, w, 3)) for each frame of a camera. Raises `AgedgeError` if it has none."""
+    """Yield (number from 0, BGR uint8 (h, w, 3)) for each frame of a camera. Raises `AgedgeError` without a frame."""
     yield from _read_live(cv2.VideoCapture(number), str(number), "this camera does not exist")
 
 

@@ -80,7 +80,7 @@ def csv_kind(name: str, *columns: str) -> Kind:
 
 
 def _is_predictions(path: Path) -> bool:
-    """Return whether a file is a list of predictions: a JSON object for each image, one a line."""
+    """Return whether a file is a list of predictions: lines of one JSON object per image."""
     try:
         value = json.loads(_read_head(path, _MAX_JSON).split(b"\n")[0])
     except (ValueError, RecursionError):

@@ -96,7 +96,7 @@ def check_model_folder(out: PathLike, stage: PathLike, names: Sequence[str], rea
     """Raise `UsageError` if moving a model from the folder `stage` to `out` would overwrite unrelated files.
 
     `names`: the files of the model, without its card. A file in `out` may be replaced if its bytes are the same, or if
-    the card of the same model in `out` names it, but not if it is one of the weights or graphs that a command `reads`.
+    the card of the same model in `out` names it, but not if the command `reads` it as weights or graph.
     """
     out, stage = Path(out), Path(stage)
     card = read_model_card(out / "card.json")
