@@ -14,10 +14,10 @@ from agedge.errors import AgedgeError
 from agedge.label_check import check_guess
 from agedge.labels import to_contract
 from agedge.recordio import Gap, pack_image, salvage_frames, unpack_image
-from agedge.records import SAMPLE, RecordWriter, compare_index, label_layout, read_info
+from agedge.records import SAMPLE, RecordWriter, compare_index, label_layout, read_info, read_rows, table_of
 from agedge.safe_write import write_text
 from agedge.sources import decode_image
-from rec_tools.records.stored import find_row_fault, parse_details, read_rows, table_of, to_label
+from rec_tools.records.stored import find_row_fault, parse_details, to_label
 
 NO_RECORD = -2  # neither an id nor a checksum
 

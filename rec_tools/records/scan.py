@@ -18,12 +18,12 @@ from agedge.errors import AgedgeError
 from agedge.label_check import find_label_faults, find_misfit
 from agedge.labels import to_contract
 from agedge.recordio import read_frames, unpack_image
-from agedge.records import compare_index, label_layout, read_info
+from agedge.records import compare_index, label_layout, read_info, read_rows
 from agedge.sources import decode_image
 from agedge.value_equality import compare_by_value
 from rec_tools.packing.duplicates import fingerprint
 from rec_tools.packing.prepare import digest
-from rec_tools.records.stored import find_table_fault, read_rows
+from rec_tools.records.stored import find_table_fault
 
 log = logging.getLogger(__name__)
 

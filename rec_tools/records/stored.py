@@ -1,6 +1,5 @@
 """Read finished records together with their rows of NAME.csv, for merge, split, convert and sample."""
 
-import csv
 import itertools
 import logging
 import re
@@ -14,7 +13,15 @@ from agedge.checksums import COLUMN, read_checked_frames
 from agedge.errors import AgedgeError
 from agedge.labels import LAYOUT, Label
 from agedge.recordio import unpack_image
-from agedge.records import CSV_COLUMNS, RecordWriter, check_all_labels, label_layout, read_info, read_raw
+from agedge.records import (
+    RecordWriter,
+    check_all_labels,
+    label_layout,
+    read_info,
+    read_raw,
+    read_rows,
+    table_of,
+)
 from agedge.value_equality import compare_by_value
 
 log = logging.getLogger(__name__)
@@ -95,26 +102,6 @@ def write_stored(writer: RecordWriter, stored: StoredRecord) -> None:
 def to_label(label: np.ndarray) -> Label:
     """Convert an array (3,) [gender, age_min, age_max] to a `Label`."""
     return Label(int(label[0]), float(label[1]), float(label[2]))
-
-
-def table_of(path: AnyPath) -> Path:
-    """Return NAME.csv of NAME.rec."""
-    return Path(path).with_suffix(".csv")
-
-
-def read_rows(path: AnyPath) -> Iterator[Dict[str, str]]:
-    """Yield the rows of NAME.csv as {column: text}. Raises `AgedgeError` if it is not a table of records."""
-    try:
-        with open(table_of(path), encoding="utf-8", errors="backslashreplace", newline="") as file:
-            rows = csv.DictReader(file, restval="")
-            columns = rows.fieldnames or ()
-            if not set(CSV_COLUMNS[:2] + LAYOUT) <= set(columns):
-                raise AgedgeError(f"{table_of(path)}: not a table of records: no columns {', '.join(CSV_COLUMNS[:5])}")
-            yield from rows
-    except FileNotFoundError:
-        raise AgedgeError(f"{table_of(path)}: missing") from None
-    except csv.Error as error:
-        raise AgedgeError(f"{table_of(path)}: not a table of records: {error}") from None
 
 
 def parse_details(row: Dict[str, str]) -> Dict[str, Any]:

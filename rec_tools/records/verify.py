@@ -8,8 +8,8 @@ from typing import Iterator, List, Optional, Tuple, Union
 from agedge.checksums import UNKNOWN, matches, record_checksums
 from agedge.errors import AgedgeError
 from agedge.recordio import read_at, read_frames, read_index
-from agedge.records import read_info
-from rec_tools.records.stored import join_first, table_of
+from agedge.records import read_info, table_of
+from rec_tools.records.stored import join_first
 
 PIECE = 1 << 20  # bytes read at a time
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Type, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 import cv2
 import numpy as np
@@ -144,6 +144,28 @@ def read_info(path: Union[str, Path]) -> Dict[str, Any]:
         if not isinstance(info.get(key), (kind, type(None))):
             raise AgedgeError(f"{file}: not what pack writes: {key} must be {'a text' if kind is str else 'an object'}")
     return info
+
+
+def table_of(path: Union[str, Path]) -> Path:
+    """Return NAME.csv of NAME.rec."""
+    return Path(path).with_suffix(".csv")
+
+
+def read_rows(path: Union[str, Path], columns: Sequence[str] = CSV_COLUMNS[:5]) -> Iterator[Dict[str, str]]:
+    """Yield the rows of NAME.csv as {column: text}.
+
+    Raises `AgedgeError` if the table is missing, damaged, or does not have all of `columns`.
+    """
+    try:
+        with open(table_of(path), encoding="utf-8", errors="backslashreplace", newline="") as file:
+            rows = csv.DictReader(file, restval="")
+            if not set(columns) <= set(rows.fieldnames or ()):
+                raise AgedgeError(f"{table_of(path)}: not a table of records: no columns {', '.join(columns)}")
+            yield from rows
+    except FileNotFoundError:
+        raise AgedgeError(f"{table_of(path)}: missing") from None
+    except csv.Error as error:
+        raise AgedgeError(f"{table_of(path)}: not a table of records: {error}") from None
 
 
 def read_crop(path: Union[str, Path]) -> Optional[Crop]:

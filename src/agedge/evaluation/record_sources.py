@@ -1,6 +1,5 @@
 """Find the record of a prediction: its file and number, its row in NAME.csv, and its image."""
 
-import csv
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Union
 
@@ -11,7 +10,7 @@ from agedge.errors import AgedgeError
 from agedge.evaluation.batches import make_refit
 from agedge.evaluation.evaluate import Predictions
 from agedge.recordio import read_frames
-from agedge.records import decode, read_raw
+from agedge.records import decode, read_raw, read_rows, table_of
 
 
 class RecordSource(NamedTuple):
@@ -38,19 +37,18 @@ def find_sources(predictions: Predictions) -> List[RecordSource]:
     return sources
 
 
-def read_rows(path: Union[str, Path]) -> Dict[int, Dict[str, str]]:
+def read_rows_by_number(path: Union[str, Path]) -> Dict[int, Dict[str, str]]:
     """Return the rows of the NAME.csv beside a .rec, by record number; {} where there is none.
 
     Raises `AgedgeError` where it is damaged.
     """
-    file = Path(path).with_suffix(".csv")
+    file = table_of(path)
     if not file.is_file():
         return {}
-    with open(file, encoding="utf-8", errors="replace", newline="") as lines:
-        try:
-            return {int(row["id"]): row for row in csv.DictReader(lines)}
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise AgedgeError(f"{file}: not the table of {Path(path).name}: {error!r}") from None
+    try:
+        return {int(row["id"]): row for row in read_rows(path, columns=["id"])}
+    except ValueError as error:
+        raise AgedgeError(f"{file}: not the table of {Path(path).name}: {error}") from None
 
 
 def find_rows(sources: List[RecordSource], rows: Dict[str, Dict[int, Dict[str, str]]]) -> List[Dict[str, str]]:

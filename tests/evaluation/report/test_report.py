@@ -3,8 +3,10 @@
 import base64
 import html
 import re
+import sys
+from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
+from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from agedge.evaluation.calibration import measure_coverage, measure_reliability,
 from agedge.evaluation.evaluate import predict_records
 from agedge.evaluation.metrics import BANDS, calibrate, measure
 from agedge.evaluation.record_sources import RecordSource, find_sources
+from agedge.evaluation.report.page import Facts, render_page
 from agedge.evaluation.report.write import explain_calibration, write_report
 from agedge.evaluation.subgroups import choose_groups, confuse_genders
 from agedge.labels import Label, exact
@@ -248,7 +251,7 @@ def test_a_network_of_age_groups_is_judged_by_its_own(tmp_path):
     answer = {"kind": "age_groups", "bounds": [list(band) for band in BANDS]}
     card = describe({"age": YEARS, "age_group": answer})
     _, _, parts = report(tmp_path / "out", [file], predict_groups, card)
-    assert "Accuracy: 83.3% of 6 faces" in parts["confusion"] and "the model&#x27;s own" in parts["confusion"]
+    assert "Accuracy: 83.3% of 6 faces" in parts["confusion"] and "the model&#39;s own" in parts["confusion"]
     assert read_table(parts["confusion"])[-1] == ["66+", "0", "0", "0", "1", "0", "0"]
 
 
@@ -334,10 +337,37 @@ def test_the_interval_of_a_share_holds_it_and_is_never_a_point():
     assert share_interval([]) == (0, 1)
 
 
-def test_the_door_writes_the_report_beside_the_picture(tmp_path, monkeypatch, capsys):
-    import evaluate
+HOSTILE = """<script>alert('1')</script>" onerror="x\nnext & {{ 7 * 7 }}"""
 
-    file = write_faces(tmp_path / "val.rec", mixed_faces())
-    monkeypatch.setattr(evaluate, "load_model", lambda *_, **__: SimpleNamespace(card=describe(), predict=predict))
-    evaluate.evaluate("drawn", [file], "mxnet", "", "auto", None, tmp_path / "out" / "deep")
-    assert {path.name for path in (tmp_path / "out" / "deep").iterdir()} == {"report.html", "errors.png"}
+
+def test_hostile_names_are_escaped_everywhere(tmp_path):
+    """As file of a record, race, name, terms and recipe, in texts and in attributes."""
+    faces = [((exact(nth % 2, 20), 70, 0.99), {"file": HOSTILE, "race": HOSTILE}) for nth in range(4)]
+    file = write_faces(tmp_path / """a" onload='x' <b>.rec""", faces)
+    card = replace(describe(terms=HOSTILE, training={"recipe": {HOSTILE: HOSTILE}}), name=HOSTILE)
+    text, _, parts = report(tmp_path / "out", [file], card=card, others=[(HOSTILE, measure(*answers_of(file)))])
+
+    class Reader(HTMLParser):
+        tags, attributes = Counter(), set()
+
+        def handle_starttag(self, tag, attrs):
+            self.tags[tag] += 1
+            self.attributes.update(name for name, _ in attrs)
+
+    Reader().feed(text)
+    assert not Reader.tags["script"]
+    assert Reader.attributes <= {"lang", "charset", "name", "content", "id", "class", "href", "scope", "src", "alt"}
+    assert html.unescape(re.search("<h1>(.*?)</h1>", text, re.S)[1]) == HOSTILE
+    assert all(HOSTILE not in part for part in parts.values()) and "<b>.rec: 4 faces" in html.unescape(text)
+    assert all(HOSTILE in html.unescape(parts[key]) for key in ("worst", "race", "recipe"))
+
+
+def test_a_file_name_that_is_not_utf8_is_shown_with_escapes():
+    text = render_page("run", [Facts([("data", "odd\udcff.rec")])], [], "footer")
+    assert "odd\\udcff.rec" in text and text.encode("utf-8")
+
+
+def test_a_report_without_jinja_names_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(AgedgeError, match="report.html: the package jinja2 is not installed"):
+        render_page("run", [], [], "footer")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Iterable, NamedTuple, Sequence, Tuple, Union
 
+from agedge.errors import AgedgeError
 from agedge.results.kinds import GENERATOR
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -121,8 +122,14 @@ def group_rows(groups: Iterable[Tuple[str, Sequence[Sequence[object]]]]) -> list
 
 
 def render_page(name: str, head: Sequence[Block], sections: Sequence[Section], footer: str) -> str:
-    """Return the HTML of a report. `name`: of the run or model; every text is plain and gets escaped."""
-    from jinja2 import Environment
+    """Return the HTML of a report. `name`: of the run or model; every text is plain and gets escaped.
+
+    Raises `AgedgeError` if Jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment
+    except ImportError:
+        raise AgedgeError("report.html: the package jinja2 is not installed: `pip install jinja2`") from None
 
     # `finalize` runs before the escaping.
     environment = Environment(autoescape=True, finalize=_to_printable, trim_blocks=False, keep_trailing_newline=True)

@@ -10,7 +10,7 @@ from agedge import __version__, run_folder
 from agedge.errors import AgedgeError
 from agedge.evaluation.evaluate import Predictions
 from agedge.evaluation.metrics import measure
-from agedge.evaluation.record_sources import find_rows, find_sources, read_rows
+from agedge.evaluation.record_sources import find_rows, find_sources, read_rows_by_number
 from agedge.evaluation.report import sections
 from agedge.evaluation.report.page import Block, Facts, Fold, Headline, Missing, Note, Section, Table, Text, render_page
 from agedge.evaluation.report.sections import ReportData
@@ -60,7 +60,7 @@ def write_report(
         choose_groups(predictions.labels),
         group_bounds(card.outputs) if predictions.groups is not None else [],
         sources,
-        find_rows(sources, {file: _read_or_warn(read_rows, file, {}) for file in predictions.bad}),
+        find_rows(sources, {file: _read_or_warn(read_rows_by_number, file, {}) for file in predictions.bad}),
     )
     calibrated_on = explain_calibration(card, predictions, calibrated)
     page = [
