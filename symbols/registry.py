@@ -27,7 +27,7 @@ def register_family(family: str) -> Callable[[Build], Build]:
 
 
 def _add(registry: Dict[str, Build], name: str, build: Build) -> Build:
-    """Add a function to a registry. Raises `ValueError` where another one has the name."""
+    """Add a function to a registry. Raises `ValueError` if another one has the name."""
     if name in _BUILDERS or name in _DETECTORS or name in _FAMILIES:
         raise ValueError(f"network {name}: is registered already")
     registry[name] = build
@@ -65,7 +65,7 @@ def create(name: str, **arguments: Any) -> Any:
 
 
 def check_arguments(name: str, build: Build, positional: tuple, arguments: Dict[str, Any]) -> None:
-    """Raise `ValueError` where `arguments` of a function that builds a network are unknown, or one is missing."""
+    """Raise `ValueError` if `arguments` of a function that builds a network are unknown, or one is missing."""
     parameters = list(inspect.signature(build).parameters.values())[len(positional) :]
     named = {one.name: one for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD}
     for key, parameter in named.items():

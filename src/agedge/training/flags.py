@@ -64,8 +64,8 @@ def flags_to_overrides(
 
 
 def find_contexts(gpus: str) -> "List[mxnet.Context]":
-    """Return the MXNet contexts of "0,1", or the CPU for "". Raises `UsageError` where the text is not numbers,
-    `AgedgeError` where a GPU does not exist."""
+    """Return the MXNet contexts of "0,1", or the CPU for "". Raises `UsageError` if the text is not numbers,
+    `AgedgeError` if a GPU does not exist."""
     import mxnet as mx
 
     if not gpus:

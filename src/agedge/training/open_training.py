@@ -115,7 +115,7 @@ def open_training(
 ) -> Training:
     """Prepare a new training, or restore that of the last checkpoint in `recipe.run.dir` to resume it.
 
-    Raises `AgedgeError` where weights do not fit or workers disagree, `UsageError` on settings that cannot be resumed.
+    Raises `AgedgeError` if weights do not fit or workers disagree, `UsageError` on settings that cannot be resumed.
     """
     from mxnet import gluon
 
@@ -211,7 +211,7 @@ def complete_best(training: Training, saved: TrainState) -> None:
 
 
 def compare_workers(kvstore: KVStore, folder: Path, counts: dict) -> None:
-    """Raise `AgedgeError` where the workers differ in one of `counts`, {name: number}: they would wait for ever."""
+    """Raise `AgedgeError` if the workers differ in one of `counts`, {name: number}: they would wait for ever."""
     table = np.zeros((kvstore.workers, len(counts)))
     table[kvstore.rank] = list(counts.values())
     table = kvstore.sum_small(table.ravel()).reshape(table.shape)

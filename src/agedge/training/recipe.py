@@ -207,7 +207,7 @@ def collect_keys() -> Dict[str, Key]:
 def load_recipe(path: Optional[Union[str, Path]], overrides: Iterable[str] = (), suffix: str = "") -> Recipe:
     """Load a YAML file, apply the `key.of.section=value` strings, and fill in the defaults.
 
-    `suffix` is added to run.dir, unless an override sets that. Raises `AgedgeError` where the file cannot be read,
+    `suffix` is added to run.dir, unless an override sets that. Raises `AgedgeError` if the file cannot be read,
     `UsageError` on a value that is not allowed and on an unknown key, with the nearest known one.
     """
     values = copy.deepcopy(DEFAULTS)
@@ -228,7 +228,7 @@ def load_recipe(path: Optional[Union[str, Path]], overrides: Iterable[str] = (),
 
 
 def find_value(values: dict, name: str) -> Any:
-    """Return the value of a key such as "optimizer.lr". Raises `KeyError` where there is none."""
+    """Return the value of a key such as "optimizer.lr". Raises `KeyError` if there is none."""
     value: Any = values
     for part in name.split("."):
         if not isinstance(value, dict):
@@ -274,7 +274,7 @@ def lay_over(values: dict, given: dict, source: str, section: str = "") -> None:
 
 
 def check_keys(value: Any, source: str, name: str) -> None:
-    """Raise `UsageError` where a mapping within a value has a key that is not a text."""
+    """Raise `UsageError` if a mapping within a value has a key that is not a text."""
     if isinstance(value, dict):
         for own, inner in value.items():
             if not isinstance(own, str):
@@ -286,7 +286,7 @@ def check_keys(value: Any, source: str, name: str) -> None:
 
 
 def refuse_keys(recipe: Recipe, names: Sequence[str], task: str) -> None:
-    """Raise `UsageError` where a recipe sets a section or key that has no effect on networks of a task."""
+    """Raise `UsageError` if a recipe sets a section or key that has no effect on networks of a task."""
     given = as_plain(recipe)
     for name in collect_keys():
         if name.startswith(tuple(f"{one}." for one in names)) or name in names:

@@ -43,7 +43,7 @@ class Key:
     choices: tuple = ()
 
     def check(self, name: str, value: Any) -> None:
-        """Raise `UsageError` where a value is not of the key's kind or not within its limits."""
+        """Raise `UsageError` if a value is not of the key's kind or not within its limits."""
         fits, expected = KINDS[self.kind]
         if not fits(value):
             raise UsageError(f"{name}={value}: must be {expected}")
@@ -65,7 +65,7 @@ class Key:
         )
 
     def describe(self) -> str:
-        """Return the limits or the choices as a text; "" where there are none."""
+        """Return the limits or the choices as a text; "" if there are none."""
         if self.choices:
             return " or ".join(map(str, self.choices))
         if self.above is not None:

@@ -55,7 +55,7 @@ class SweepTrial:
 
     Attributes:
         values: {recipe key: value as text}.
-        settings: all settings of the recipe but its folder; None where they are invalid, for the reason `error`.
+        settings: all settings of the recipe but its folder; None if they are invalid, for the reason `error`.
     """
 
     values: Dict[str, str]
@@ -183,7 +183,7 @@ def sample_trials(axes: List[Axis], trials: int) -> Tuple[Any, List[Tuple[Any, D
 
 
 def plan_trials(combinations: List[Dict[str, str]], base: Path, recipe: Optional[Path], overrides: List[str]) -> list:
-    """Return the trials with their folders. Raises `UsageError` where a folder holds a trial of other settings."""
+    """Return the trials with their folders. Raises `UsageError` if a folder holds a trial of other settings."""
     plan, names = [], set()
     for values in combinations:
         name = to_name(values)

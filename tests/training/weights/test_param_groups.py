@@ -223,7 +223,7 @@ def test_the_doors_test_and_fin(tmp_path, toys, begun):
 @pytest.mark.parametrize(
     "words, status, says",
     [
-        (["--fin"], 2, "--fin: what to fine-tune is missing"),
+        (["--fin"], 2, "--fin: needs --pretrained"),
         (["--test", "run.dir=none"], 1, "none: no such model folder"),
         (["optimizer.freeze=[7]"], 2, "optimizer.freeze=[7]: must be a list of patterns"),
         (["optimizer.lr_of=3"], 2, "'optimizer.lr_of' is a section of keys"),

@@ -190,7 +190,7 @@ def _check(pool: np.ndarray, rows: np.ndarray, matrices: np.ndarray, colours: np
 
 
 def _import_compiled() -> Any:
-    """Return the compiled module, or None where it is not built."""
+    """Return the compiled module, or None if it is not built."""
     try:
         return importlib.import_module("agedge.training.data._augment")
     except ImportError:

@@ -62,7 +62,7 @@ class FaceDataset:
         return f"{self.files[self._places[i, 0]]} record {self._places[i, 1]}"
 
     def read_record(self, i: int) -> Tuple[np.ndarray, bytes]:
-        """Read the label (3,) and the JPEG of a face from its file. Raises `AgedgeError` where the file has changed."""
+        """Read the label (3,) and the JPEG of a face from its file. Raises `AgedgeError` if the file has changed."""
         number, _, start, length = map(int, self._places[i])
         path = self.files[number]
         try:
@@ -99,7 +99,7 @@ class FaceDataset:
 
 
 def to_face(jpeg: bytes, size: int) -> Optional[np.ndarray]:
-    """Decode a JPEG to (size, size, 3) BGR uint8, as evaluation does; None where it is not an image."""
+    """Decode a JPEG to (size, size, 3) BGR uint8, as evaluation does; None if it is not an image."""
     image = decode(jpeg)
     return None if image is None else resize_square(image, size)
 
@@ -116,7 +116,7 @@ def open_dataset(
 
     `cache`: "memory" keeps them decoded, "disk" decodes them in `threads` threads whenever they are read, "auto" is
     memory where they take at most half of what is available. Records that are not images are left out and named in a
-    warning. Raises `AgedgeError` where a file is damaged or does not match its index, where no image is left, and where
+    warning. Raises `AgedgeError` if a file is damaged or does not match its index, if no image is left, and if
     the memory does not suffice.
     """
     if cache not in CACHES:

@@ -31,7 +31,7 @@ class ImageRecordLoader:
 
     `path` and `layout` are those of `prepare_training_file`. The epoch has `steps` batches, the last filled up from the
     start. `part` (i, n): this worker reads the i-th of n parts of the file, and its batches are its share of
-    `batch_size`. Raises `UsageError` where `augment` sets what the reader cannot do.
+    `batch_size`. Raises `UsageError` if `augment` sets what the reader cannot do.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ def prepare_training_file(paths: Sequence[Path], cache: Path, labels: str = "aut
 
     MXNet's reader takes one file and ends the program at a bad image. So where several files are given, or one has bad
     images, the good records are written to `cache` first; those left out are named in a warning. Raises `AgedgeError`
-    where a file is damaged or no record is left.
+    if a file is damaged or no record is left.
     """
     counts = {path: check_index(path) for path in paths}
     bad = {path: _find_bad_images(path, labels) for path in paths}

@@ -105,7 +105,7 @@ def warn_of_shared_records(checksums: np.ndarray, files: Sequence[Path], labels:
 
 
 def find_files(data: DataSection, split: str) -> List[Path]:
-    """Return the files of the split "train", "val" or "test". Raises `AgedgeError` where a run needs one and the recipe
+    """Return the files of the split "train", "val" or "test". Raises `AgedgeError` if a run needs one and the recipe
     gives none."""
     value = data[split]
     paths = [Path(path) for path in (value if isinstance(value, (list, tuple)) else [value]) if path]

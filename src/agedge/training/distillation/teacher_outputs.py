@@ -146,7 +146,7 @@ def standardise(features: np.ndarray) -> None:
 
 
 def read_cache(file: Path, count: int) -> Optional[Arrays]:
-    """Return what `write_cache` wrote; None where there is no such file, or, with a warning, where it is damaged."""
+    """Return what `write_cache` wrote; None if there is no such file, or, with a warning, where it is damaged."""
     if not file.is_file():
         return None
     try:

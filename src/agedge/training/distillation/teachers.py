@@ -71,8 +71,8 @@ class Teacher:
 
 
 def choose_targets(network: "HybridBlock", distill: DistillSection) -> Tuple[str, ...]:
-    """Return the targets that a student can learn and that have a weight in the recipe. Raises `UsageError` where there
-    are none, or where hints are set for a network without features."""
+    """Return the targets that a student can learn and that have a weight in the recipe. Raises `UsageError` if there
+    are none, or if hints are set for a network without features."""
     from agedge.training.distillation.loss import has_distribution
 
     name = network.arguments["name"]
@@ -99,7 +99,7 @@ def load_teachers(
     card.
 
     `create(**arguments)` builds a network. `size`, in pixels, and `crop` are those of the faces; a warning names a
-    teacher of another crop. Raises `AgedgeError` where a source is not a teacher.
+    teacher of another crop. Raises `AgedgeError` if a source is not a teacher.
     """
     teachers = []
     for source in sources:
@@ -145,7 +145,7 @@ class TeacherSource(NamedTuple):
 
 
 def read_source(source: str) -> TeacherSource:
-    """Read the card or the recipe of a teacher. Raises `AgedgeError` where there is none."""
+    """Read the card or the recipe of a teacher. Raises `AgedgeError` if there is none."""
     folder = Path(source)
     if (folder / BEST).is_file():
         recipe = folder / RECIPE

@@ -58,7 +58,7 @@ def find_address() -> str:
 
 
 def find_scheduler(seconds: float = FIND_SECONDS) -> None:
-    """Wait until the scheduler accepts connections. Raises `AgedgeError` where it does not within `seconds`."""
+    """Wait until the scheduler accepts connections. Raises `AgedgeError` if it does not within `seconds`."""
     host, port = os.environ["DMLC_PS_ROOT_URI"], int(os.environ["DMLC_PS_ROOT_PORT"])
     end, reason = time.monotonic() + seconds, None
     while time.monotonic() < end:

@@ -34,7 +34,7 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 @dataclass
 class Process:
-    """A process of the run. `output`: the file that it prints to; None where it prints to this process's terminal."""
+    """A process of the run. `output`: the file that it prints to; None if it prints to this process's terminal."""
 
     name: str
     process: subprocess.Popen
@@ -101,7 +101,7 @@ def collected_signals() -> Iterator[List[int]]:
 
 
 def share_gpus(gpus: str, workers: int) -> List[str]:
-    """Return each worker's GPUs: of "0,1,2,3" for 2 workers "0,1" and "2,3". Raises `UsageError` where the shares would
+    """Return each worker's GPUs: of "0,1,2,3" for 2 workers "0,1" and "2,3". Raises `UsageError` if the shares would
     not be equal, and without a worker."""
     if workers < 1:
         raise UsageError(f"--launch {workers}: must be at least 1 worker")

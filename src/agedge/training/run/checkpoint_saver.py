@@ -75,7 +75,7 @@ class CheckpointSaver:
         return not self.waiting
 
     def close(self) -> None:
-        """Write the waiting files. Raises `AgedgeError` where that still fails after several tries."""
+        """Write the waiting files. Raises `AgedgeError` if that still fails after several tries."""
         for _ in range(LAST_TRIES):
             if not self.waiting:
                 return

@@ -25,7 +25,7 @@ class DivergedError(AgedgeError):
 
 
 def check_loss(loss: float, first: float, run: Path) -> None:
-    """Raise `DivergedError`, which names the run, where the best network's loss on validation images is NaN or far
+    """Raise `DivergedError`, which names the run, if the best network's loss on validation images is NaN or far
     above `first`, the loss of the run's first steps. No training loss covers the weights after the last step."""
     if not loss <= HELD_OUT * DIVERGED * max(first, 0.1):
         reason = f"the best network's loss on data.val is {loss:.4g}, that of the first steps was {first:.4g}"
@@ -75,8 +75,8 @@ class DivergenceCheck:
     def check(self, stop: bool, parameters: list) -> bool:
         """Wait for the devices, add up the metrics of all workers, and return whether any of them passed `stop`.
 
-        Raises `DivergedError`, and saves the images, where the loss or one of the `parameters` is NaN or infinite, and
-        where the loss is far larger than at the beginning of the run.
+        Raises `DivergedError`, and saves the images, if the loss or one of the `parameters` is NaN or infinite, and
+        if the loss is far larger than at the beginning of the run.
         """
         from mxnet import nd
 

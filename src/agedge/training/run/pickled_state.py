@@ -49,7 +49,7 @@ class Stored(dict):
 def read_pickled_state(content: bytes) -> Tuple[dict, Dict[str, np.ndarray]]:
     """Return a pickled trainer's state as `trainer_state.collect_state` does, its arrays as NumPy's.
 
-    Raises `ValueError` where the pickle holds anything but what MXNet's `Trainer.save_states` writes.
+    Raises `ValueError` if the pickle holds anything but what MXNet's `Trainer.save_states` writes.
     """
     value = run_pickle(content)
     if not (isinstance(value, tuple) and len(value) == 2 and type(value[0]) is dict and isinstance(value[1], Stored)):
@@ -180,7 +180,7 @@ def pop_to_mark(stack: List[Any]) -> List[Any]:
 
 
 def require(condition: bool, operation: str) -> None:
-    """Raise `ValueError`, which names the operation, where the condition is False."""
+    """Raise `ValueError`, which names the operation, if the condition is False."""
     if not condition:
         raise ValueError(f"the pickle is damaged or not allowed: {operation}")
 

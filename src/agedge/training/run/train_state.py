@@ -61,7 +61,7 @@ def restore_state(
     """Return the state of a new run and None or, to resume, that of the run's last intact checkpoint and its file.
 
     The checkpoint's weights and optimizer state are loaded into `network` and `trainer`. `same`: settings that must not
-    change, {recipe key: value}. Raises `UsageError` where one has changed, `AgedgeError` without an intact checkpoint.
+    change, {recipe key: value}. Raises `UsageError` if one has changed, `AgedgeError` without an intact checkpoint.
     """
     if not resume:
         return TrainState(same=same), None

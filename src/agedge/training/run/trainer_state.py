@@ -79,7 +79,7 @@ def copy_into(array: Any, value: Any, what: str) -> None:
 
 
 def check_numbers(numbers: Any, optimizer: Any, shown_as: Any) -> None:
-    """Raise `AgedgeError` where the numbers of a trainer's state are not valid."""
+    """Raise `AgedgeError` if the numbers of a trainer's state are not valid."""
     if not isinstance(numbers, dict) or not isinstance(numbers.get(COUNTS), dict):
         raise AgedgeError(f"{shown_as}: the trainer's state must be a mapping with '{COUNTS}'")
     counts = numbers[COUNTS]

@@ -13,7 +13,7 @@ SHARPEST = 0.5  # scale down to which bilinear sampling does not alias
 
 @dataclass
 class Cutout:
-    """An image (h, w, 3) BGR uint8 of a face: `boxes` (n, 4), `landmarks` (n, 5, 2), NaN where not known, and `ignored`
+    """An image (h, w, 3) BGR uint8 of a face: `boxes` (n, 4), `landmarks` (n, 5, 2), NaN if unknown, and `ignored`
     (n,) bool. The first face is the one that the image is of; the others happen to be in it."""
 
     image: np.ndarray

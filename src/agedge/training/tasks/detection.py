@@ -152,7 +152,7 @@ def as_floats(batch: SceneBatch) -> Tuple[np.ndarray, ...]:
 
 
 def open_scenes(recipe: Recipe) -> SceneMaker:
-    """Return the composer of a recipe's scenes. Raises `AgedgeError` where the recipe names no faces."""
+    """Return the composer of a recipe's scenes. Raises `AgedgeError` if the recipe names no faces."""
     cutouts = [read_faces(file) for file in as_list(recipe.data.train)]
     photographs = [photo for file in as_list(recipe.scenes.photographs) for photo in read_faces(file)]
     if not cutouts and not photographs:
@@ -162,7 +162,7 @@ def open_scenes(recipe: Recipe) -> SceneMaker:
 
 
 def open_held_out(recipe: Recipe) -> List[Photo]:
-    """Return the annotated photographs of `data.val`. Raises `AgedgeError` where there is none, and where an image
+    """Return the annotated photographs of `data.val`. Raises `AgedgeError` if there is none, and if an image
     is missing."""
     photos = [photo for file in as_list(recipe.data.val) for photo in read_faces(file)]
     if not photos:
@@ -180,7 +180,7 @@ def _and_more(count: int) -> str:
 
 
 def read_faces(file: Union[str, Path]) -> List[Photo]:
-    """Return the annotated photographs of a file. Raises `AgedgeError` where none has a face."""
+    """Return the annotated photographs of a file. Raises `AgedgeError` if none has a face."""
     photos = read_annotations(file)
     if not any(len(photo) for photo in photos):
         raise AgedgeError(f"{file}: no photograph with a face in it")
@@ -223,8 +223,8 @@ class TrainedDetector:
 def validate(network: Any, photos: Sequence[Photo], context: Any, run: Any = "the detector") -> Dict[str, Any]:
     """Return the metrics of `measure_detection` on annotated photographs: recall and precision at a score of 0.5.
 
-    A photograph that cannot be read is skipped with a warning. Raises `AgedgeError` where no face is left to detect,
-    `DivergedError`, which names the `run`, where the network outputs NaN or infinity.
+    A photograph that cannot be read is skipped with a warning. Raises `AgedgeError` if no face is left to detect,
+    `DivergedError`, which names the `run`, if the network outputs NaN or infinity.
     """
     detector, found = TrainedDetector(network, context, run), []
     for photo in photos:

@@ -87,7 +87,7 @@ def finish(network: Any, recipe: Recipe, folder: Path) -> str:
 def evaluate_run(network: Any, recipe: Recipe, folder: Path) -> str:
     """Evaluate the model of a finished run on `data.test`, into test.json, or without one on `data.val`, into no file.
 
-    Return the table of errors. `network` is a new one of the recipe. Raises `AgedgeError` where the run has no model.
+    Return the table of errors. `network` is a new one of the recipe. Raises `AgedgeError` if the run has no model.
     """
     import mxnet as mx
 
@@ -128,7 +128,7 @@ def load_written(network: Any, card: Card, folder: Path) -> Predict:
 
 
 def find_crop(path: Path, size: int) -> Optional[Crop]:
-    """Return the crop of the training faces at the network's size; None where the .rec does not name one."""
+    """Return the crop of the training faces at the network's size; None if the .rec does not name one."""
     crop = read_crop(path)
     return crop.resized(size) if crop else None
 

@@ -29,7 +29,7 @@ def load_weights(
     only the loss needs, where the file is a Module's, as finished models are, and does not have them. Returns the
     structural names of the parameters that were not loaded.
 
-    Raises `AgedgeError`, which lists up to ten differences, where the file is of another network. `shown_as`: the name
+    Raises `AgedgeError`, which lists up to ten differences, if the file is of another network. `shown_as`: the name
     of the file in errors.
     """
     import mxnet as mx

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def match_names(patterns: Sequence[str], names: Iterable[str], key: str) -> Set[str]:
-    """Return the names that match any of the patterns. Raises `UsageError`, with the recipe's `key`, where a pattern
+    """Return the names that match any of the patterns. Raises `UsageError`, with the recipe's `key`, if a pattern
     matches none."""
     names, found = list(names), set()
     for pattern in patterns:
@@ -47,7 +47,7 @@ def freeze(network: "HybridBlock", patterns: Sequence[str]) -> int:
 def set_rates(network: "HybridBlock", lr: float, lr_of: Dict[str, float]) -> None:
     """Set the learning rate of the parameters that match a pattern, in place of `lr`; a later pattern wins.
 
-    The schedule scales it as it scales `lr`. Raises `UsageError` where `lr` is 0: rates are set as multiples of it.
+    The schedule scales it as it scales `lr`. Raises `UsageError` if `lr` is 0: rates are set as multiples of it.
     """
     if lr_of and not lr:
         raise UsageError("optimizer.lr=0: must be above 0 where optimizer.lr_of is given")
