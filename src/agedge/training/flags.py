@@ -1,4 +1,4 @@
-"""The flags of MXNet's training scripts, translated to overrides of a recipe; and the devices to train on."""
+"""Convert the flags of MXNet's training scripts to overrides of a recipe, and find the devices to train on."""
 
 import json
 from pathlib import Path
@@ -30,8 +30,7 @@ def flags_to_overrides(
 ) -> List[str]:
     """Return `key=value` strings for the flags that are given.
 
-    Raises `UsageError` on a multiplier that no network has, and on a split without a folder or that the folder does not
-    have.
+    Raises `UsageError` for an unknown multiplier, and for a split without a folder or that does not exist in it.
     """
     if multiplier is not None:
         if multiplier not in MULTIPLIERS or network not in ("", "mobilenet"):

@@ -102,7 +102,7 @@ def test_split_fills_the_data_of_a_recipe(tmp_path):
     assert (data.val, data.test) == (str(folder / "fold0.rec"), str(folder / "fold4.rec"))
     with pytest.raises(UsageError, match="--split 4: needs --data-dir"):
         flags_to_overrides(split=4)
-    with pytest.raises(UsageError, match="holds folds: choose a split"):
+    with pytest.raises(UsageError, match="has folds, not a fixed split: choose a split"):
         flags_to_overrides(data_dir=folder)
 
 
@@ -158,7 +158,7 @@ def test_several_files_are_evaluated_record_by_record_once(tmp_path):
     assert said["bad_records"] == {str(files[0]): [], str(files[1]): [], str(files[2]): [0]}
     one = to_json("m", "mxnet", predict_records(predict, files[1], SIZE), {})
     assert (one["data"], one["bad_records"]) == (str(files[1]), [])
-    with pytest.raises(AgedgeError, match="c.rec: not one readable image in it"):
+    with pytest.raises(AgedgeError, match="c.rec: no readable image"):
         predict_records(predict, files[2], SIZE)
 
 

@@ -117,4 +117,4 @@ def test_several_files_are_one(tmp_path, caplog):
     first, second = write_faces(tmp_path / "a.rec", 4), write_faces(tmp_path / "b.rec", 6, crop="arcface")
     file, count, _ = prepare_training_file([first, second], tmp_path / "cache.rec")
     assert count == 10 == len(list(read_records(file))) and read_crop(file).same_as(Crop.named("utkface", 32))
-    assert "b.rec: its faces are cropped in another way" in caplog.text
+    assert "b.rec: its faces have a different crop" in caplog.text
