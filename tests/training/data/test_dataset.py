@@ -47,8 +47,8 @@ def test_faces_are_those_that_evaluation_sees(two_files, cache, threads, caplog)
     assert [faces.describe_record(i) for i in (0, 2, 3)] == [f"{two_files[0]} record {k}" for k in (0, 2)] + [
         f"{two_files[1]} record 1"
     ]
-    assert "a.rec: 1 records are no images and are left out: 3" in caplog.text
-    assert "b.rec: 1 records are no images and are left out: 0" in caplog.text
+    assert "a.rec: 1 records are not images and are left out: 3" in caplog.text
+    assert "b.rec: 1 records are not images and are left out: 0" in caplog.text
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])

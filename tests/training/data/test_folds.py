@@ -158,7 +158,7 @@ def test_several_files_are_evaluated_record_by_record_once(tmp_path):
     assert said["bad_records"] == {str(files[0]): [], str(files[1]): [], str(files[2]): [0]}
     one = to_json("m", "mxnet", predict_records(predict, files[1], SIZE), {})
     assert (one["data"], one["bad_records"]) == (str(files[1]), [])
-    with pytest.raises(AgedgeError, match="c.rec: no readable image"):
+    with pytest.raises(AgedgeError, match="c.rec: contains no readable image"):
         predict_records(predict, files[2], SIZE)
 
 

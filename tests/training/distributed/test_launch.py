@@ -155,7 +155,7 @@ def test_a_signal_reaches_the_workers_once_and_they_are_waited_for(pretend, numb
     run.process.send_signal(number)
     status, out, err = run.end()
     assert status == 130 and f"saved after 1 signal {number.name}" in out
-    assert err == "stopping: the workers are told; a second time ends them at once\n"
+    assert err == "stopping the workers; a second signal ends them at once\n"
 
 
 def test_a_second_signal_ends_those_that_do_not_listen(pretend):
@@ -178,7 +178,7 @@ def test_nothing_outlives_a_launcher_that_is_killed(pretend):
 
 
 def test_wrong_numbers_are_told():
-    with pytest.raises(UsageError, match="--launch 0: at least 1 worker"):
+    with pytest.raises(UsageError, match="--launch 0: must be at least 1 worker"):
         launch([], [], 0)
     with pytest.raises(UsageError, match="--kvstore local is for one process"):
         launch([], [], 2, "local")

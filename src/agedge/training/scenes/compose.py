@@ -11,7 +11,7 @@ from agedge.faces.annotations import Photo
 from agedge.faces.boxes import overlaps
 from agedge.training.scenes import cover, light
 from agedge.training.scenes.cutout import (
-    SHARPEST,
+    MIN_SCALE,
     Cutout,
     frame_mask,
     oval_mask,
@@ -183,7 +183,7 @@ class Composer:
                 self.images.skip(photo.file, reason)
                 continue
             longest = max(image.shape[:2])
-            return cutout if longest <= LARGE else cutout.shrunk(SHARPEST * LARGE / longest)[0]
+            return cutout if longest <= LARGE else cutout.shrunk(MIN_SCALE * LARGE / longest)[0]
         raise self.images.none_readable(photo.file)
 
     def place(self, scene: Scene, side: float, rng: np.random.Generator, clear: bool = True) -> None:
@@ -243,7 +243,7 @@ class Composer:
         elif covered == "hand":
             cover.draw_hand(scene.image, axes, skin_of(cutout), rng)
         else:
-            cover.draw_thing(scene.image, axes, self.draw_patch(rng), rng)
+            cover.draw_object(scene.image, axes, self.draw_patch(rng), rng)
         return covered
 
     def dress(
