@@ -1,8 +1,8 @@
 """AGMixer: age estimation with a gender feature ("AGMixer: age estimation using gender feature and improved ordinal
-loss", ISCAS 2025). Its head is not tied to the transformer: `agmixer_mobile` is ours, for phones.
+loss", ISCAS 2025). `agmixer_mobile` is a variant of this project for phones, without the transformer.
 
-A gender branch and an age branch each take the normalised features; a mixer joins their outputs, and the age classes
-are predicted from that plus a projection of the features themselves.
+A gender branch and an age branch each take the normalised features. A mixer joins their outputs; the age classes are
+predicted from the sum of its output and a projection of the features.
 """
 
 from typing import Any, Callable
@@ -24,11 +24,11 @@ from symbols.vit import VisualTransformer, scale_as_clip
 class AGMixer(FaceNet):
     """A body, branches for a share of the age range ("age1") and for gender, the mixer, and classes of age ("age2").
 
-    Calling it gives (share logits (N, 1), class logits (N, K), gender logits (N, 2), joined features (N, mixer_width)).
-    `create_body(prefix)`: a block from images, scaled by `scale(F, data)`, to features (N, C); `body_arguments` are
-    those of the network that it follows from. Classes are the years `age_min`..`age_max`; the other heads have
-    0..100, the source's data sets each have their own: UTKFace 1..116, IMDB-Clean 1..95, AFAD 15..72, CACD 14..62,
-    AgeDB 1..101, FG-NET 0..69, CLAP 1..96. `order`: which loss orders the joined features.
+    It returns (share logits (N, 1), class logits (N, K), gender logits (N, 2), joined features (N, mixer_width)).
+    `create_body(prefix)`: a block from images, scaled by `scale(F, data)`, to features (N, C); `body_arguments`: the
+    arguments of the network that determine the body. Classes are the years `age_min`..`age_max`, by default 0..100 as
+    in the other heads; the source uses the range of each dataset: UTKFace 1..116, IMDB-Clean 1..95, AFAD 15..72, CACD
+    14..62, AgeDB 1..101, FG-NET 0..69, CLAP 1..96. `order`: name of the loss that orders the joined features.
     """
 
     classes = ("age2.*",)
@@ -72,9 +72,9 @@ class AGMixer(FaceNet):
         return share, self.age2(joined), gender, joined
 
     def loss(self, F: Any, outputs: Any, labels: Any) -> Any:
-        """Half the root mean square error of the share, cross-entropies of class and gender, and the order loss, which
-        with the first is one number of the whole batch. Pairs consist of exact ages only: the distance between two
-        intervals is not known.
+        """Return the losses (N,): half the RMS error of the share, the cross-entropies of class and gender,
+        and the order loss. The first and the last are the same number for the whole batch. Pairs consist of exact ages
+        only, since the distance between two intervals is unknown.
         """
         share, age_logits, gender_logits, joined = outputs
         gender, age_min, age_max = split_labels(F, labels)

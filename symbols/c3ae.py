@@ -1,9 +1,9 @@
 """C3AE: four convolutions of 32 channels, and the age as two neighbouring decades.
 
-Zhang et al., CVPR 2019, "C3AE: Exploring the Limits of Compact Model for Age Estimation". Plain, one image: 36,345
-parameters, which is: biases on the 3x3 convolutions (896 + 3 * 9,248), none on the 1x1 one (1,024), four BatchNorms and
-their running statistics (4 * 128), 6,156 for the twelve bins and 13 for the age. Full, three crops of one face through
-shared weights: the bins then see 1,536 features in place of 512.
+Zhang et al., CVPR 2019, "C3AE: Exploring the Limits of Compact Model for Age Estimation". The plain form takes one
+image and has 36,345 parameters: 896 + 3 * 9,248 of the 3x3 convolutions (with biases), 1,024 of the 1x1 convolution
+(without), 4 * 128 of the BatchNorms with their running statistics, 6,156 of the twelve bins and 13 of the age. The full
+form takes three crops of a face through shared weights: its bins have 1,536 input features instead of 512.
 """
 
 from typing import Any, Union
@@ -17,19 +17,19 @@ from symbols.registry import register
 
 CHANNELS = 32
 EPSILON = 1e-3  # of every BatchNorm, Keras' default
-SMALLEST = 38  # pixels, of which three rounds of convolution and pooling leave 3 for the fourth convolution
-# Of KL and L1 together some 15 remain at the end of a training, of the gender's cross-entropy 0.2.
+SMALLEST = 38  # pixels; three rounds of convolution and pooling reduce them to 3, for the fourth convolution
+# At the end of training, the age loss (KL and L1) is about 15 and the gender's cross-entropy about 0.2.
 GENDER_WEIGHT = 10.0
-FULL_SIZE = 128  # three quarters and one half of which are boxes of 96 and 64 pixels
+FULL_SIZE = 128  # pixels; the inner boxes have 96 and 64 pixels
 
 
 class C3AE(CompactNet):
-    """RGB 0..255 (N, 3, S, S) -> the heads. Plain, S is 64 in the source.
+    """RGB 0..255 (N, 3, S, S) -> the heads. In the source, S is 64 for the plain form.
 
-    `full`: the source cuts three boxes about the nose from the photo, each scaled to 64 pixels: the outermost about
-    1.4, the middle 1.1 and the innermost 0.75 times as large as the face's box. A network here takes one image, so
-    it crops centred boxes of S, 3/4 S and S/2 pixels and averages the larger ones down to S/2, exactly: 128 pixels give
-    three images of 64. Its crop needs a margin, so that the outermost box shows context.
+    `full`: the source crops three boxes around the nose from the photo and scales each to 64 pixels: about 1.4, 1.1 and
+    0.75 times as large as the face's box. This network takes one image, so it crops centred boxes of S, 3/4 S and S/2
+    pixels and scales the larger two down to S/2 by averaging: 128 pixels give three images of 64. The face crop needs a
+    margin, so that the largest box shows context.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class C3AE(CompactNet):
 
 
 def cut_boxes(F: Any, images: Any, size: int) -> tuple:
-    """Crop (N, 3, size, size) to three of (N, 3, size/2, size/2): all, the middle three quarters, the middle half.
+    """Return three crops (N, 3, size/2, size/2) of (N, 3, size, size): all, the middle 3/4 and the middle half.
 
-    They are scaled by averages over areas. For two thirds, every pixel is doubled and threes are averaged.
+    They are scaled by averaging areas. To scale by 2/3, every pixel is doubled, then 3x3 pixels are averaged.
     """
     middle = _centre(F, images, size // 8, size - size // 8)
     doubled = F.UpSampling(middle, scale=2, sample_type="nearest")
@@ -87,6 +87,6 @@ def _body():
 
 @register
 def c3ae(full: bool = False, **arguments: Any) -> C3AE:
-    """Build C3AE, age by two points, 36,345 parameters; `full` takes three crops of the face, `gender` adds P(male)."""
+    """Build C3AE, age by two points, 36,345 parameters; `full` uses three crops of the face, `gender` adds P(male)."""
     arguments.setdefault("size", FULL_SIZE if full is True else 64)
     return C3AE(full=full, **arguments)

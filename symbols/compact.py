@@ -1,4 +1,4 @@
-"""Base class of the smallest networks: few channels, and heads on the whole last feature map, not on its average."""
+"""The base class of the smallest networks: few channels, heads on the flattened last feature map, no pooling."""
 
 from typing import Any, Union
 
@@ -9,10 +9,10 @@ from symbols.options import require_bool, require_not_negative
 
 
 class CompactNet(FaceNet):
-    """A `body` from images to flat features (N, C), an age head on them, and where `gender` is true a gender head.
+    """A `body` from images to flat features (N, C), an age head and, if `gender` is true, a gender head.
 
-    Calling it gives `(age logits,)` or `(age logits, gender logits)`. A child makes `self.body` and, where it has to,
-    overrides `extract_features`. `gender_weight`: of the gender's cross-entropy beside the age head's loss.
+    It returns `(age logits,)` or `(age logits, gender logits)`. A subclass creates `self.body` and can override
+    `extract_features`. `gender_weight`: weight of the gender's cross-entropy relative to the age head's loss.
     """
 
     def __init__(

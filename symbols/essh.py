@@ -1,7 +1,7 @@
 """ESSH, the face detector: a small body, fused feature maps, and a context head at strides 32, 16 and 8.
 
-After "SSH: Single Stage Headless Face Detector" (Najibi et al., ICCV 2017), whose VGG16 form is here too, with five
-landmarks and a top-down path over all three maps as RetinaFace has them (Deng et al., CVPR 2020).
+After "SSH: Single Stage Headless Face Detector" (Najibi et al., ICCV 2017), with its VGG16 body as an option, and with
+the five landmarks and the top-down path over all three maps of RetinaFace (Deng et al., CVPR 2020).
 """
 
 from typing import Any
@@ -16,19 +16,19 @@ from symbols.options import is_whole
 from symbols.registry import register_detector
 
 STRIDES = (32, 16, 8)  # in the order of the outputs
-ANCHORS = 2  # at every place of a map
+ANCHORS = 2  # per position of a map
 POINTS = 5
 KINDS = ("score", "box", "landmarks")
 OUTPUTS = tuple(f"{kind}{stride}" for stride in STRIDES for kind in KINDS)
-NEGATIVES = 3  # hard backgrounds for each face anchor, at least FEWEST an image
-FEWEST = 16
-SHARP = 8.0  # smooth L1 turns from square to straight at 1 / SHARP**2 of an anchor's side
+NEGATIVES = 3  # hard negatives per face anchor
+MIN_NEGATIVES = 16  # per image
+SHARP = 8.0  # smooth L1 changes from quadratic to linear at 1 / SHARP**2 of an anchor's side
 
 
 class MobileNetStages(HybridBlock):
     """Scaled images -> MobileNet 0.25's maps at strides 8, 16 and 32, of 64, 128 and 256 channels."""
 
-    # Of the body's layers: a convolution and its norm for the stem, two of each for a block.
+    # Numbers of layers: a convolution and a norm for the stem, two of each per block.
     ENDS = (2 + 4 * 5, 2 + 4 * 11, 2 + 4 * 13)
 
     def __init__(self, prefix: str) -> None:
@@ -66,7 +66,7 @@ BODIES = {"mobilenet025": MobileNetStages, "vgg16": VGG16Stages}
 
 
 def _split(layers, ends, x):
-    """Return the outputs of a sequence after each of the numbers of layers `ends`."""
+    """Return the outputs of a sequence of layers after `ends[0]`, `ends[1]`, .. layers."""
     maps = []
     for number, layer in enumerate(layers, 1):
         x = layer(x)
@@ -77,7 +77,7 @@ def _split(layers, ends, x):
 
 class Fusion(HybridBlock):
     """Maps at strides 8, 16 and 32 -> maps of `width` channels at 32, 16 and 8: a coarse map is upsampled by two and
-    added to the next finer one, and a convolution blends them. An odd map's last row or column is cut off."""
+    added to the next finer one, and a convolution blends them. The upsampled map is cropped to the finer one's size."""
 
     def __init__(self, width: int, prefix: str) -> None:
         super().__init__(prefix=prefix)
@@ -105,7 +105,7 @@ def _convolution(channels, kernel, relu=True):
 
 class ContextHead(HybridBlock):
     """A map -> class logits, box deltas and landmark deltas: half of the features have a receptive field of 3x3, a
-    quarter 5x5 and a quarter 7x7, by small convolutions one after the other (SSH, figure 4)."""
+    quarter 5x5 and a quarter 7x7, from stacked 3x3 convolutions (SSH, figure 4)."""
 
     def __init__(self, width: int, prefix: str) -> None:
         super().__init__(prefix=prefix)
@@ -131,8 +131,8 @@ class ESSH(HybridBlock):
     [background a0, background a1, face a0, face a1], box deltas (N, 8, h, w) and landmark deltas (N, 20, h, w), whose
     channel is anchor * k + j. h and w are H and W over the stride, rounded up.
 
-    `body`: "mobilenet025" or "vgg16". `width`: channels of the fused maps; those of the VGG16 form are the paper's.
-    `slim()` gives class probabilities in place of logits.
+    `body`: "mobilenet025" or "vgg16". `width`: channels of the fused maps; with VGG16, the other widths are those of
+    the paper. `slim()` returns a network with class probabilities instead of logits.
     """
 
     def __init__(self, body: str = "mobilenet025", width: int = 64) -> None:
@@ -156,7 +156,7 @@ class ESSH(HybridBlock):
         """Return three losses (N,): softmax with hard negative mining, smooth L1 of boxes, and of landmarks.
 
         `outputs`: nine maps. For the A anchors of all maps, in the order of `anchors.lay_anchors`: `faces`
-        (N, A) 2 a face, 1 a face whose landmarks are not known, 0 background, -1 neither; `boxes` (N, A, 4) and
+        (N, A) 2 for a face, 1 for a face with unknown landmarks, 0 for background, -1 to ignore; `boxes` (N, A, 4) and
         `landmarks` (N, A, 10) deltas.
         """
         logits = F.concat(*[F.reshape(each, shape=(0, 2, -1)) for each in outputs[0::3]], dim=2)  # (N, 2, A)
@@ -165,7 +165,7 @@ class ESSH(HybridBlock):
         count = F.sum(is_face, axis=1, keepdims=True)
         hardness = F.BlockGrad(F.where(is_background, entropy, -F.ones_like(entropy)))
         rank = F.argsort(F.argsort(hardness, axis=1, is_ascend=False), axis=1)
-        is_hard = F.broadcast_lesser(rank, F.maximum(NEGATIVES * count, FEWEST)) * is_background
+        is_hard = F.broadcast_lesser(rank, F.maximum(NEGATIVES * count, MIN_NEGATIVES)) * is_background
         chosen = is_face + is_hard
         weight = 1 / F.maximum(F.sum(chosen, axis=1), 1)
         terms = [F.sum(entropy * chosen, axis=1) * weight]
@@ -179,15 +179,15 @@ class ESSH(HybridBlock):
         return tuple(terms)
 
     def initialize_for_training(self, ctx: Any) -> None:
-        """Initialise the weights as Glorot and Bengio do."""
+        """Initialise the weights by Xavier (Glorot and Bengio)."""
         self.initialize(init.Xavier(), ctx=ctx)
 
     def decode(self, F: Any, outputs: Any) -> Any:
-        """Return the nine maps with class probabilities in place of logits, as `slim()` outputs them."""
+        """Return the nine maps with class probabilities instead of logits, which are the outputs of `slim()`."""
         return tuple(_to_probability(F, each) if i % 3 == 0 else each for i, each in enumerate(outputs))
 
     def fuse(self, fused: bool = True) -> None:
-        """Fuse as `FaceNet.fuse` does, at widths that oneDNN supports: at 8, 24, 32 and 40 it fails."""
+        """Fuse like `FaceNet.fuse`, if oneDNN supports the width: 8, 24, 32 and 40 fail."""
         fuse_norms(self, fused and self.arguments["width"] % 64 == 0)
 
     def slim(self) -> "SlimDetector":
@@ -220,7 +220,7 @@ class SlimDetector(HybridBlock):
 def _to_probability(F, logits):
     """Return class probabilities for logits (N, 4, h, w).
 
-    A softmax of two is a sigmoid of their difference, for which every format has the operations.
+    A softmax of two logits is a sigmoid of their difference, which all export formats support.
     """
     background, face = (F.slice_axis(logits, axis=1, begin=i * ANCHORS, end=(i + 1) * ANCHORS) for i in (0, 1))
     return F.concat(F.sigmoid(background - face), F.sigmoid(face - background), dim=1)

@@ -31,7 +31,7 @@ def create_from_zoo(member: str, size: int = 112, face_stem: bool = False, **arg
     of stride 1 and without pooling, as for faces of 112; by default as in the zoo, mostly 7x7 of stride 2 and a
     pooling.
 
-    Raises `ValueError` where gluoncv is missing, has no such network, or that has no feature map to pool.
+    Raises `ValueError` if gluoncv is missing, has no such network, or that has no feature map to pool.
     """
     require_bool(face_stem=face_stem)
     find_builder(member)

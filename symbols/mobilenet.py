@@ -16,8 +16,8 @@ BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)]
 class MobileNet(nn.HybridSequential):
     """(N, 3, S, S) scaled images -> (N, 1024 * multiplier, S', S') features, S' = S / (16 * stem_stride).
 
-    `stem_stride` 2 is the stock form; 1 keeps a 112-pixel face at full resolution in the first block, at four times the
-    cost. `prelu` puts a BatchNorm and a PReLU behind the last block, as existing MXNet trainers of faces do ("GAP").
+    `stem_stride` is 2 in the paper; 1 keeps a 112-pixel face at full resolution in the first block, at four times the
+    cost. `prelu` adds a BatchNorm and a PReLU after the last block, as MXNet face recognition trainers do ("GAP").
     """
 
     def __init__(self, multiplier: float = 0.25, stem_stride: int = 1, prelu: bool = False, **kwargs: Any) -> None:

@@ -58,7 +58,7 @@ class FaceNet(HybridBlock):
         raise NotImplementedError
 
     def distribution(self, F: Any, outputs: Any) -> Any:
-        """Return P(age = 0..100), (N, 101), or None where the age head has no distribution."""
+        """Return P(age = 0..100), (N, 101), or None if the age head has no distribution."""
         return None
 
     def embed(self, F: Any, data: Any) -> Any:

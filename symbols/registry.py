@@ -1,4 +1,4 @@
-"""Networks by name: each is registered under the name of the function that builds it."""
+"""The registry of networks: each is registered under the name of the function that builds it."""
 
 import difflib
 import inspect
@@ -12,7 +12,7 @@ _FAMILIES: Dict[str, Build] = {}
 
 
 def register(build: Build) -> Build:
-    """Register a function `build(**arguments)` that returns a network of ages and genders. Used as a decorator."""
+    """Register a function `build(**arguments)` that returns an age and gender network. Used as a decorator."""
     return _add(_BUILDERS, build.__name__, build)
 
 
@@ -27,15 +27,15 @@ def register_family(family: str) -> Callable[[Build], Build]:
 
 
 def _add(registry: Dict[str, Build], name: str, build: Build) -> Build:
-    """Add a function to a registry. Raises `ValueError` where another one has the name."""
+    """Add a function to a registry. Raises `ValueError` if the name exists already."""
     if name in _BUILDERS or name in _DETECTORS or name in _FAMILIES:
-        raise ValueError(f"network {name}: is registered already")
+        raise ValueError(f"network {name}: is already registered")
     registry[name] = build
     return build
 
 
 def names() -> List[str]:
-    """Return the names of the networks of ages and genders, sorted; without those of families."""
+    """Return the sorted names of the age and gender networks, without families."""
     return sorted(_BUILDERS)
 
 
@@ -47,8 +47,8 @@ def detectors() -> List[str]:
 def create(name: str, **arguments: Any) -> Any:
     """Return a new, uninitialized network.
 
-    Raises `ValueError` that names the choices for an unknown name, for an unknown or missing argument, and that names
-    the argument for an invalid value.
+    Raises `ValueError` for an unknown name and an unknown or missing argument (with the choices), and for an invalid
+    value (with the name of the argument).
     """
     name = str(name)
     family, colon, member = name.partition(":")
@@ -65,14 +65,14 @@ def create(name: str, **arguments: Any) -> Any:
 
 
 def check_arguments(name: str, build: Build, positional: tuple, arguments: Dict[str, Any]) -> None:
-    """Raise `ValueError` where `arguments` of a function that builds a network are unknown, or one is missing."""
+    """Raise `ValueError` if `arguments` of a function that builds a network are unknown, or one is missing."""
     parameters = list(inspect.signature(build).parameters.values())[len(positional) :]
     named = {one.name: one for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD}
     for key, parameter in named.items():
         if parameter.default is inspect.Parameter.empty and key not in arguments:
             raise ValueError(f"{name}: missing argument '{key}'")
     known = set(named)
-    if len(named) < len(parameters):  # further arguments are passed on; a network records all that build it again
+    if len(named) < len(parameters):  # **arguments are passed on; `network.arguments` has all names
         own = {key: value for key, value in arguments.items() if key in named}
         known.update(set(build(*positional, **own).arguments) - {"name"})
     for key in sorted(set(arguments) - known):

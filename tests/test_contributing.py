@@ -87,7 +87,7 @@ def test_an_age_head(execute):
 def test_a_data_set_reader(execute, tmp_path, monkeypatch):
     from rec_tools.cli import app
 
-    execute("Add a data set reader")
+    execute("Add a dataset reader")
     monkeypatch.setattr(readers, "DATASETS", (*readers.DATASETS, "years"))
     (tmp_path / "photos").mkdir()
     for name, grey in (("34_anna", 50), ("7_ben", 150), ("95_carl", 200), ("dora", 250)):

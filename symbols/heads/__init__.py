@@ -1,8 +1,8 @@
-"""Heads: block, loss and decoding of one output in one place.
+"""The heads of the networks: each defines the layers, the loss and the decoding of one output.
 
-An age head is a `HybridBlock` from features (N, C) to logits, with
-`loss(F, logits, age_min, age_max)`: (N, 1) ages, -1 unknown -> (N,), 0 where unknown, and
-`decode(F, logits)`: age in years (N, 1), and `distribution(F, logits)`: (N, 101), or None (`heads.ages.AgeHead`).
+An age head is a `HybridBlock` (`heads.ages.AgeHead`) from features (N, C) to logits, with three methods:
+`loss(F, logits, age_min, age_max)` takes ages (N, 1), -1 if unknown, and returns (N,), 0 where unknown;
+`decode(F, logits)` returns the age in years (N, 1); `distribution(F, logits)` returns (N, 101) or None.
 """
 
 import inspect
@@ -30,9 +30,9 @@ AGE_HEADS = {
 
 
 def create_age_head(name: Union[str, dict], **options: Any) -> AgeHead:
-    """Build the head of a name, or of {"name": name, option: value, ..} as recipes have it.
+    """Build an age head from its name, or from {"name": name, option: value, ..} as in recipes.
 
-    Raises `ValueError`, with the choices, for an unknown name, option or value.
+    Raises `ValueError` for an unknown name or option (with the choices) and for an invalid value.
     """
     if isinstance(name, dict):
         options = {**name, **options}

@@ -1,5 +1,5 @@
-"""Ages of a range that a data set has, such as CACD's 14 to 62, by two heads of AGMixer (ISCAS 2025): one class
-a year, and one number for the share of the range. Labels outside of the range count as its ends."""
+"""The two age heads of AGMixer (ISCAS 2025), for the age range of a dataset, such as 14 to 62 in CACD: one with a class
+per year, and one with a single number for the share of the range. Labels outside the range are clipped to it."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from symbols.heads.ages import LAST_AGE, AgeHead, distance_to_interval, value_of
 from symbols.heads.distribution import minus_log_mass
 from symbols.options import is_whole
 
-OLDEST = 120  # of any label
+MAX_LABEL = 120  # years
 
 
 def require_range(first: int, last: int) -> None:
-    """Raise `ValueError` unless these are whole years, the first before the last."""
+    """Raise `ValueError` unless both are whole years and the first is below the last."""
     whole = all(is_whole(age) for age in (first, last))
-    if not (whole and 0 <= first < last <= OLDEST):
-        raise ValueError(f"age_min={first}, age_max={last}: must be whole years, 0 <= age_min < age_max <= {OLDEST}")
+    if not (whole and 0 <= first < last <= MAX_LABEL):
+        raise ValueError(f"age_min={first}, age_max={last}: must be whole years, 0 <= age_min < age_max <= {MAX_LABEL}")
 
 
 class AgeClassesHead(AgeHead):
-    """Features (N, C) -> logits (N, last - first + 1), a class a year. The age is the expectation, as in DEX."""
+    """Features (N, C) -> logits (N, last - first + 1), a class per year. The age is the expectation, as in DEX."""
 
     def __init__(self, first: int, last: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -34,7 +34,7 @@ class AgeClassesHead(AgeHead):
         return self.dense(features)
 
     def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
-        """Return -log of the probability mass inside of the label: of a whole year, the cross-entropy of its class."""
+        """Return -log of the probability mass inside the label; for a whole year, this is the cross-entropy."""
         low, high = F.clip(age_min, self.first, self.last), F.clip(age_max, self.first, self.last)
         years = value_of(F, self.years, logits)
         inside = F.broadcast_greater_equal(years, F.floor(low)) * F.broadcast_lesser_equal(years, F.ceil(high))
@@ -50,7 +50,7 @@ class AgeClassesHead(AgeHead):
 
 
 class AgeShareHead(AgeHead):
-    """Features (N, C) -> (N, 1): the age is first + last * sigmoid, as the source has it (and not last - first)."""
+    """Features (N, C) -> (N, 1): the age is first + last * sigmoid, as in the source (not last - first)."""
 
     def __init__(self, first: int, last: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -62,13 +62,13 @@ class AgeShareHead(AgeHead):
         return self.dense(features)
 
     def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
-        """Return the root mean square of the years outside of the label, over the known ages of the batch: the same
-        number for every face, 0 where no age is known."""
+        """Return the root mean square distance to the labels (N,), over the known ages of the batch: the same number
+        for every face, 0 if no age is known."""
         low, high = F.clip(age_min, self.first, self.last), F.clip(age_max, self.first, self.last)
         known = age_min >= 0
         square = known * distance_to_interval(F, self.decode(F, logits), low, high) ** 2
         mean = F.broadcast_div(F.sum(square), F.maximum(F.sum(known), 1))
-        # The root has no slope at 0: below 1e-4 years it is made flat.
+        # The gradient of a square root is infinite at 0, so the root is smoothed below 1e-4 years.
         root = F.sqrt(mean + 1e-8) - 1e-4
         return F.broadcast_add(F.squeeze(0 * age_min, axis=1), F.reshape(root, shape=(1,)))
 

@@ -25,7 +25,7 @@ class AgeHead(HybridBlock):
         raise NotImplementedError
 
     def distribution(self, F: Any, logits: Any) -> Any:
-        """Return P(age = 0..100), (N, 101), or None where the head has no distribution."""
+        """Return P(age = 0..100), (N, 101), or None if the head has no distribution."""
         return None
 
     def answer(self, F: Any, logits: Any) -> Any:

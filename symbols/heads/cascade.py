@@ -1,7 +1,7 @@
-"""Age as a cascade of digits: twenties, fours and years, a softmax each, summed.
+"""Age as a sum of three stages in steps of 20, 4 and 1 years, each with a softmax.
 
-The head of the age estimation compact model (AEC), as its Keras source has it: its loss terms and weights are the
-source's. See `symbols.aec`.
+The head of the age estimation compact model (AEC), with the loss terms and weights of its Keras source. See
+`symbols.aec`.
 """
 
 from typing import Any, Optional
@@ -12,24 +12,24 @@ from mxnet.gluon import nn
 from symbols.heads.ages import AgeHead, clip_to_head, distance_to_interval, value_of
 from symbols.options import require_bool, require_not_negative
 
-# Of each stage, coarse to fine: (years of one step, units of its three dense layers). In the order of creation.
+# (years per step, units of the three dense layers) of each stage, coarse to fine, in the order of creation.
 STAGES = ((20, (5, 10, 5)), (4, (5, 10, 5)), (1, (4, 8, 4)))
-COARSE = sum(units[-1] for years, units in STAGES if years > 1)  # logits of the stages that count in fours and more
-STEP = 4  # years that the two coarse stages can distinguish
-LEAST_SPREAD = 1.0  # years^2 of variance of a batch's labels below which a ratio to it means nothing
+COARSE = sum(units[-1] for years, units in STAGES if years > 1)  # number of logits of the two coarse stages
+STEP = 4  # years; the resolution of the two coarse stages
+MIN_VARIANCE = 1.0  # years^2, of a batch's labels; the error ratio is not used below it
 
 
 class CascadeHead(AgeHead):
-    """Features (N, C) -> logits (N, 14): 5 of the twenties, 5 of the fours, 4 of the years.
+    """Features (N, C) -> logits (N, 14): 5 for steps of 20 years, 5 for 4 years, 4 for 1 year.
 
-    The age is the sum over stages of `years * sum_i i * p_i`, 0 to 99. `leading`: every stage adds its p_0 to that, as
-    the source does and its weights expect; then the least age is 3.
+    The age is the sum over stages of `years * sum_i i * p_i`, 0 to 99. `leading`: every stage also adds its p_0, as in
+    the source and as its weights need; the smallest age is then 3.
 
-    Loss of an exact age, by the source's weights: `mae` * |age - label| + `coarse` * |age of the two coarse stages -
-    label in fours| + `fine` * |age - label| + `ratio` * sum of squared errors / sum of squared deviations of labels
-    from their mean, over the batch. The source takes 5 from the second term and 6 from the third (4.5 and 5.5 on WIKI)
-    but does not clip, so these constants move no gradient; `coarse_free` and `fine_free` are years that cost nothing,
-    clipped at 0, for whoever wants that: 0 gives the source's gradients.
+    Loss of an exact age, with the weights of the source: `mae` * |age - label| + `coarse` * |age of the two coarse
+    stages - label rounded down to a multiple of 4| + `fine` * |age - label| + `ratio` * sum of squared errors / sum of
+    squared deviations of labels from their mean, over the batch. The source takes 5 from the second term and 6 from the
+    third (4.5 and 5.5 on WIKI) but does not clip, so these constants do not change the gradients. `coarse_free` and
+    `fine_free` are errors in years without loss (clipped at 0); their default 0 gives the gradients of the source.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class CascadeHead(AgeHead):
             self.stages = nn.HybridSequential(prefix="")
             for years, units in STAGES:
                 self.stages.add(_stage(units, prefix=f"by{years}_"))
-        # A constant: what each probability stands for, in years.
+        # A constant: the years of each probability.
         steps = [[float(years * i + (leading and i == 0)) for years, units in STAGES for i in range(units[-1])]]
         self.years = self.params.get_constant("years", steps)
 
@@ -61,8 +61,8 @@ class CascadeHead(AgeHead):
         return F.concat(*(stage(features) for stage in self.stages), dim=1)
 
     def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
-        """Return the losses (N,). For an interval, |age - label| is the years outside of it, and the ratio is left out.
-        A batch whose exact ages are nearly equal has no ratio either."""
+        """Return the losses (N,). For an interval, |age - label| is the distance to it, and the ratio is not used. Nor
+        is it for a batch whose exact ages are nearly equal."""
         low, high = clip_to_head(F, age_min), clip_to_head(F, age_max)
         years = self._years(F, logits)
         age = F.sum(years, axis=1, keepdims=True)
@@ -91,7 +91,7 @@ class CascadeHead(AgeHead):
 
 
 def _stage(units, prefix):
-    """Dense-ReLU, dense-ReLU, dense; He et al.'s uniform weights, as in the source. The softmax is in `_years`."""
+    """Return dense-ReLU, dense-ReLU, dense with He-uniform weights, as in the source. The softmax is in `_years`."""
     layers = nn.HybridSequential(prefix=prefix)
     with layers.name_scope():
         for width in units:
@@ -101,17 +101,20 @@ def _stage(units, prefix):
 
 
 def _in_fours(F, age):
-    """Return the part of an age that the coarse stages can express: the source's labels of them, `age20 + age4`, are
-    whole fours."""
+    """Return an age rounded down to a multiple of 4, the resolution of the coarse stages (`age20 + age4` in the
+    source)."""
     return STEP * F.floor(age / STEP)
 
 
 def error_ratio(F: Any, age: Any, label: Any, counts: Any) -> Any:
-    """Return (1, 1): sum of squared errors over the sum of squared deviations of labels from their mean, of ages (N, 1)
-    where `counts` (N, 1) is 1; 0 where the labels hardly differ, and of a batch of one."""
+    """Return (1, 1): the sum of squared errors divided by the sum of squared deviations of the labels from their mean.
+
+    Only ages (N, 1) with `counts` (N, 1) of 1 are used. The ratio is 0 if the labels are nearly equal, as in a batch of
+    one.
+    """
     count = F.maximum(F.sum(counts, axis=0, keepdims=True), 1)
     mean = F.sum(counts * label, axis=0, keepdims=True) / count
     spread = F.sum(counts * F.broadcast_sub(label, mean) ** 2, axis=0, keepdims=True)
     errors = F.sum(counts * (age - label) ** 2, axis=0, keepdims=True)
-    least = LEAST_SPREAD * count
+    least = MIN_VARIANCE * count
     return (spread >= least) * errors / F.maximum(spread, least)

@@ -1,4 +1,4 @@
-"""The head of AGMixer: branches for age and gender, and a mixer of the two ("AGMixer: age estimation
+"""The head of AGMixer: branches for age and gender, and a mixer of both ("AGMixer: age estimation
 using gender feature and improved ordinal loss", ISCAS 2025; the blocks are those of Tolstikhin et al. 2021,
 "MLP-Mixer")."""
 
@@ -8,7 +8,7 @@ from mxnet.gluon import HybridBlock, nn
 
 
 class Perceptron(HybridBlock):
-    """Dense, GELU, dense along the last axis, to `units`; dropout behind both."""
+    """Dense, GELU and dense (`units`) along the last axis, each dense layer followed by dropout."""
 
     def __init__(self, hidden: int, units: int, dropout: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -23,7 +23,7 @@ class Perceptron(HybridBlock):
 
 
 class Branch(HybridBlock):
-    """Features (N, C) -> (features of the branch (N, width), logits of `head` on them)."""
+    """Features (N, C) -> (branch features (N, width), logits of `head` for these features)."""
 
     def __init__(self, width: int, head: HybridBlock, dropout: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,7 +39,7 @@ class Branch(HybridBlock):
 
 
 class MixerBlock(HybridBlock):
-    """(N, tokens, width) -> the same: a perceptron across the tokens, one across the channels, each on a LayerNorm."""
+    """(N, tokens, width) -> same shape: perceptrons across the tokens, then the channels, each after a LayerNorm."""
 
     def __init__(self, tokens: int, width: int, expansion: int, dropout: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -56,7 +56,7 @@ class MixerBlock(HybridBlock):
 
 
 class Mixer(HybridBlock):
-    """Two views (N, width) of the same faces -> (N, width): `depth` blocks, LayerNorm, the larger of both views."""
+    """Two views (N, width) of the same faces -> (N, width): `depth` blocks, LayerNorm, maximum of both views."""
 
     def __init__(self, width: int, depth: int = 3, expansion: int = 4, dropout: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)

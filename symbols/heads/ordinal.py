@@ -1,5 +1,5 @@
 """Age by 100 binary decisions "older than k years", k = 0..99 (Niu et al. 2016, "Ordinal regression with multiple
-output CNN"; the form of the existing one-megabyte MXNet checkpoints)."""
+output CNN"; as in the existing 1 MB MXNet checkpoints)."""
 
 from typing import Any, Optional
 
@@ -12,7 +12,7 @@ from symbols.options import require_not_negative
 class OrdinalHead(AgeHead):
     """Features (N, C) -> logits (N, 100) of "older than k". The age is the sum of the probabilities.
 
-    `weight` scales the loss, a sum over 100 decisions, to that of a softmax over ages.
+    `weight` scales the loss, a sum over 100 decisions, to the magnitude of a softmax loss over ages.
     """
 
     units = LAST_AGE
@@ -28,7 +28,7 @@ class OrdinalHead(AgeHead):
         return self.dense(features)
 
     def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
-        """Return binary cross-entropies (N,), summed. For an interval, only the decisions that it implies count:
+        """Return sums of binary cross-entropies (N,). For an interval, only the decisions that it determines count:
         k < age_min is "older", k >= age_max is "not older". As in the existing trainers, age 0 counts as 1."""
         low, high = F.maximum(clip_to_head(F, age_min), 1), F.maximum(clip_to_head(F, age_max), 1)
         z = self._older_logits(F, logits)
@@ -38,7 +38,7 @@ class OrdinalHead(AgeHead):
         return F.squeeze(age_min >= 0, axis=1) * self.weight * F.sum(losses, axis=1)
 
     def distribution(self, F: Any, logits: Any) -> Any:
-        """Return P(age = a) = P(older than a-1) - P(older than a); negative differences are 0."""
+        """Return P(age = a) = P(older than a-1) - P(older than a); negative differences become 0."""
         older = F.sigmoid(self._older_logits(F, logits))
         certain = F.ones_like(F.slice_axis(older, axis=1, begin=0, end=1))
         steps = F.relu(F.concat(certain, older, dim=1) - F.concat(older, 0 * certain, dim=1))

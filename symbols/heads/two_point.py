@@ -13,15 +13,16 @@ from symbols.heads.distribution import minus_log_mass
 from symbols.options import require_not_negative
 
 BINS, WIDTH = 12, 10.0  # at 0, 10, .., 110 years
-NOTHING = 1e-12  # stands in for 0 where a log is multiplied by 0
+TINY = 1e-12  # replaces 0 inside a log, so that 0 * log(0) is 0
 
 
 class TwoPointHead(AgeHead):
-    """Features (N, C) -> (N, 13): 12 logits, whose softmax is the two-point representation, and an age in years that
-    a dense layer makes of that representation.
+    """Features (N, C) -> (N, 13): 12 logits, whose softmax is the two-point representation, and an age in years,
+    which a dense layer computes from it.
 
-    `kl` and `l1` weigh the two losses; 10 and 1 are those of the existing Keras implementation. The last dense layer
-    starts as the years of the bins: from Keras' small random weights, steps of 1e-3 need days to get to 110.
+    `kl` and `l1` weigh the two losses; 10 and 1 are those of the existing Keras implementation. The weights of
+    the last dense layer start at the years of the bins: with Keras' small random weights and a learning rate of 1e-3,
+    training would need days to reach 110.
     """
 
     def __init__(self, kl: float = 10.0, l1: float = 1.0, prefix: Optional[str] = None) -> None:
@@ -40,8 +41,8 @@ class TwoPointHead(AgeHead):
     def loss(self, F: Any, logits: Any, age_min: Any, age_max: Any) -> Any:
         """Return the losses (N,). For an exact age, `kl` * KL(two-point label || softmax) + `l1` * |age - label|.
 
-        For an interval, in place of the KL -log of the probability of all bins that two points of an age inside can
-        have, and the years outside of it in place of the L1.
+        For an interval, the KL is replaced by -log of the probability of all bins that ages inside the interval use,
+        and the L1 by the distance to the interval.
         """
         low, high = clip_to_head(F, age_min), clip_to_head(F, age_max)
         bins = F.slice_axis(logits, axis=1, begin=0, end=BINS)
@@ -50,7 +51,7 @@ class TwoPointHead(AgeHead):
         years = WIDTH * F.expand_dims(F.contrib.arange_like(bins, axis=1), axis=0)
 
         label = two_points(F, years, low)
-        divergence = F.sum(label * (F.log(F.maximum(label, NOTHING)) - log_p), axis=1, keepdims=True)
+        divergence = F.sum(label * (F.log(F.maximum(label, TINY)) - log_p), axis=1, keepdims=True)
         outside = F.relu(F.broadcast_sub(low, years)) + F.relu(F.broadcast_sub(years, high))
         mass_loss = minus_log_mass(F, log_p, outside < WIDTH)
 
@@ -63,6 +64,5 @@ class TwoPointHead(AgeHead):
 
 
 def two_points(F: Any, years: Any, age: Any) -> Any:
-    """Return the shares (N, 12) of the bins at `years` (1, 12) that make up ages (N, 1): 1 at the bin, 0 ten years from
-    it."""
+    """Return the shares (N, 12) of the bins at `years` (1, 12) for ages (N, 1): 1 at a bin, 0 from 10 years away."""
     return F.relu(1 - F.abs(F.broadcast_sub(years, age)) / WIDTH)

@@ -103,5 +103,5 @@ def test_a_name_is_registered_once():
         return None
 
     for register in (registry.register, registry.register_detector, registry.register_family("mobilenet025")):
-        with pytest.raises(ValueError, match="network mobilenet025: is registered already"):
+        with pytest.raises(ValueError, match="network mobilenet025: is already registered"):
             register(mobilenet025)

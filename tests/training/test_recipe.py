@@ -59,7 +59,7 @@ def test_one_option_of_a_head_can_be_overridden(tmp_path):
         ("augment.mirror=0.3", "augment.mirror=0.3: must be 0 or 0.5"),
         ("augment.rotate=-5", "augment.rotate=-5: must be a number from 0 to 180"),
         ("optimizer=adam", "'optimizer' is a section"),
-        ("resume", "write an override as key=value"),
+        ("resume", "an override must be key=value"),
         ("data.train=[a.rec", "is not YAML"),
         ("train.batch_size=12.5", "train.batch_size=12.5: must be a whole number"),
         ("train.log_every=0", "train.log_every=0: must be a number of at least 1"),

@@ -99,7 +99,7 @@ def test_finished_trials_are_not_repeated(sweep, tmp_path):
     _, rows, _ = sweep("optimizer.lr=1e-3,1e-2,0.5")
     assert starts(base) == ["sweep-lr=0.5", "sweep-lr=0.5", "sweep-lr=1e-2", "sweep-lr=1e-3"]
     assert first[0] in rows
-    with pytest.raises(UsageError, match="sweep-lr=1e-3: holds a trial with another train.epochs"):
+    with pytest.raises(UsageError, match="sweep-lr=1e-3: has a trial with another train.epochs"):
         sweep("optimizer.lr=1e-3", given=["train.epochs=7"])
 
 
@@ -162,11 +162,11 @@ def test_values_are_split_at_commas_outside_brackets_and_quotes():
     [
         (["optimizer.rl=1,2"], 0, "unknown key 'optimizer.rl'; did you mean 'lr'"),
         (["optimizer=1,2"], 0, "'optimizer' is a section"),
-        (["optimizer.lr"], 0, "write KEY=VALUE,VALUE"),
+        (["optimizer.lr"], 0, "must be KEY=VALUE,VALUE"),
         (["optimizer.lr=1,,2"], 0, "an empty value"),
         (["optimizer.steps=[1,2"], 0, "not closed"),
-        (["optimizer.lr=1,1"], 0, "has a value twice"),
-        (["optimizer.lr=1e-2..1e-3"], 2, "the range must rise"),
+        (["optimizer.lr=1,1"], 0, "contains a value twice"),
+        (["optimizer.lr=1e-2..1e-3"], 2, "LOW must be below HIGH"),
         (["optimizer.lr=1e-3..1e-2"], 0, "--trials N"),
         (["optimizer.lr=1,2"], 3, "--trials: only for a range"),
         (["optimizer.lr=1,2", "optimizer.lr=3"], 0, "optimizer.lr is given twice"),

@@ -112,7 +112,7 @@ def test_a_run_measures_as_evaluate_does_where_faces_are_cut_in_another_way(tmp_
 def test_a_run_is_resumed_with_its_own_optimizer(tmp_path, toys):
     run(tmp_path / "run", toys, "train.epochs=1")
     for change in ("optimizer.name=sgd", "optimizer.wd=0.5"):
-        with pytest.raises(UsageError, match=f"was begun with {change.split('=')[0]}="):
+        with pytest.raises(UsageError, match=f"was started with {change.split('=')[0]}="):
             run(tmp_path / "run", toys, change, resume=True)
 
 

@@ -1,4 +1,4 @@
-"""The options of train.py: those that MXNet's training scripts have, and the overrides of a recipe that they mean."""
+"""The options of train.py. They are those of MXNet's training scripts, and are converted to recipe overrides."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def option(help: str, **settings: Any) -> Any:
-    """Return an option of the command line."""
+    """Return a command-line option with a help text."""
     return typer.Option(help=help, **settings)
 
 
@@ -34,12 +34,10 @@ class TrainOptions:
         Optional[List[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Such as optimizer.lr=0.001")
     ] = None
     recipe: Annotated[Optional[Path], option("A YAML file of recipes/.")] = None
-    test: Annotated[bool, typer.Option("--test", help="Only measure the run in run.dir, on data.test or data.val.")] = (
+    test: Annotated[bool, typer.Option("--test", help="Only evaluate the run in run.dir on data.test or data.val.")] = (
         False
     )
-    fin: Annotated[
-        bool, typer.Option("--fin", help="Fine-tune to other classes: frozen backbone, new age classes.")
-    ] = False
+    fin: Annotated[bool, typer.Option("--fin", help="Fine-tune to other age classes: freeze the backbone.")] = False
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in run.dir from its last checkpoint.")] = (
         False
     )
@@ -51,24 +49,24 @@ class TrainOptions:
     prefix: Annotated[str, option("run.dir: the run's folder.")] = ""
     network: Annotated[str, option("network.name, such as mobilenet025; or mobilenet, with --multiplier.")] = ""
     multiplier: Annotated[Optional[float], option("With --network mobilenet: 0.25, 0.5 or 1.0.")] = None
-    per_batch_size: Annotated[Optional[int], option("Images a device and step.")] = None
+    per_batch_size: Annotated[Optional[int], option("Batch size of each device.")] = None
     lr: Annotated[Optional[float], option("optimizer.lr")] = None
-    lr_steps: Annotated[str, option("Steps at which the rate falls to a tenth, such as 40000,70000.")] = ""
+    lr_steps: Annotated[str, option("Steps at which the learning rate is divided by 10, such as 40000,70000.")] = ""
     ckpt: Annotated[Optional[int], option("Accepted for existing scripts; last and best are always kept.")] = None
-    pretrained: Annotated[str, option("PREFIX,EPOCH, or a run or model folder, to start from.")] = ""
+    pretrained: Annotated[str, option("Initial weights: PREFIX,EPOCH, or a run or model folder.")] = ""
     max_steps: Annotated[Optional[int], option("train.max_steps")] = None
     end_epoch: Annotated[Optional[int], option("train.epochs")] = None
     keep: Annotated[Optional[int], option("run.keep: how many of the last checkpoints to keep.")] = None
-    kvstore: Annotated[str, option("train.kvstore: device, local; dist_sync for machines (docs/scale.md).")] = ""
+    kvstore: Annotated[str, option("train.kvstore: device, local; dist_sync: several machines (docs/scale.md).")] = ""
     launch: Annotated[Optional[int], option("Train as N workers on this machine.", metavar="N")] = None
     sweep: Annotated[
         Optional[List[str]],
-        option("Train with each of these values, or KEY=LOW..HIGH; may be given again.", metavar="KEY=VALUE,.."),
+        option("Train once per value, or over a range KEY=LOW..HIGH; may be repeated.", metavar="KEY=VALUE,.."),
     ] = None
-    trials: Annotated[int, option("Number of runs of a --sweep with a range.")] = 0
+    trials: Annotated[int, option("Number of runs of a --sweep over a range.")] = 0
 
     def check(self) -> None:
-        """Raise `UsageError` where options exclude each other; log that --ckpt has no effect."""
+        """Raise `UsageError` if options exclude each other. Log that --ckpt has no effect."""
         if self.sweep and self.test:
             raise UsageError("--sweep: trains; --test measures one run")
         if self.trials and not self.sweep:
@@ -80,13 +78,13 @@ class TrainOptions:
 
     @property
     def recipe_file(self) -> Optional[Path]:
-        """Return the file of --recipe, which may be one shipped with the package."""
+        """Return the file of --recipe, which may be a recipe in the package."""
         return Path(find_shipped(self.recipe)) if self.recipe else None
 
     def load(self) -> Tuple[Recipe, List[str]]:
         """Return the recipe, and the overrides that give the same recipe in a child process."""
         flags = {name: getattr(self, name) for name in inspect.signature(flags_to_overrides).parameters}
-        if self.launch is not None:  # the overrides are for a worker, which has a share of the GPUs
+        if self.launch is not None:  # the overrides are for one worker, with its share of the GPUs
             flags["gpus"] = share_gpus(self.gpus, self.launch)[0]
         overrides = flags_to_overrides(**flags)
         overrides += [] if self.keep is None else [f"run.keep={self.keep}"]
@@ -96,17 +94,17 @@ class TrainOptions:
         return recipe, [*overrides, f"run.dir={json.dumps(recipe.run.dir)}"]
 
     def worker_kvstore(self, recipe: Recipe) -> str:
-        """Return the kind of KVStore for --launch: that of --kvstore, or the recipe's where it spans processes."""
+        """Return the kind of KVStore for --launch: that of --kvstore, or the recipe's if it spans processes."""
         return self.kvstore or (recipe.train.kvstore if recipe.train.kvstore in KINDS else KINDS[0])
 
     def worker_arguments(self, overrides: List[str]) -> List[str]:
-        """Return the command line of a worker of --launch, but for --kvstore and --gpus."""
+        """Return the command line of a --launch worker, without --kvstore and --gpus."""
         given = [override for override in overrides if override.partition("=")[0] != "train.kvstore"]
         resume = ["--resume"] if self.resume else []
         return [*self._flags(), *(["--quiet"] if self.quiet else []), *resume, *given]
 
     def trial_arguments(self, overrides: List[str]) -> List[str]:
-        """Return the command line of a trial of --sweep, but for its values, --quiet and --resume."""
+        """Return the command line of a --sweep trial, without its values, --quiet and --resume."""
         launch = [] if self.launch is None else ["--launch", str(self.launch)]
         launch += ["--kvstore", self.kvstore] if self.kvstore else []
         return [*self._flags(), *(["--gpus", self.gpus] if self.gpus else []), *launch, *overrides]
@@ -119,7 +117,7 @@ class TrainOptions:
 
 
 def with_options(command: Callable[[TrainOptions], None]) -> Callable[..., None]:
-    """Return a function for typer, which has the fields of `TrainOptions` as its parameters, and calls `command`."""
+    """Return a function for typer that takes the fields of `TrainOptions` as parameters and calls `command`."""
 
     @functools.wraps(command)
     def main(**values: Any) -> None:

@@ -1,4 +1,4 @@
-"""The flags of MXNet's training scripts, translated to overrides of a recipe; and the devices to train on."""
+"""Convert the flags of MXNet's training scripts to overrides of a recipe, and find the devices to train on."""
 
 import json
 from pathlib import Path
@@ -30,8 +30,7 @@ def flags_to_overrides(
 ) -> List[str]:
     """Return `key=value` strings for the flags that are given.
 
-    Raises `UsageError` on a multiplier that no network has, and on a split without a folder or that the folder does not
-    have.
+    Raises `UsageError` for an unknown multiplier, and for a split without a folder or that does not exist in it.
     """
     if multiplier is not None:
         if multiplier not in MULTIPLIERS or network not in ("", "mobilenet"):
@@ -64,8 +63,8 @@ def flags_to_overrides(
 
 
 def find_contexts(gpus: str) -> "List[mxnet.Context]":
-    """Return the MXNet contexts of "0,1", or the CPU for "". Raises `UsageError` where the text is not numbers,
-    `AgedgeError` where a GPU does not exist."""
+    """Return the MXNet contexts of "0,1", or the CPU for "". Raises `UsageError` if the text is not numbers,
+    `AgedgeError` if a GPU does not exist."""
     import mxnet as mx
 
     if not gpus:

@@ -44,8 +44,8 @@ def train(
     best.ckpt (the lowest score). On a CPU, a run that was killed and resumed ends with the same bits as one that was
     not.
 
-    `open_task(network, recipe, folder, kvstore, contexts)` returns the `Task`. Raises `AgedgeError` where data or
-    weights cannot be used and where the loss diverges, `StoppedError` after a signal.
+    `open_task(network, recipe, folder, kvstore, contexts)` returns the `Task`. Raises `AgedgeError` if data or
+    weights cannot be used and if the loss diverges, `StoppedError` after a signal.
     """
     folder = Path(recipe.run.dir)
     kvstore = open_kvstore(recipe.train.kvstore, contexts, str(folder))

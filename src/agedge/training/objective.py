@@ -1,4 +1,4 @@
-"""The network and its loss as one graph, so that MXNet plans and runs a step as one call."""
+"""Combine the network and its loss in one graph, so that MXNet plans and runs a step as one call."""
 
 from typing import Any, Sequence, Tuple
 
@@ -14,12 +14,12 @@ class Objective(HybridBlock):
     years; number of known genders, number of correct ones. An age or gender that the network does not predict counts
     as unknown.
 
-    With `mixup` (Zhang et al. 2018) the third input is the share (N, 1), at least a half, of each face in its mixed
-    image; the rest is the face at the same place counted from the end of the batch. The loss is that of both labels,
-    weighted by their shares, which for a label distribution is the loss of the mixed distribution; the metric sums use
-    the label of the larger share.
+    With `mixup` (Zhang et al. 2018) the third input is the share (N, 1), at least 0.5, of each face i in its mixed
+    image; the rest comes from face N - 1 - i of the batch. The loss is the mean of the losses of both labels, weighted
+    by the shares; for a label distribution, this equals the loss of the mixed distribution. The metric sums use the
+    label with the larger share.
 
-    With `distillation`, a `DistillLoss`, the teachers' outputs are the last inputs, and its term is added to the loss.
+    With `distillation` (a `DistillLoss`) the teachers' outputs are the last inputs, and its term is added to the loss.
     """
 
     def __init__(self, network: Any, mixup: bool = False, distillation: Any = None):
@@ -60,12 +60,12 @@ class Objective(HybridBlock):
 
 
 def mix(F: Any, share: Any, values: Any) -> Any:
-    """Return each row times its `share`, plus the rest of the row at the same place from the end."""
+    """Return share * values[i] + (1 - share) * values[N - 1 - i] for each row i."""
     return F.broadcast_mul(values, share) + F.broadcast_mul(F.reverse(values, axis=0), 1 - share)
 
 
 class Inference(HybridBlock):
-    """data (N, 3, S, S) -> the network's predictions, a tuple in the order of its `answers`, for validation."""
+    """data (N, 3, S, S) -> the network's predictions, a tuple in the order of `network.answers`, for validation."""
 
     def __init__(self, network: Any):
         super().__init__(prefix="")
@@ -76,10 +76,10 @@ class Inference(HybridBlock):
 
 
 class DetectionObjective(HybridBlock):
-    """(images (N, 3, S, S), targets of the anchors) -> loss (N,) and metric sums (4,): N, and the sums over N of the
-    loss's three terms.
+    """(images (N, 3, S, S), targets of the anchors) -> loss (N,) and metric sums (4,): N, and the sum over N of each of
+    the three loss terms.
 
-    `weights`: of the terms, in the order in which the network's `loss` returns them.
+    `weights`: weights of the terms, in the order of the return value of the network's `loss`.
     """
 
     def __init__(self, network: Any, weights: Sequence[float]):

@@ -1,4 +1,4 @@
-"""Everything that the training loop works with, and how a run saves its checkpoints."""
+"""Prepare the objects that the training loop uses, and save its checkpoints."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ from agedge.training.weights.averaging import WeightMean
 
 log = logging.getLogger(__name__)
 
-EMA, SWA, LESSONS = "ema.params", "swa.params", "lessons.params"  # members of a checkpoint besides the network
+EMA, SWA, DISTILL = "ema.params", "swa.params", "lessons.params"  # optional members of a checkpoint
 SAME = {  # settings that must not change when a run resumes
     "optimizer": ("name", "wd", "momentum", "freeze"),
     "train": ("seed", "log_every", "mixup", "ema", "swa"),
@@ -42,7 +42,7 @@ class RunFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """Everything that the training loop works with. Only `state`, and what the objects themselves hold, changes.
+    """The objects that the training loop uses. The fields do not change, but the objects do.
 
     Attributes:
         task: data, objective and validation.
@@ -52,13 +52,13 @@ class Training:
         kvstore: sums over devices and workers.
         trainer: the Gluon trainer that applies the optimizer.
         learning_rate: function from the step to the learning rate.
-        gradients: for every parameter that learns, its gradients, one a context.
-        batch_size: images a step, over all workers.
+        gradients: the gradients of every trained parameter, one per context.
+        batch_size: images per step, over all workers.
         steps_per_epoch, total_steps: numbers of steps.
         ema: exponential mean of the weights (train.ema), or None.
         swa: mean of the last epochs' weights (train.swa), or None.
-        state: progress of the run, as checkpoints hold it.
-        files: what the run writes; None for a worker other than the chief.
+        state: progress of the run, as in checkpoints.
+        files: the files of the run; None for all workers except the chief.
     """
 
     task: Task
@@ -83,29 +83,29 @@ class Training:
         return Path(self.recipe.run.dir)
 
     def measured_weights(self) -> ContextManager[Any]:
-        """Return a context in which the network has the weights that are validated and shipped."""
+        """Return a context in which the network has the weights for validation and for the finished model."""
         return self.ema.in_place() if self.ema else contextlib.nullcontext()
 
     def pack(self, name: str) -> bytes:
-        """Return the content of the checkpoint `last`, from which the run can resume, or `best`, which holds the
-        measured weights. Raises `OSError`."""
+        """Return the content of the checkpoint `last`, from which the run can resume, or `best`, with the
+        validated weights. Raises `OSError`."""
         if name == "best":
             with self.measured_weights():
                 return pack_checkpoint(self.network, self.trainer, self.state.to_json())
         more = {key: mean.to_part() for key, mean in ((EMA, self.ema), (SWA, self.swa)) if mean}
         if self.task.distill_loss:
             parameters = self.task.distill_loss._collect_params_with_prefix()
-            more[LESSONS] = {key: parameter.list_data()[0] for key, parameter in parameters.items()}
+            more[DISTILL] = {key: parameter.list_data()[0] for key, parameter in parameters.items()}
         return pack_checkpoint(self.network, self.trainer, self.state.to_json(), more)
 
     def save(self, *names: str) -> None:
-        """Save the run as checkpoints `last` and `best`. A warning is logged where memory does not suffice."""
+        """Save the run as checkpoints `last` and `best`. Log a warning if there is not enough memory."""
         assert self.files is not None, "only the chief saves"
         for name in names:
             try:
                 content = self.pack(name)
             except OSError as error:
-                log.warning("%s: %s.ckpt not saved: %s; the run goes on", self.folder, name, error.strerror)
+                log.warning("%s: %s.ckpt not saved: %s; the run continues", self.folder, name, error.strerror)
             else:
                 self.files.saver.save(name, content)
 
@@ -115,7 +115,7 @@ def open_training(
 ) -> Training:
     """Prepare a new training, or restore that of the last checkpoint in `recipe.run.dir` to resume it.
 
-    Raises `AgedgeError` where weights do not fit or workers disagree, `UsageError` on settings that cannot be resumed.
+    Raises `AgedgeError` if weights do not fit or workers disagree, `UsageError` if the settings have changed.
     """
     from mxnet import gluon
 
@@ -130,7 +130,7 @@ def open_training(
         task.distill_loss.initialize(ctx=contexts)
     task.objective.hybridize(static_alloc=True, static_shape=True)
     parameters = task.objective.collect_params()
-    # `kvstore` sums the gradients, so the trainer needs no KVStore of its own.
+    # `kvstore` sums the gradients, so the trainer does not need a KVStore.
     trainer = gluon.Trainer(parameters, optimizer.name, optimizer_options(optimizer), kvstore=None)
 
     same = {f"{section}.{key}": recipe[section][key] for section, keys in SAME.items() for key in keys}
@@ -144,11 +144,11 @@ def open_training(
     if state.step < state.epoch * steps_per_epoch:  # train.max_steps ended the last epoch early
         state.epoch, state.sums = state.step // steps_per_epoch, None
     counts = {"images": task.count, "steps": total_steps, "log_every": recipe.train.log_every}
-    compare_workers(kvstore, folder, {**counts, "begun at step": state.step})
+    compare_workers(kvstore, folder, {**counts, "start step": state.step})
 
     ema = restore_mean(network, file, EMA) if recipe.train.ema else None
     swa = restore_mean(network, file, SWA) if recipe.train.swa else None
-    if task.distill_loss and (part := file and load_part(file, LESSONS)):
+    if task.distill_loss and (part := file and load_part(file, DISTILL)):
         for name, parameter in task.distill_loss._collect_params_with_prefix().items():
             parameter.set_data(part[name])
     kvstore.broadcast([parameter.list_data() for parameter in parameters.values()])
@@ -177,7 +177,7 @@ def open_training(
 
 
 def restore_mean(network: TrainableNetwork, file: Optional[Path], name: str) -> WeightMean:
-    """Return a running mean of the network's weights, as member `name` of a checkpoint holds it, or a new one."""
+    """Return the running mean of weights in member `name` of a checkpoint, or a new one."""
     mean = WeightMean(network)
     if part := file and load_part(file, name):
         mean.load_part(part)
@@ -189,7 +189,7 @@ def open_files(folder: Path, recipe: Recipe, epoch: int, task: Task) -> RunFiles
     files = RunFiles(
         CheckpointSaver(folder, recipe.run.keep, recipe.run.save_every), MetricsLog(folder, epoch, task.plot)
     )
-    for name in (TEST, AVERAGE):  # they mark a finished run
+    for name in (TEST, AVERAGE):  # they exist only for a finished run
         (folder / name).unlink(missing_ok=True)
     text = yaml.safe_dump(as_plain(recipe), sort_keys=False)
     files.saver.write(RECIPE, lambda: write_text(folder / RECIPE, text))
@@ -197,7 +197,7 @@ def open_files(folder: Path, recipe: Recipe, epoch: int, task: Task) -> RunFiles
 
 
 def complete_best(training: Training, saved: TrainState) -> None:
-    """Write best.ckpt where the run ended between writing last.ckpt, of state `saved`, and best.ckpt."""
+    """Write best.ckpt if the run ended after writing last.ckpt (with state `saved`) and before writing best.ckpt."""
     if training.files is None or saved.sums is not None or not 0 < saved.best_epoch == saved.epoch:
         return
     try:
@@ -211,7 +211,7 @@ def complete_best(training: Training, saved: TrainState) -> None:
 
 
 def compare_workers(kvstore: KVStore, folder: Path, counts: dict) -> None:
-    """Raise `AgedgeError` where the workers differ in one of `counts`, {name: number}: they would wait for ever."""
+    """Raise `AgedgeError` if the workers differ in one of `counts`, {name: number}, since they would wait forever."""
     table = np.zeros((kvstore.workers, len(counts)))
     table[kvstore.rank] = list(counts.values())
     table = kvstore.sum_small(table.ravel()).reshape(table.shape)

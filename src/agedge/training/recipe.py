@@ -1,4 +1,4 @@
-"""A recipe: every key that a training run depends on, with its default, its check and its help.
+"""A recipe: all settings of a training run, each with a default, a check and a help text.
 
 `python -m agedge.training.show_recipe` prints them as a table.
 """
@@ -19,7 +19,7 @@ Files = Union[str, List[str]]
 
 
 class Section:
-    """A section of a recipe. `section[name]` is the value of the key of that name."""
+    """A section of a recipe. `section[name]` returns the value of a key."""
 
     def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
@@ -27,24 +27,24 @@ class Section:
 
 @dataclasses.dataclass
 class DataSection(Section):
-    """What a run trains on, and how it is read."""
+    """The data of a run, and how they are read."""
 
     train: Files = key("", "FILE.rec or a list of them; for a detector files of annotated faces", "files")
-    val: Files = key("", "files to validate on after every epoch; the best epoch is chosen by them", "files")
-    test: Files = key("", "files to measure the finished model on, once, into test.json", "files")
+    val: Files = key("", "files for validation after every epoch; they determine the best epoch", "files")
+    test: Files = key("", "files for the test of the finished model, which writes test.json", "files")
     labels: str = key("auto", "order of the labels in files of older tools: gender,age or age,gender")
     cache: str = key(
         "auto",
-        "where decoded faces are kept: in memory; disk decodes them anew every epoch; native is MXNet's reader; "
-        "auto is memory where they fit",
+        "memory keeps decoded faces; disk decodes them again every epoch; native is MXNet's reader; "
+        "auto is memory if they fit",
         choices=("auto", "memory", "disk", "native"),
     )
     threads: int = key(
-        1, "threads that decode faces which are not in memory, or processes that make scenes", at_least=1
+        1, "threads that decode faces (unless they are in memory), or processes that create scenes", at_least=1
     )
     balance: float = key(
         0.0,
-        "how far ages are balanced: 1 draws every age equally often, 0 as often as the data has it",
+        "how far ages are balanced: 1 samples every age equally often, 0 as often as in the data",
         at_least=0,
         at_most=1,
     )
@@ -52,18 +52,20 @@ class DataSection(Section):
 
 @dataclasses.dataclass
 class ScenesSection(Section):
-    """The images that a detector trains on. `data.train` and `data.val` are then files of annotated faces."""
+    """The training images of a detector. `data.train` and `data.val` are then files of annotated faces."""
 
     size: int = key(320, "side of a scene, in pixels", at_least=64)
-    an_epoch: int = key(4000, "scenes an epoch", at_least=1)
+    an_epoch: int = key(4000, "scenes per epoch", at_least=1)
     backgrounds: str = key("", "folder of two or more photographs without a face, for composed scenes")
-    photographs: Files = key("", "label.txt, or a list of them: whole photographs, of which scenes are crops", "files")
-    composed: float = key(0.5, "share of composed scenes where photographs are given too", at_least=0, at_most=1)
+    photographs: Files = key(
+        "", "label.txt, or a list of them: whole photographs from which scenes are cropped", "files"
+    )
+    composed: float = key(0.5, "share of composed scenes if photographs are given too", at_least=0, at_most=1)
 
 
 @dataclasses.dataclass
 class AugmentSection(Section):
-    """Random changes of the training faces, all off by default."""
+    """Random transforms of the training faces, all off by default."""
 
     mirror: float = key(0.0, "probability that a face is mirrored", choices=(0, 0.5))
     rotate: float = key(0.0, "largest rotation to either side, in degrees", at_least=0, at_most=180)
@@ -80,9 +82,11 @@ class AugmentSection(Section):
         at_most=0.9,
     )
     blur: float = key(0.0, "share of the faces that are blurred", at_least=0, at_most=1)
-    jpeg: float = key(0.0, "share that is compressed again, as a JPEG of low quality", at_least=0, at_most=1)
-    cutout: float = key(0.0, "share of which a rectangle is hidden (DeVries and Taylor 2017)", at_least=0, at_most=1)
-    grey: float = key(0.0, "share that is converted to grey", at_least=0, at_most=1)
+    jpeg: float = key(0.0, "share of the faces that are compressed as a JPEG of low quality", at_least=0, at_most=1)
+    cutout: float = key(
+        0.0, "share of the faces with a hidden rectangle (DeVries and Taylor 2017)", at_least=0, at_most=1
+    )
+    grey: float = key(0.0, "share of the faces that are converted to grey", at_least=0, at_most=1)
 
 
 @dataclasses.dataclass
@@ -104,11 +108,13 @@ class OptimizerSection(Section):
     momentum: float = key(0.9, "momentum of sgd")
     clip: float = key(0.0, "largest norm of the gradient of a batch's mean loss; 0: no limit", at_least=0)
     wd_on: str = key(
-        "all", "what weight decay applies to; weights: not to BatchNorms and biases", choices=("all", "weights")
+        "all",
+        "parameters with weight decay; weights: all except those of BatchNorm, and biases",
+        choices=("all", "weights"),
     )
     freeze: List[str] = key([], "patterns of parameters that do not train, such as body.*", "patterns")
     lr_of: Dict[str, float] = key(
-        {}, "{pattern: learning rate} of parameters with a rate of their own", "rates", at_least=0
+        {}, "{pattern: learning rate} of parameters with a different rate", "rates", at_least=0
     )
 
 
@@ -117,38 +123,38 @@ class TrainSection(Section):
     """How long and how a network trains."""
 
     epochs: int = key(60, "epochs", at_least=1)
-    batch_size: int = key(128, "images a step, of a worker, over all of its devices", at_least=1)
+    batch_size: int = key(128, "images per step of a worker, over all of its devices", at_least=1)
     max_steps: int = key(0, "steps after which the run ends early; 0: no limit", at_least=0)
-    patience: int = key(
-        0, "epochs without a better one after which the run ends (early stopping); 0: no limit", at_least=0
-    )
-    seed: int = key(0, "seed of everything random", at_least=0)
+    patience: int = key(0, "epochs without improvement until the run ends (early stopping); 0: no limit", at_least=0)
+    seed: int = key(0, "seed of all random numbers", at_least=0)
     mixup: float = key(
         0.0, "alpha of Beta(alpha, alpha), from which the shares of two mixed faces are drawn; 0: no mixup", at_least=0
     )
     ema: float = key(
         0.0,
-        "decay of the exponential moving average of the weights that is measured and shipped, such as 0.999; 0: none",
+        "decay of a moving average of the weights, which is validated and saved as the model, such as 0.999; 0: none",
         at_least=0,
         at_most=1,
     )
     swa: float = key(
-        0.0, "share of the epochs, the last ones, whose weights are averaged in the end; 0: none", at_least=0, at_most=1
+        0.0, "share of the epochs, at the end, over which the weights are averaged; 0: none", at_least=0, at_most=1
     )
-    log_every: int = key(20, "steps between two readings of the loss; checkpoints are saved only at these", at_least=1)
-    fuse: bool = key(True, "whether BatchNorm and ReLU are one operator, where every device is a CPU")
+    log_every: int = key(
+        20, "steps between two readings of the loss; checkpoints are saved only at these steps", at_least=1
+    )
+    fuse: bool = key(True, "whether BatchNorm and ReLU are fused into one operator, if every device is a CPU")
     kvstore: str = key(
         "device",
-        "how gradients are summed; dist_sync over several machines",
+        "how gradients are summed; dist_sync: over several machines",
         choices=("local", "device", "dist_sync", "dist_device_sync"),
     )
 
 
 @dataclasses.dataclass
 class DistillSection(Section):
-    """Learning the outputs of teacher networks."""
+    """Distillation: training on the outputs of teacher networks."""
 
-    teachers: List[str] = key([], "runs or model folders whose outputs are learnt besides the labels", "models")
+    teachers: List[str] = key([], "runs or model folders whose outputs are learnt in addition to the labels", "models")
     weight: float = key(1.0, "weight of the loss on the teachers' ages", at_least=0)
     gender: float = key(1.0, "weight of the loss on their P(male)", at_least=0)
     temperature: float = key(2.0, "temperature that softens both distributions", above=0)
@@ -159,9 +165,9 @@ class DistillSection(Section):
 class RunSection(Section):
     """Where the run is saved."""
 
-    dir: str = key("", "folder of the run; by default runs/ and the recipe's name; --split K adds -splitK")
-    keep: int = key(2, "how many of the last checkpoints are kept, besides the best", at_least=1)
-    save_every: int = key(300, "seconds between two checkpoints; one an epoch is saved in any case", at_least=0)
+    dir: str = key("", "folder of the run; by default runs/NAME of the recipe; --split K appends -splitK")
+    keep: int = key(2, "how many of the last checkpoints are kept, in addition to the best", at_least=1)
+    save_every: int = key(300, "seconds between two checkpoints; one is always saved after each epoch", at_least=0)
 
 
 @dataclasses.dataclass
@@ -169,8 +175,10 @@ class Recipe(Section):
     """All keys. `network` holds the arguments of the network's builder, which `symbols.create` checks."""
 
     network: EasyDict = dataclasses.field(default_factory=lambda: EasyDict(name="mobilenet025"))
-    pretrained: str = key("", "PREFIX,EPOCH, FILE.params, or a run or model folder whose weights the run starts from")
-    fresh: List[str] = key([], "patterns of parameters that do not come from `pretrained`, such as age.*", "patterns")
+    pretrained: str = key("", "initial weights: PREFIX,EPOCH, FILE.params, or a run or model folder")
+    fresh: List[str] = key(
+        [], "patterns of parameters that are not loaded from `pretrained`, such as age.*", "patterns"
+    )
     data: DataSection = dataclasses.field(default_factory=DataSection)
     scenes: ScenesSection = dataclasses.field(default_factory=ScenesSection)
     augment: AugmentSection = dataclasses.field(default_factory=AugmentSection)
@@ -180,11 +188,11 @@ class Recipe(Section):
     run: RunSection = dataclasses.field(default_factory=RunSection)
 
 
-OPEN_SECTIONS = ("network", "optimizer.lr_of")  # they take any key
+OPEN_SECTIONS = ("network", "optimizer.lr_of")  # they accept any key
 
 
 def as_plain(value: Any) -> Any:
-    """Convert a recipe, a section or a value to the dicts and lists that YAML and JSON write."""
+    """Convert a recipe, a section or a value to dicts and lists for YAML and JSON."""
     if dataclasses.is_dataclass(value):
         return {field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -197,7 +205,7 @@ SECTIONS = {name: type(value) for name, value in vars(Recipe()).items() if datac
 
 
 def collect_keys() -> Dict[str, Key]:
-    """Return {"section.key": its checks} for all keys but the network's arguments, in the order of the recipe."""
+    """Return {"section.key": its checks} for all keys except the network's arguments, in the order of the recipe."""
     keys = list_keys(Recipe)
     for name, section in SECTIONS.items():
         keys.update({f"{name}.{inner}": one for inner, one in list_keys(section).items()})
@@ -207,14 +215,14 @@ def collect_keys() -> Dict[str, Key]:
 def load_recipe(path: Optional[Union[str, Path]], overrides: Iterable[str] = (), suffix: str = "") -> Recipe:
     """Load a YAML file, apply the `key.of.section=value` strings, and fill in the defaults.
 
-    `suffix` is added to run.dir, unless an override sets that. Raises `AgedgeError` where the file cannot be read,
-    `UsageError` on a value that is not allowed and on an unknown key, with the nearest known one.
+    `suffix` is added to run.dir, unless an override sets that. Raises `AgedgeError` if the file cannot be read,
+    `UsageError` for an invalid value, and for an unknown key, with the most similar known one.
     """
     values = copy.deepcopy(DEFAULTS)
-    lay_over(values, read_recipe(Path(path)) if path else {}, str(path))
+    merge_values(values, read_recipe(Path(path)) if path else {}, str(path))
     folder, values["run"]["dir"] = values["run"]["dir"], ""
     for override in overrides:
-        lay_over(values, parse_override(override), f"'{override}'")
+        merge_values(values, parse_override(override), f"'{override}'")
     keys = collect_keys()
     keys["run.dir"].check("network.name", values["network"]["name"])
     name = Path(path).stem if path else values["network"]["name"]
@@ -228,7 +236,7 @@ def load_recipe(path: Optional[Union[str, Path]], overrides: Iterable[str] = (),
 
 
 def find_value(values: dict, name: str) -> Any:
-    """Return the value of a key such as "optimizer.lr". Raises `KeyError` where there is none."""
+    """Return the value of a key such as "optimizer.lr". Raises `KeyError` if there is none."""
     value: Any = values
     for part in name.split("."):
         if not isinstance(value, dict):
@@ -241,7 +249,7 @@ def parse_override(text: str) -> dict:
     """Return {"optimizer": {"lr": 0.001}} for "optimizer.lr=1e-3"; the value is YAML. Raises `UsageError`."""
     name, separator, value = text.partition("=")
     if not separator:
-        raise UsageError(f"'{text}': write an override as key=value, such as optimizer.lr=0.001")
+        raise UsageError(f"'{text}': an override must be key=value, such as optimizer.lr=0.001")
     if name.count(".") > DEEPEST or len(text) > MOST_BYTES:
         raise UsageError(f"'{text[:40]}..': nested too deeply, or too long")
     try:
@@ -253,8 +261,8 @@ def parse_override(text: str) -> dict:
     return nested
 
 
-def lay_over(values: dict, given: dict, source: str, section: str = "") -> None:
-    """Replace the values of a recipe by those `given`, in place. Raises `UsageError`, which names the `source`."""
+def merge_values(values: dict, given: dict, source: str, section: str = "") -> None:
+    """Overwrite values of a recipe with those in `given`, in place. Raises `UsageError`, which names the `source`."""
     for own, value in given.items():
         name = f"{section}.{own}" if section else own
         if not isinstance(own, str):
@@ -265,16 +273,16 @@ def lay_over(values: dict, given: dict, source: str, section: str = "") -> None:
             hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(values)}"
             raise UsageError(f"{source}: unknown key '{name}'; {hint}")
         if isinstance(values.get(own), dict) and isinstance(value, dict):
-            lay_over(values[own], value, source, name)
+            merge_values(values[own], value, source, name)
         elif isinstance(values.get(own), dict) and not is_open:
-            raise UsageError(f"{source}: '{name}' is a section of keys, not a value")
+            raise UsageError(f"{source}: '{name}' is a section, and must be a mapping of keys")
         else:
             check_keys(value, source, name)
             values[own] = value
 
 
 def check_keys(value: Any, source: str, name: str) -> None:
-    """Raise `UsageError` where a mapping within a value has a key that is not a text."""
+    """Raise `UsageError` if a mapping within a value has a key that is not a text."""
     if isinstance(value, dict):
         for own, inner in value.items():
             if not isinstance(own, str):
@@ -286,7 +294,7 @@ def check_keys(value: Any, source: str, name: str) -> None:
 
 
 def refuse_keys(recipe: Recipe, names: Sequence[str], task: str) -> None:
-    """Raise `UsageError` where a recipe sets a section or key that has no effect on networks of a task."""
+    """Raise `UsageError` if a recipe sets a section or key that has no effect on networks of a task."""
     given = as_plain(recipe)
     for name in collect_keys():
         if name.startswith(tuple(f"{one}." for one in names)) or name in names:

@@ -1,11 +1,11 @@
-"""What a key of a recipe is: its default, which values it takes, and one line of help."""
+"""The definition of a recipe key: its default, its valid values and its help text."""
 
 import dataclasses
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from agedge.errors import UsageError, choices
 
-LARGEST_NUMBER = 2**53  # float64 does not hold every whole number beyond it
+LARGEST_NUMBER = 2**53  # float64 cannot represent all integers above it
 
 
 def _is_number(value: Any, kinds: tuple = (int, float)) -> bool:
@@ -16,7 +16,7 @@ def _is_list_of(kinds: tuple) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, (list, tuple)) and all(isinstance(one, kinds) for one in value)
 
 
-# A kind of value: the test that it must pass, and how an error describes it.
+# Kind of value: (check, description in errors).
 KINDS: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     "flag": (lambda value: isinstance(value, bool), "true or false"),
     "integer": (lambda value: _is_number(value, (int,)), "a whole number"),
@@ -43,7 +43,7 @@ class Key:
     choices: tuple = ()
 
     def check(self, name: str, value: Any) -> None:
-        """Raise `UsageError` where a value is not of the key's kind or not within its limits."""
+        """Raise `UsageError` if a value is not of the key's kind or not within its limits."""
         fits, expected = KINDS[self.kind]
         if not fits(value):
             raise UsageError(f"{name}={value}: must be {expected}")
@@ -65,7 +65,7 @@ class Key:
         )
 
     def describe(self) -> str:
-        """Return the limits or the choices as a text; "" where there are none."""
+        """Return the limits or the choices as text; "" if there are none."""
         if self.choices:
             return " or ".join(map(str, self.choices))
         if self.above is not None:
@@ -78,7 +78,7 @@ class Key:
 def key(default: Any, help: str, kind: str = "", **limits: Any) -> Any:
     """Declare a field of a section: its default, its help, and the limits that `Key` has.
 
-    Without `kind` the key takes values of its default's type.
+    Without `kind`, values must have the type of the default.
     """
     metadata = {"key": Key(kind or KIND_OF_TYPE[type(default)], help, **limits)}
     if isinstance(default, (list, dict)):
@@ -87,5 +87,5 @@ def key(default: Any, help: str, kind: str = "", **limits: Any) -> Any:
 
 
 def list_keys(section: Any) -> Dict[str, Key]:
-    """Return {name: key} of a section, or of the keys that stand outside of the sections."""
+    """Return {name: key} of a section, or of the keys outside the sections."""
     return {field.name: field.metadata["key"] for field in dataclasses.fields(section) if "key" in field.metadata}

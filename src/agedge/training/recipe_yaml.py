@@ -84,7 +84,7 @@ def load_yaml(text: str) -> Any:
 
 
 def read_recipe(path: Path) -> dict:
-    """Return the content of a YAML file. Raises `AgedgeError` where it is not a recipe, with the line where known."""
+    """Return the content of a YAML file. Raises `AgedgeError` if it is not a recipe, with the line if known."""
     content = b""
     try:
         if path.is_dir():

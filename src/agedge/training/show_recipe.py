@@ -1,6 +1,6 @@
-"""Print the keys of recipes, or values of one: python -m agedge.training.show_recipe [--recipe FILE] [--get KEY ...]
+"""Print all recipe keys, or values of one recipe: python -m agedge.training.show_recipe [--recipe FILE] [--get KEY ...]
 
-With `--write docs/training.md` the table of that page is made anew.
+`--write docs/training.md` regenerates the table of keys in that page.
 """
 
 import json
@@ -21,13 +21,13 @@ END = "<!-- end of the table -->"
 def main(
     overrides: Optional[List[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Such as optimizer.lr=0.001"),
     recipe: Optional[Path] = typer.Option(None, help="A YAML file of recipes/."),
-    get: Optional[List[str]] = typer.Option(None, help="Print the value of this key; may be given again."),
+    get: Optional[List[str]] = typer.Option(None, help="Print the value of this key; may be repeated."),
     default: Optional[str] = typer.Option(
-        None, help="What --get prints for an argument that the network is not given."
+        None, help="What --get prints for a network.* key that the recipe does not set."
     ),
-    write: Optional[Path] = typer.Option(None, help="Write the table of keys into this page of the documentation."),
+    write: Optional[Path] = typer.Option(None, help="Replace the table of keys in this documentation page."),
 ) -> None:
-    """Print the keys of recipes with their defaults, or with --get values of a recipe, a line each."""
+    """Print the recipe keys with their defaults, or with --get the values of a recipe, one per line."""
     if write:
         write_table(write)
     elif not get:
@@ -38,7 +38,7 @@ def main(
 
 
 def format_value(values: dict, name: str, default: Optional[str]) -> str:
-    """Return the value of a key: a text as it is, anything else as JSON. Raises `UsageError` on an unknown key."""
+    """Return the value of a key: a string unchanged, other types as JSON. Raises `UsageError` on an unknown key."""
     try:
         value = find_value(values, name)
     except KeyError:
@@ -49,7 +49,7 @@ def format_value(values: dict, name: str, default: Optional[str]) -> str:
 
 
 def format_table() -> str:
-    """Return the keys of recipes as a Markdown table."""
+    """Return the recipe keys as a Markdown table."""
     rows = ["| key | default | value | meaning |", "|---|---|---|---|"]
     for name, key in collect_keys().items():
         kind = key.describe() if key.choices else f"{key.kind} {key.describe()}".strip()
@@ -58,7 +58,7 @@ def format_table() -> str:
 
 
 def write_table(page: Path) -> None:
-    """Replace the table of keys in a page. Raises `AgedgeError` where the page has no place for it."""
+    """Replace the table of keys in a page. Raises `AgedgeError` if the page does not have the table's markers."""
     mark = "<!-- table: python -m agedge.training.show_recipe --write docs/training.md -->"
     before, begin, rest = page.read_text(encoding="utf-8").partition(mark)
     _, end, after = rest.partition(END)

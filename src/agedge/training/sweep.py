@@ -1,6 +1,6 @@
-"""`train.py --sweep optimizer.lr=1e-3,3e-3`: runs of one recipe with other values, one after the other, and a table.
+"""`train.py --sweep optimizer.lr=1e-3,3e-3`: run a recipe with several values, one after another, and write a table.
 
-An Optuna study samples the values: all combinations of lists; ranges at random, log-uniformly where they are above 0
+An Optuna study samples the values: all combinations of lists; ranges at random, log-uniformly if they are above 0
 (Bergstra and Bengio, "Random search for hyper-parameter optimization", 2012).
 """
 
@@ -21,26 +21,26 @@ from agedge.errors import AgedgeError, UsageError
 from agedge.run_folder import list_last
 from agedge.safe_write import write_json
 from agedge.training.distributed.launch import Process, collected_signals, end, start, wait_for
-from agedge.training.recipe import DEFAULTS, as_plain, lay_over, load_recipe, parse_override
+from agedge.training.recipe import DEFAULTS, as_plain, load_recipe, merge_values, parse_override
 from agedge.training.sweep_table import Row, describe_row, format_table, to_row, write_table
 
 log = logging.getLogger(__name__)
 
-SEED = 0  # of the sampler: the same command tries the same values
+SEED = 0  # of the sampler, so that the same command samples the same values
 RANGE = re.compile(r"([-+\d.eE]+)\.\.([-+\d.eE]+)$")
-LONGEST = 100  # characters of a folder's name
+MAX_NAME = 100  # characters of a folder's name, before a hash
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A key of the recipe with its values as texts, or the ends of its range."""
+    """A recipe key with its values, or the ends of its range, as text."""
 
     key: str
     values: Tuple[str, ...] = ()
     ends: Optional[Tuple[str, str]] = None
 
     def suggest(self, trial: Any) -> str:
-        """Return the value of an Optuna trial: a whole number where both ends of the range are."""
+        """Return the value for an Optuna trial: a whole number if both ends of the range are whole."""
         if not self.ends:
             return trial.suggest_categorical(self.key, self.values)
         low, high = map(float, self.ends)
@@ -55,7 +55,8 @@ class SweepTrial:
 
     Attributes:
         values: {recipe key: value as text}.
-        settings: all settings of the recipe but its folder; None where they are invalid, for the reason `error`.
+        settings: all settings of the recipe without run.dir; None if they are invalid.
+        error: the reason why they are invalid, or "".
     """
 
     values: Dict[str, str]
@@ -75,9 +76,9 @@ def run_sweep(
     """Run `program` with `arguments` and the values of every trial, and print and write the table.
 
     `sweeps`: texts like "train.mixup=0,0.2" or, with a number of `trials`, "optimizer.lr=1e-4..1e-2". `recipe`,
-    `overrides`: the recipe that `arguments` give. The runs and sweep.csv go into its run.dir. A finished trial of the
-    same settings is not repeated; an unfinished one is resumed. Returns the exit status: 0; 1 where no trial finished;
-    128 + N after signal N. Raises `UsageError` before anything starts.
+    `overrides`: the recipe of `arguments`. The runs and sweep.csv are written to its run.dir. A finished trial with the
+    same settings is not repeated; an unfinished one is resumed. Return the exit status: 0; 1 if no trial finished; 128
+    + N after signal N. Raises `UsageError` before the first run.
     """
     base = Path(load_recipe(recipe, overrides).run.dir)
     study, sampled = sample_trials([parse_axis(text) for text in sweeps], trials)
@@ -110,26 +111,26 @@ def find_failed_state() -> Any:
 
 
 def parse_axis(text: str) -> Axis:
-    """Return the key and the values that a text such as "optimizer.lr=1e-3,3e-3" names. Raises `UsageError`."""
+    """Parse a text such as "optimizer.lr=1e-3,3e-3". Raises `UsageError`."""
     key, separator, values = text.partition("=")
     if not separator or not values.strip():
-        raise UsageError(f"--sweep '{text}': write KEY=VALUE,VALUE or KEY=LOW..HIGH, such as optimizer.lr=1e-3,3e-3")
+        raise UsageError(f"--sweep '{text}': must be KEY=VALUE,VALUE or KEY=LOW..HIGH, such as optimizer.lr=1e-3,3e-3")
     if key in ("run.dir", "run"):
-        raise UsageError(f"--sweep '{text}': every trial has its own folder, under run.dir")
+        raise UsageError(f"--sweep '{text}': cannot be swept: every trial has its own folder under run.dir")
     if found := RANGE.match(values.strip()):
         try:
             low, high = (float(end) for end in found.groups())
         except ValueError:
             raise UsageError(f"--sweep '{text}': both ends of the range must be numbers") from None
         if not (low < high and math.isfinite(high - low)):
-            raise UsageError(f"--sweep '{text}': the range must rise")
+            raise UsageError(f"--sweep '{text}': LOW must be below HIGH")
         axis = Axis(key, (), (found[1], found[2]))
     else:
         axis = Axis(key, tuple(split_values(values)))
         if len(set(axis.values)) < len(axis.values):
-            raise UsageError(f"--sweep '{text}': has a value twice")
+            raise UsageError(f"--sweep '{text}': contains a value twice")
     for value in axis.values or axis.ends or ():
-        lay_over(copy.deepcopy(DEFAULTS), parse_override(f"{key}={value}"), f"--sweep '{text}'")
+        merge_values(copy.deepcopy(DEFAULTS), parse_override(f"{key}={value}"), f"--sweep '{text}'")
     return axis
 
 
@@ -150,24 +151,24 @@ def split_values(text: str) -> List[str]:
         else:
             values[-1] += character
     if depth or quote or not all(value.strip() for value in values):
-        raise UsageError(f"--sweep: '{text}': an empty value, or a bracket or quote that is not closed")
+        raise UsageError(f"--sweep: '{text}': has an empty value, or a bracket or quote that is not closed")
     return [value.strip() for value in values]
 
 
 def sample_trials(axes: List[Axis], trials: int) -> Tuple[Any, List[Tuple[Any, Dict[str, str]]]]:
-    """Return an Optuna study, and its trials with the values {key: text} of each.
+    """Return an Optuna study and its trials, each with its values {key: text}.
 
-    Without ranges the trials are all combinations; with ranges, a number of `trials`, which go through the combinations
-    of the other values in turn. Raises `UsageError`.
+    Without ranges, there is a trial for each combination of values. With ranges, there are `trials` trials, which take
+    the combinations of the other values in turn. Raises `UsageError`.
     """
     import optuna
 
     keys = [axis.key for axis in axes]
     if twice := {key for key in keys if keys.count(key) > 1}:
-        raise UsageError(f"--sweep: {min(twice)} is given twice; write its values into one")
+        raise UsageError(f"--sweep: {min(twice)} is given twice; give all its values in one --sweep")
     has_ranges = any(axis.ends for axis in axes)
     if has_ranges != bool(trials) or trials < 0:
-        reason = "a range needs the number of its runs, --trials N" if has_ranges else "--trials: only for a range"
+        reason = "a range needs --trials N, the number of runs" if has_ranges else "--trials: only for a range"
         raise UsageError(f"--sweep: {reason}")
     lists = [axis for axis in axes if not axis.ends]
     combinations = list(itertools.product(*(axis.values for axis in lists)))
@@ -183,7 +184,7 @@ def sample_trials(axes: List[Axis], trials: int) -> Tuple[Any, List[Tuple[Any, D
 
 
 def plan_trials(combinations: List[Dict[str, str]], base: Path, recipe: Optional[Path], overrides: List[str]) -> list:
-    """Return the trials with their folders. Raises `UsageError` where a folder holds a trial of other settings."""
+    """Return the trials with their folders. Raises `UsageError` if a folder has a trial with other settings."""
     plan, names = [], set()
     for values in combinations:
         name = to_name(values)
@@ -199,13 +200,15 @@ def plan_trials(combinations: List[Dict[str, str]], base: Path, recipe: Optional
         trial = SweepTrial(values, base / name, settings, error)
         earlier = read_trial(trial.folder)
         if settings and earlier and (other := difference(earlier["settings"], json.loads(json.dumps(settings)))):
-            raise UsageError(f"{trial.folder}: holds a trial with another {other}: give another run.dir, or remove it")
+            raise UsageError(
+                f"{trial.folder}: has a trial with another {other}: choose another run.dir, or remove the folder"
+            )
         plan.append(trial)
     return plan
 
 
 def to_overrides(values: Dict[str, str]) -> List[str]:
-    """Return values as overrides of a recipe."""
+    """Convert values to recipe overrides."""
     return [f"{key}={value}" for key, value in values.items()]
 
 
@@ -215,13 +218,13 @@ def to_name(values: Dict[str, str]) -> str:
     short = values if len(set(last)) < len(last) else last
     name = "-".join(["sweep", *(f"{key}={value}" for key, value in zip(short, values.values()))])
     name = re.sub(r"[^\w.=+-]+", "_", name).rstrip("_.")
-    if len(name) > LONGEST:
-        name = f"{name[:LONGEST]}-{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]}"
+    if len(name) > MAX_NAME:
+        name = f"{name[:MAX_NAME]}-{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]}"
     return name
 
 
 def difference(one: dict, other: dict, section: str = "") -> str:
-    """Return the first key in which two recipes differ; "" without any."""
+    """Return the first key in which two recipes differ, or ""."""
     for key in {**one, **other}:
         name = f"{section}.{key}" if section else key
         mine, theirs = one.get(key), other.get(key)
@@ -259,7 +262,7 @@ def run_trial(program: List[str], arguments: List[str], trial: SweepTrial) -> Tu
 
 
 def wait(child: Process, signals: List[int]) -> None:
-    """Wait until a process ends. A first signal is passed on to it; after a second one it is not waited for."""
+    """Wait until a process ends. The first signal is passed on to it; after the second one, return at once."""
     while child.status is None:
         wait_for([child], 0.2)
         if signals:
@@ -278,7 +281,7 @@ def find_reason(folder: Path, child: Process) -> str:
 
 
 def read_trial(folder: Path) -> Optional[dict]:
-    """Return {settings, seconds, status} of a trial that an earlier sweep began; None without one."""
+    """Return {settings, seconds, status} of a trial that an earlier sweep started; None without one."""
     try:
         return json.loads((folder / "trial.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

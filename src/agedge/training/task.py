@@ -119,7 +119,7 @@ class Task:
         raise NotImplementedError
 
     def metrics(self, sums: np.ndarray) -> Dict[str, Any]:
-        """Return {name: mean} for metric sums (k,), `loss` among them, as in log.csv; None where no label is known."""
+        """Return {name: mean} for metric sums (k,), `loss` among them, as in log.csv; None if no label is known."""
         raise NotImplementedError
 
     def describe(self, metrics: Dict[str, Any]) -> str:
@@ -132,7 +132,7 @@ class Task:
     def validate(self) -> Validation:
         """Measure the network on `data.val`.
 
-        Raises `AgedgeError` where there is nothing to measure on, `DivergedError` where the network outputs NaN or
+        Raises `AgedgeError` if there is nothing to measure on, `DivergedError` if the network outputs NaN or
         infinity.
         """
         raise NotImplementedError

@@ -22,7 +22,7 @@ STATISTICS = 100  # batches from which BatchNorm's statistics of averaged weight
 def validate_epoch(training: Training, sums: np.ndarray, stop: bool) -> bool:
     """End an epoch: validate, log its metrics, and save the last checkpoint and the best one.
 
-    `sums`: the epoch's sums of training metrics. Returns whether any worker passed `stop`. Raises `DivergedError` where
+    `sums`: the epoch's sums of training metrics. Returns whether any worker passed `stop`. Raises `DivergedError` if
     the score is NaN or infinite.
     """
     state, recipe = training.state, training.recipe

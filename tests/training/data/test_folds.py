@@ -59,10 +59,10 @@ def test_of_other_folds_each_is_tested_and_validated_on_once(folds):
 @pytest.mark.parametrize(
     "folds, number, message",
     [
-        (10, 5, "--split 5: of 10 folds, a number from 0 to 4"),
-        (82, 82, "--split 82: of 82 folds, a number from 0 to 81"),
-        (5, -1, "--split -1: of 5 folds"),
-        (2, 0, "2 folds: at least 3 are needed"),
+        (10, 5, "--split 5: must be from 0 to 4 for 10 folds"),
+        (82, 82, "--split 82: must be from 0 to 81 for 82 folds"),
+        (5, -1, "--split -1: must be from 0 to 4 for 5 folds"),
+        (2, 0, "2 folds: must be at least 3"),
     ],
 )
 def test_unknown_splits_are_refused(folds, number, message):
@@ -81,10 +81,10 @@ def test_folds_are_found_in_the_order_of_their_numbers(tmp_path):
 @pytest.mark.parametrize(
     "names, kind, message",
     [
-        ([], AgedgeError, "folds: no fold0.rec, fold1.rec, .. in it"),
-        (["fold0.rec", "fold1.rec", "fold3.rec"], AgedgeError, "fold2.rec: missing, while fold3.rec exists"),
-        (["fold1.rec", "fold2.rec"], AgedgeError, "fold0.rec: missing"),
-        (["train.rec", "val.rec", "test.rec"], UsageError, "folds: holds train.rec, a fixed split, not folds"),
+        ([], AgedgeError, "folds: fold0.rec, fold1.rec, .. do not exist"),
+        (["fold0.rec", "fold1.rec", "fold3.rec"], AgedgeError, "fold2.rec: does not exist, but fold3.rec does"),
+        (["fold1.rec", "fold2.rec"], AgedgeError, "fold0.rec: does not exist"),
+        (["train.rec", "val.rec", "test.rec"], UsageError, "folds: has a fixed split"),
     ],
 )
 def test_folders_without_folds_are_named(names, kind, message, tmp_path):
@@ -102,7 +102,7 @@ def test_split_fills_the_data_of_a_recipe(tmp_path):
     assert (data.val, data.test) == (str(folder / "fold0.rec"), str(folder / "fold4.rec"))
     with pytest.raises(UsageError, match="--split 4: needs --data-dir"):
         flags_to_overrides(split=4)
-    with pytest.raises(UsageError, match="holds folds: choose a split"):
+    with pytest.raises(UsageError, match="has folds, not a fixed split: choose a split"):
         flags_to_overrides(data_dir=folder)
 
 
@@ -158,7 +158,7 @@ def test_several_files_are_evaluated_record_by_record_once(tmp_path):
     assert said["bad_records"] == {str(files[0]): [], str(files[1]): [], str(files[2]): [0]}
     one = to_json("m", "mxnet", predict_records(predict, files[1], SIZE), {})
     assert (one["data"], one["bad_records"]) == (str(files[1]), [])
-    with pytest.raises(AgedgeError, match="c.rec: not one readable image in it"):
+    with pytest.raises(AgedgeError, match="c.rec: contains no readable image"):
         predict_records(predict, files[2], SIZE)
 
 
@@ -201,8 +201,8 @@ def test_test_files_are_checked_before_a_run_begins(tmp_path):
     "words, status, says",
     [
         (["--split", "1"], 2, "--split 1: needs --data-dir"),
-        (["--split", "3", "--data-dir", "FOLDS"], 2, "--split 3: of 3 folds, a number from 0 to 2"),
-        (["--split", "0", "--data-dir", "none"], 1, "none: no fold0.rec, fold1.rec, .. in it"),
+        (["--split", "3", "--data-dir", "FOLDS"], 2, "--split 3: must be from 0 to 2 for 3 folds"),
+        (["--split", "0", "--data-dir", "none"], 1, "none: fold0.rec, fold1.rec, .. do not exist"),
     ],
 )
 def test_train_py_refuses_a_wrong_split(words, status, says, tmp_path, capsys):
@@ -225,7 +225,7 @@ def all_split(*words, **environment):
 
 def test_all_split_without_folds_is_one_line(tmp_path):
     done = all_split(DATA_DIR=tmp_path)
-    assert done.returncode == 1 and done.stderr.startswith(f"error: {tmp_path}: no fold0.rec")
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {tmp_path}: fold0.rec")
     assert len(done.stderr.splitlines()) == 1
     done = all_split(DATA_DIR=touch(tmp_path / "fixed", "train.rec"))
     assert done.returncode == 2 and "a fixed split" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -109,7 +109,7 @@ def test_bad_images_are_left_out_and_named(tmp_path, caplog):
         for i in range(20):
             writer.write(exact(0, i), b"this is text" if i == 5 else encode(np.full((32, 32, 3), i, np.uint8)))
     file, count, layout = prepare_training_file([tmp_path / "a.rec"], tmp_path / "cache.rec")
-    assert count == 19 and "1 records are no images and are left out: 5" in caplog.text
+    assert count == 19 and "1 records are not images and are left out: 5" in caplog.text
     assert sorted(ages(read(file, 19, 1, layout=layout))) == [i for i in range(20) if i != 5]
 
 
@@ -117,4 +117,4 @@ def test_several_files_are_one(tmp_path, caplog):
     first, second = write_faces(tmp_path / "a.rec", 4), write_faces(tmp_path / "b.rec", 6, crop="arcface")
     file, count, _ = prepare_training_file([first, second], tmp_path / "cache.rec")
     assert count == 10 == len(list(read_records(file))) and read_crop(file).same_as(Crop.named("utkface", 32))
-    assert "b.rec: its faces are cropped in another way" in caplog.text
+    assert "b.rec: its faces have a different crop" in caplog.text

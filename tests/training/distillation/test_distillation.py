@@ -232,9 +232,9 @@ def test_sources_that_are_not_teachers_are_refused_in_a_line(folder, tmp_path, c
         (tmp_path / "none", "no such model folder"),
         (run, "its network cannot be built: .*heads"),
         (detector, "finds faces"),
-        (nameless, "does not name the network"),
+        (nameless, "does not contain the network"),
         (half, "not a checkpoint"),
-        (unknown, "no card.json names a network"),
+        (unknown, "its card.json does not contain a network"),
         (folder / "another", "of another model"),
         (f"{folder / 'teacher'},7", "no such file"),
     ]:
@@ -255,7 +255,7 @@ def test_faces_of_another_crop_are_a_warning(tmp_path, caplog):
 def test_a_teacher_that_predicts_nan_is_refused(tmp_path):
     network = build()
     network.age.dense.bias.set_data(nd.full((101,), np.nan))
-    with pytest.raises(AgedgeError, match="run: this teacher predicts NaN"):
+    with pytest.raises(AgedgeError, match="run: this teacher outputs NaN"):
         teach_toys(load(save_run(network, tmp_path / "run")), tmp_path)
 
 

@@ -131,7 +131,8 @@ def test_a_worker_that_fails_ends_all_and_is_told(pretend):
     assert status == 3
     assert "worker 1: error: worker 1 knows why\n" in err
     assert err.splitlines()[-1] == (
-        "error: worker 1 ended with exit status 3: the others are ended too; --resume goes on from the last checkpoint"
+        "error: worker 1 ended with exit status 3: the others are ended too; "
+        "--resume continues from the last checkpoint"
     )
 
 
@@ -154,7 +155,7 @@ def test_a_signal_reaches_the_workers_once_and_they_are_waited_for(pretend, numb
     run.process.send_signal(number)
     status, out, err = run.end()
     assert status == 130 and f"saved after 1 signal {number.name}" in out
-    assert err == "stopping: the workers are told; a second time ends them at once\n"
+    assert err == "stopping the workers; a second signal ends them at once\n"
 
 
 def test_a_second_signal_ends_those_that_do_not_listen(pretend):
@@ -177,9 +178,9 @@ def test_nothing_outlives_a_launcher_that_is_killed(pretend):
 
 
 def test_wrong_numbers_are_told():
-    with pytest.raises(UsageError, match="--launch 0: at least 1 worker"):
+    with pytest.raises(UsageError, match="--launch 0: must be at least 1 worker"):
         launch([], [], 0)
-    with pytest.raises(UsageError, match="--kvstore local is within one process"):
+    with pytest.raises(UsageError, match="--kvstore local is for one process"):
         launch([], [], 2, "local")
     with pytest.raises(UsageError, match="--gpus 0,1,2: 3 for 2 workers"):
         share_gpus("0,1,2", 2)
@@ -320,9 +321,9 @@ def test_a_worker_that_dies_is_told_without_a_launcher_and_the_run_goes_on(tmp_p
         for one in begun:
             one.kill()
     assert [one.returncode for one in begun] == [1, 1, 1, -signal.SIGKILL]
-    assert "error: scheduler: worker " in said[0][1] and "not heard of for 4 s" in said[0][1]
+    assert "error: scheduler: worker " in said[0][1] and "no heartbeat for 4 s" in said[0][1]
     assert said[0][0] == said[1][0] == ""
-    assert "is gone; the same command with --resume goes on" in said[2][1]
+    assert "is gone; the same command with --resume continues" in said[2][1]
     done = train("--launch", 2, "--resume", *words[:-3], words[-1], "train.max_steps=200")
     assert done.returncode == 0, done.stderr
 

@@ -234,7 +234,7 @@ def test_covers_are_drawn_on_the_face_alone(draw, face):
     elif draw == "hand":
         cover.draw_hand(image, frame, np.array([120.0, 140, 190]), rng)
     else:
-        cover.draw_thing(image, frame, patch, rng)
+        cover.draw_object(image, frame, patch, rng)
     changed = np.argwhere((image != before).any(axis=2))[:, ::-1]
     assert len(changed) > 500
     middle, size = face.boxes[0].reshape(2, 2).mean(axis=0), face.boxes[0, 2:] - face.boxes[0, :2]

@@ -249,7 +249,7 @@ def test_an_image_of_data_val_that_is_missing_is_named_before_training(data, tmp
     with pytest.raises(AgedgeError, match=r"a\.jpg: no such image; data\.val names it, and 1 more"):
         train(recipe)
     write_annotations(file, [Photo(photo.file, photo.boxes, ignored=[True] * len(photo)) for photo in photos])
-    with pytest.raises(AgedgeError, match=r"data\.val: every face in it is to be ignored"):
+    with pytest.raises(AgedgeError, match=r"data\.val: all faces are marked as ignored"):
         train(recipe)
 
 

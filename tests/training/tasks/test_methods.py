@@ -262,7 +262,7 @@ def test_divergence_ends_the_run_before_anything_is_saved(tmp_path, toys):
 def test_validation_faces_that_are_trained_on_are_told(tmp_path, toys, caplog):
     train = toys[0].split("=")[1]
     run(tmp_path / "run", [toys[0], f"data.val={train}"], "train.epochs=1")
-    assert "train.rec: 120 of its 120 images are trained on too" in caplog.text
+    assert "train.rec: 120 of its 120 images are also training images" in caplog.text
     caplog.clear()
     run(tmp_path / "other", toys, "train.epochs=1")
     assert "trained on too" not in caplog.text

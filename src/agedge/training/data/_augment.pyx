@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The compiled twin of augment.py's warp_numpy; the pixels themselves are the work of _warp.h."""
+"""The compiled version of `warp_numpy` in augment.py; _warp.h computes the pixels."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
@@ -11,7 +11,7 @@ cdef extern from "_warp.h":
 
 def warp(const uint8_t[:, :, :, ::1] pool, const int64_t[::1] rows, const float[:, ::1] matrices,
          const float[:, ::1] colours, float[:, :, :, ::1] out):
-    """As warp_numpy, which says what fits together; its caller has checked that."""
+    """Warp faces like `warp_numpy`, which documents the shapes. The caller must check them."""
     cdef Py_ssize_t n = rows.shape[0], i, following
     cdef int size = pool.shape[1]
     if not size:

@@ -1,10 +1,11 @@
-/* The pixels of changed faces: an affine map with replicated borders, bilinear, then a colour matrix. The arithmetic is
-   that of warp_numpy in augment.py, operation by operation, so that both give the same bits (-ffp-contract=off). */
+/* Transform the pixels of a face: an affine map with replicated borders and bilinear sampling, then a colour matrix. The
+   floating-point operations are those of warp_numpy in augment.py in the same order, so that the results are
+   bit-identical (with -ffp-contract=off). */
 
 #include <stdint.h>
 
-/* GCC on x86-64 Linux makes a form for each kind of processor and takes the best when the program starts: 19 us a face
-   of 112 pixels with AVX-512, 51 with what every x86-64 has. */
+/* GCC on x86-64 Linux compiles a version per instruction set and selects one when the program starts: 19 us per face of
+   112 pixels with AVX-512, 51 us with the x86-64 baseline. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -21,14 +22,14 @@
 #define FETCH(place)
 #endif
 
-#define BLOCK 512 /* pixels of a row between the two loops: what they hand over stays in the nearest cache */
+#define BLOCK 512 /* pixels of a row per pass of the two loops, so that their arrays stay in the L1 cache */
 
 #define CHANNEL(p, shift) ((float)(int32_t)(((p) >> (shift)) & 255))
 #define MIX(shift) (w00 * CHANNEL(p00, shift) + w01 * CHANNEL(p01, shift) + w10 * CHANNEL(p10, shift) + w11 * CHANNEL(p11, shift))
 
 /* source: size * size pixels, blue in the lowest byte. m: 2 x 3, c: 3 x 4. out: planes of red, green, blue.
-   next: the source of the face after this. Faces come from anywhere in memory, and waiting for one takes as long as the
-   work on it (31 us a face instead of 16), so that the rows of the next are asked for along with those of this one. */
+   next: the source of the next face. Its rows are prefetched while this face is computed, since faces are at random
+   places in memory: without it, a face takes 31 us instead of 16. */
 FOR_EACH_PROCESSOR
 void agedge_warp_face(const uint32_t *restrict source, int size, const float *restrict m, const float *restrict c,
                       float *restrict out, const uint32_t *next)
@@ -46,7 +47,7 @@ void agedge_warp_face(const uint32_t *restrict source, int size, const float *re
             const int n = size - begin < BLOCK ? size - begin : BLOCK;
             for (int i = 0; i < n; i++) {
                 float sx = m[0] * (float)(begin + i) + x0, sy = m[3] * (float)(begin + i) + y0;
-                sx = sx > 0 ? sx : 0; /* a NaN is 0, so that nothing is read beyond the image */
+                sx = sx > 0 ? sx : 0; /* NaN becomes 0, so that no pixel outside the image is read */
                 sy = sy > 0 ? sy : 0;
                 sx = sx < last ? sx : last;
                 sy = sy < last ? sy : last;

@@ -1,8 +1,8 @@
 """Random transforms of training faces: drawn for a whole batch, then applied in one pass over the pixels.
 
-Rotation, scale, shear, shift and mirroring are one affine matrix a face; brightness, contrast, saturation, noise and
-grey are one colour matrix. The compiled `_augment.pyx` does the work where it was built, else NumPy, far more slowly;
-both give the same bits.
+Rotation, scale, shear, shift and mirroring are one affine matrix per face; brightness, contrast, saturation, noise and
+grey are one colour matrix. They are applied by the compiled `_augment.pyx` or, if it is not built, much more slowly by
+NumPy, with bit-identical results.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ from agedge.value_equality import compare_by_value
 BLUR = (0.5, 2.0)  # range of the Gaussian's sigma, in pixels of a face of 112
 QUALITY = (30, 90)  # range of the JPEG quality
 CUTOUT = (0.2, 0.5)  # range of the sides of the hidden rectangle, as shares of the face's side
-HIDDEN = 127  # grey level that fills it
-PIVOT = 127.5  # contrast does not change this grey; ImageRecordIter takes each face's mean
+HIDDEN = 127  # grey level of the hidden rectangle
+PIVOT = 127.5  # grey level that contrast does not change; in ImageRecordIter it is the mean of each face
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in ImageRecordIter
 # Principal components of ImageNet's colours, RGB, as in ImageRecordIter.
 EIGENVALUES = np.array([55.46, 4.794, 1.148])
@@ -33,11 +33,11 @@ EIGENVECTORS = np.array([(-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140),
 class Transforms:
     """The transforms of n faces.
 
-    `matrices` (n, 6) float32: two rows of three that map x, y, 1 of the result to a place in the source;
-    `colours` (n, 12) float32: three rows of four that map RGB, 1 to RGB;
-    `mirrored` (n,) bool: which faces are mirrored, as their matrices already do;
+    `matrices` (n, 6) float32: two rows of three that map (x, y, 1) of the result to a point of the source;
+    `colours` (n, 12) float32: three rows of four that map (R, G, B, 1) to RGB;
+    `mirrored` (n,) bool: which faces are mirrored (by their matrices);
     `blurs` (n,) float32: sigmas in pixels, 0 for none;
-    `qualities` (n,) int64: of a JPEG, 0 for none;
+    `qualities` (n,) int64: JPEG qualities, 0 for none;
     `cutouts` (n, 4) int64: x1, y1, x2, y2 of the hidden rectangle, all 0 for none.
     """
 
@@ -56,7 +56,7 @@ class Transforms:
 def draw_transforms(augment: AugmentSection, n: int, size: int, rng: np.random.Generator) -> Transforms:
     """Draw the transforms of n faces of `size` pixels.
 
-    The same number of random values is drawn whatever the values of `augment` are.
+    The number of random values drawn does not depend on the values of `augment`.
     """
     mirrored = rng.random(n) < augment.mirror
     matrices = _draw_matrices(augment, mirrored, size, rng)
@@ -70,8 +70,8 @@ def draw_transforms(augment: AugmentSection, n: int, size: int, rng: np.random.G
 
 
 def _draw_matrices(augment: AugmentSection, mirrored: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw (n, 6) float32: rotation, scale, shear and shift about the centre, each uniform to either side; then mirror
-    those that are `mirrored` (n,)."""
+    """Draw (n, 6) float32: rotation, scale, shear and shift about the centre, each uniform around no change; then
+    mirror the faces `mirrored` (n,)."""
     n = len(mirrored)
     angle, shear, scale, right, down = rng.uniform(-1, 1, (5, n))
     angle = np.deg2rad(angle * augment.rotate)
@@ -89,7 +89,7 @@ def _draw_matrices(augment: AugmentSection, mirrored: np.ndarray, size: int, rng
 
 def _draw_colours(augment: AugmentSection, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw (n, 12) float32: brightness, contrast about `PIVOT`, saturation against the luma, and an offset along the
-    principal components; where a face is grey, the luma of all that."""
+    principal components; for a grey face, the luma of the result."""
     changes = (augment.brightness, augment.contrast, augment.saturation)
     brightness, contrast, saturation = (1 + rng.uniform(-1, 1, n) * most for most in changes)
     offset = (rng.standard_normal((n, 3)) * augment.noise * EIGENVALUES) @ EIGENVECTORS.T
@@ -128,7 +128,7 @@ def _degrade(face: np.ndarray, blur: float, quality: int) -> np.ndarray:
         face = cv2.GaussianBlur(face, (0, 0), float(blur), borderType=cv2.BORDER_REPLICATE)
     if quality > 0:
         decoded = decode(encode(cv2.cvtColor(face, cv2.COLOR_BGRA2BGR), int(quality)))
-        assert decoded is not None  # what `encode` writes can be read
+        assert decoded is not None  # the output of `encode` can be decoded
         face = cv2.cvtColor(decoded, cv2.COLOR_BGR2BGRA)
     return face
 
@@ -137,8 +137,8 @@ def warp_numpy(pool: np.ndarray, rows: np.ndarray, matrices: np.ndarray, colours
     """Warp and recolour faces, in NumPy.
 
     `rows` (n,) int64 of `pool` (P, S, S, 4) BGRX uint8 are written into `out` (n, 3, S, S) float32, RGB planes;
-    `matrices` (n, 6) and `colours` (n, 12) are float32 arrays as `Transforms` describes them. A negative row leaves its
-    part of `out` as it is. Raises `ValueError` on other shapes, `IndexError` on a row that is not in the pool.
+    `matrices` (n, 6) and `colours` (n, 12) are those of `Transforms`, float32. For a negative row, its part of `out` is
+    not changed. Raises `ValueError` for other shapes, `IndexError` for a row that is not in the pool.
     """
     _check(pool, rows, matrices, colours, out)
     size = pool.shape[1]
@@ -170,7 +170,7 @@ def warp_numpy(pool: np.ndarray, rows: np.ndarray, matrices: np.ndarray, colours
 
 
 def warp(pool: np.ndarray, rows: np.ndarray, matrices: np.ndarray, colours: np.ndarray, out: np.ndarray) -> None:
-    """Warp and recolour faces as `warp_numpy` does, compiled where that was built; other threads run meanwhile."""
+    """Warp and recolour faces like `warp_numpy`, with compiled code if it is built, which releases the GIL."""
     if _augment is None:
         warp_numpy(pool, rows, matrices, colours, out)
     else:
@@ -184,13 +184,13 @@ def _check(pool: np.ndarray, rows: np.ndarray, matrices: np.ndarray, colours: np
     expected = {"pool": (size, size, 4), "matrices": (n, 6), "colours": (n, 12), "out": (n, 3, size, size)}
     for name, shape in shapes.items():
         if shape != expected[name]:
-            raise ValueError(f"warp: {name} is of shape {shape}, must be {expected[name]}")
+            raise ValueError(f"warp: {name} has shape {shape}, must be {expected[name]}")
     if n and rows.max() >= len(pool):
         raise IndexError(f"warp: row {rows.max()} is not in the pool of {len(pool)}")
 
 
 def _import_compiled() -> Any:
-    """Return the compiled module, or None where it is not built."""
+    """Return the compiled module, or None if it is not built."""
     try:
         return importlib.import_module("agedge.training.data._augment")
     except ImportError:

@@ -1,4 +1,4 @@
-"""The dataset of training faces, with random access: all decoded in memory, or each decoded when it is read."""
+"""The dataset of training faces, with random access: decoded in memory, or decoded from disk at each access."""
 
 import hashlib
 import logging
@@ -23,15 +23,17 @@ from agedge.training.data.available_memory import available_memory
 log = logging.getLogger(__name__)
 
 CACHES = ("auto", "memory", "disk")
-MEMORY_SHARE = 0.5  # of the available memory, which decoded faces may take
-CHUNK = 512  # records that are decoded together while a file is opened
+MEMORY_SHARE = 0.5  # of the available memory that decoded faces may use with cache=auto
+CHUNK = 512  # records that are decoded at a time while a file is opened
 
 
 class _Table:
-    """What is known of every face: `places` (n, 4) int64 are the number of its file, the number of its record, the
-    record's first byte and its length; `labels` (n, 3) float32; `checksums` (n,) uint64 of the JPEGs.
+    """The positions, labels and checksums of all faces.
 
-    The arrays have room for all records of the indices; the first `count` rows are filled."""
+    `places` (n, 4) int64: number of the file, number of the record, first byte and length of the record; `labels` (n,
+    3) float32; `checksums` (n,) uint64 of the JPEGs. The arrays have a row for every record of the index files; the
+    first `count` rows are filled.
+    """
 
     def __init__(self, capacity: int):
         self.count = 0
@@ -41,9 +43,10 @@ class _Table:
 
 
 class FaceDataset:
-    """Faces 0 .. count - 1 of one or several files, `size` pixels square. `open_dataset` makes it.
+    """Faces 0 .. count - 1 of one or several files, as squares of `size` pixels. Create it with `open_dataset`.
 
-    `labels` (count, 3) float32 by the contract; `checksums` (count,) uint64 of their JPEGs; `cache` "memory" or "disk".
+    `labels` (count, 3) float32 as in `agedge.labels`; `checksums` (count,) uint64 of their JPEGs; `cache` "memory" or
+    "disk".
     """
 
     def __init__(self, files: List[Path], size: int, table: _Table, images: Optional[np.ndarray], threads: int):
@@ -62,11 +65,11 @@ class FaceDataset:
         return f"{self.files[self._places[i, 0]]} record {self._places[i, 1]}"
 
     def read_record(self, i: int) -> Tuple[np.ndarray, bytes]:
-        """Read the label (3,) and the JPEG of a face from its file. Raises `AgedgeError` where the file has changed."""
+        """Read the label (3,) and the JPEG of a face from its file. Raises `AgedgeError` if the file has changed."""
         number, _, start, length = map(int, self._places[i])
         path = self.files[number]
         try:
-            with self._lock:  # a file has one position; other threads decode meanwhile
+            with self._lock:  # seek and read must not be interrupted; other threads may decode
                 if number not in self._open:
                     self._open[number] = open(path, "rb", buffering=0)
                 self._open[number].seek(start)
@@ -74,14 +77,14 @@ class FaceDataset:
             jpeg = unpack_image(read_frame(frame, 0)[0])[2]
         except (OSError, ValueError, EOFError) as error:
             raise AgedgeError(
-                f"{self.describe_record(i)}: cannot be read any more: {str(error) or 'cut off'}"
+                f"{self.describe_record(i)}: can no longer be read: {str(error) or 'truncated'}"
             ) from None
         if checksum(jpeg) != self.checksums[i]:
             raise AgedgeError(f"{self.describe_record(i)}: the file has changed since it was opened")
         return self.labels[i].copy(), jpeg
 
     def load(self, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Return a pool (P, size, size, 4) BGRX uint8 that holds the faces `rows` (n,), and their places (n,) in it."""
+        """Return a pool (P, size, size, 4) BGRX uint8 with the faces `rows` (n,), and their indices (n,) in it."""
         if self._images is not None:
             return self._images, rows
         pool = np.empty((len(rows), self.size, self.size, 4), np.uint8)
@@ -99,13 +102,13 @@ class FaceDataset:
 
 
 def to_face(jpeg: bytes, size: int) -> Optional[np.ndarray]:
-    """Decode a JPEG to (size, size, 3) BGR uint8, as evaluation does; None where it is not an image."""
+    """Decode a JPEG to (size, size, 3) BGR uint8, as evaluation does; None if it is not an image."""
     image = decode(jpeg)
     return None if image is None else resize_square(image, size)
 
 
 def checksum(jpeg: bytes) -> int:
-    """Return a hash of 64 bits of a JPEG."""
+    """Return a 64-bit hash of a JPEG."""
     return int.from_bytes(hashlib.blake2b(jpeg, digest_size=8).digest(), "little")
 
 
@@ -114,10 +117,10 @@ def open_dataset(
 ) -> FaceDataset:
     """Open the readable faces of .rec files, in one pass over them.
 
-    `cache`: "memory" keeps them decoded, "disk" decodes them in `threads` threads whenever they are read, "auto" is
-    memory where they take at most half of what is available. Records that are not images are left out and named in a
-    warning. Raises `AgedgeError` where a file is damaged or does not match its index, where no image is left, and where
-    the memory does not suffice.
+    `cache`: "memory" keeps decoded faces, "disk" decodes them in `threads` threads at each access, "auto" is "memory"
+    if they take at most half of the available memory. Records that are not images are skipped and named in a warning.
+    Raises `AgedgeError` if a file is damaged or does not match its index, if no image is readable, and if there is not
+    enough memory.
     """
     if cache not in CACHES:
         raise choices("data.cache", cache, CACHES)
@@ -129,7 +132,7 @@ def open_dataset(
     images = None
     if cache == "memory":
         too_much = (
-            f"data.cache=memory: {capacity:,} faces take {needed / 1e6:,.0f} MB, more than is available; take disk"
+            f"data.cache=memory: {capacity:,} faces take {needed / 1e6:,.0f} MB, more than is available; use disk"
         )
         if free is not None and needed > free:
             raise AgedgeError(too_much)
@@ -141,11 +144,11 @@ def open_dataset(
     for number, path in enumerate(files):
         _read_file(number, path, size, labels, table, images)
     if not table.count:
-        raise AgedgeError(f"{files[0]}: not one readable image in it")
+        raise AgedgeError(f"{files[0]}: contains no readable image")
     warn_of_other_crops(files)
     if images is None:
         log.info(
-            "%s faces on disk, decoded by %d thread%s as they come", f"{table.count:,}", threads, "s" * (threads > 1)
+            "%s faces on disk, decoded by %d thread%s at each access", f"{table.count:,}", threads, "s" * (threads > 1)
         )
     else:
         images = images[: table.count]
@@ -159,7 +162,7 @@ def _read_file(number: int, path: Path, size: int, labels: str, table: _Table, i
     def decode_record(record: tuple) -> Optional[np.ndarray]:
         if images is not None:
             return to_face(record[2], size)
-        return decode(record[2], cv2.IMREAD_REDUCED_GRAYSCALE_8)  # at an eighth of its size: a quick check
+        return decode(record[2], cv2.IMREAD_REDUCED_GRAYSCALE_8)  # at an eighth of its size, as a quick check
 
     listed = len(read_index(path.with_suffix(".idx")))
     records, starts, bad, first = read_labelled(path, labels), [], [], table.count
@@ -170,7 +173,7 @@ def _read_file(number: int, path: Path, size: int, labels: str, table: _Table, i
                 starts.append(start)
                 if face is None:
                     bad.append(record)
-                elif record < listed:  # else the index belongs to another file: `compare_index` raises
+                elif record < listed:  # else the index is of another file, and `compare_index` raises
                     if images is not None:
                         cv2.cvtColor(face, cv2.COLOR_BGR2BGRA, images[row])
                     table.places[row, :3] = number, record, start
@@ -184,9 +187,9 @@ def _read_file(number: int, path: Path, size: int, labels: str, table: _Table, i
 
 
 def warn_of_other_crops(files: Sequence[Path]) -> None:
-    """Log a warning for each file whose faces are of another crop than those of the first."""
+    """Log a warning for each file with a different crop from that of the first file."""
     first = read_crop(files[0])
     for path in files[1:]:
         crop = read_crop(path)
         if (crop is None) != (first is None) or crop and not crop.same_as(first):
-            log.warning("%s: its faces are cropped in another way than those of %s", path, files[0])
+            log.warning("%s: its faces have a different crop from those of %s", path, files[0])

@@ -1,4 +1,4 @@
-"""The loader of training faces that uses MXNet's own reader, ImageRecordIter (`data.cache=native`)."""
+"""Load training faces with MXNet's reader, ImageRecordIter (`data.cache=native`)."""
 
 import logging
 import time
@@ -25,13 +25,13 @@ UNSUPPORTED = ("blur", "jpeg", "cutout", "grey")  # transforms that the reader d
 
 
 class ImageRecordLoader:
-    """The batches of an epoch from step `first` on, like `agedge.training.data.loader.FaceLoader`: an iterator of
-    `FaceBatch` and a context manager, with `waited` seconds. It is not known which faces are in a batch (`index`
-    is -1), nor which of them are mirrored (`mirrored` is None).
+    """Iterate over the batches of an epoch, starting at step `first`, like `agedge.training.data.loader.FaceLoader`.
 
-    `path` and `layout` are those of `prepare_training_file`. The epoch has `steps` batches, the last filled up from the
-    start. `part` (i, n): this worker reads the i-th of n parts of the file, and its batches are its share of
-    `batch_size`. Raises `UsageError` where `augment` sets what the reader cannot do.
+    The reader does not return which faces are in a batch (`index` is -1), nor which are mirrored (`mirrored` is None).
+
+    `path` and `layout` are those of `prepare_training_file`. The epoch has `steps` batches; the last one is filled with
+    faces from the beginning. `part` (i, n): this worker reads the i-th of n parts of the file, and its batches are its
+    share of `batch_size`. Raises `UsageError` if `augment` has a transform that the reader does not support.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class ImageRecordLoader:
     ):
         for key in UNSUPPORTED:
             if augment[key]:
-                raise UsageError(f"augment.{key}={augment[key]}: MXNet's reader (data.cache=native) does not have it")
+                raise UsageError(f"augment.{key}={augment[key]}: not supported by MXNet's reader (data.cache=native)")
         self.waited, self.steps = 0.0, steps
         share = batch_size * (part[0] + 1) // part[1] - batch_size * part[0] // part[1]
         seeds = np.random.SeedSequence([seed, epoch]).generate_state(steps) >> 1
-        # One pass after another, where this worker's part of the file has fewer batches than the epoch has steps.
+        # Several passes, if this worker's part of the file has fewer batches than the epoch has steps.
         batches = (
             batch
             for number in seeds
@@ -93,8 +93,8 @@ def _read(
     threads: int,
     part: Tuple[int, int],
 ) -> Iterator[FaceBatch]:
-    """Yield the batches of one shuffled pass. A new reader is made for each pass: after its first pass MXNet's counts
-    are wrong (20% of the faces are missing)."""
+    """Yield the batches of one shuffled pass. Each pass needs a new reader: after its first pass, MXNet's reader
+    counts wrongly and skips 20% of the faces."""
     import mxnet as mx
 
     pixels = round(augment.shift * size)
@@ -118,7 +118,7 @@ def _read(
         max_shear_ratio=augment.shear,
         min_random_scale=1 - augment.scale,
         max_random_scale=1 + augment.scale,
-        # A face that is scaled down keeps its canvas, so that the crop always fits.
+        # A face that is scaled down is padded to its size, so that it can be cropped.
         min_img_size=size if augment.scale else 0,
         pad=pixels,
         rand_crop=pixels > 0,
@@ -142,11 +142,11 @@ class TrainingFile(NamedTuple):
 
 
 def prepare_training_file(paths: Sequence[Path], cache: Path, labels: str = "auto") -> TrainingFile:
-    """Return one .rec to train on.
+    """Return one .rec for training.
 
-    MXNet's reader takes one file and ends the program at a bad image. So where several files are given, or one has bad
-    images, the good records are written to `cache` first; those left out are named in a warning. Raises `AgedgeError`
-    where a file is damaged or no record is left.
+    MXNet's reader takes one file, and ends the process at a bad image. So several files, or a file with bad images, are
+    first copied to `cache` without the bad records, which are named in a warning. Raises `AgedgeError`
+    if a file is damaged or no record is left.
     """
     counts = {path: check_index(path) for path in paths}
     bad = {path: _find_bad_images(path, labels) for path in paths}
@@ -163,13 +163,13 @@ def prepare_training_file(paths: Sequence[Path], cache: Path, labels: str = "aut
                 if number not in skip:
                     writer.write_labels(label, jpeg)
         if writer.count == 0:
-            raise AgedgeError(f"{paths[0]}: not one readable image in it")
+            raise AgedgeError(f"{paths[0]}: contains no readable image")
         writer.info = {"crop": first.to_json() if first else None, "merged": [str(path) for path in paths]}
     return TrainingFile(cache, writer.count, ",".join(LAYOUT))
 
 
 def _find_bad_images(path: Path, labels: str = "auto") -> List[int]:
-    """Return the numbers of the records that cannot be decoded (at an eighth of their size: a quick check)."""
+    """Return the numbers of the records that cannot be decoded (at an eighth of their size, as a quick check)."""
 
     def readable(record: tuple) -> bool:
         return decode(record[1], cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None

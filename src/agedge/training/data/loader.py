@@ -1,7 +1,7 @@
-"""The loader of training faces: a thread transforms the faces of the next batches while the network trains.
+"""Load training faces: a thread prepares the next batches while the network trains.
 
-The content of a batch depends on the seed, the epoch and the batch's number alone, so a run that is resumed in the
-middle of an epoch gets the same bits.
+The content of a batch depends only on the seed, the epoch and the batch number, so a run that is resumed in the middle
+of an epoch gets bit-identical batches.
 """
 
 import contextlib
@@ -19,15 +19,15 @@ from agedge.training.data.dataset import FaceDataset
 from agedge.training.data.sampling import TRANSFORMS
 from agedge.training.recipe import AugmentSection
 
-AHEAD = 2  # batches that are ready or being made
-NICENESS = 10  # of the thread that makes them
+PREFETCH = 2  # batches that are ready or in preparation
+NICENESS = 10  # of the loader thread
 
 
 class FaceBatch(NamedTuple):
     """A batch of n faces.
 
-    `data` (n, 3, size, size) RGB 0..255 float32; `labels` (n, 3) float32 by the contract; `index` (n,) int64 numbers of
-    the faces in the `FaceDataset`, -1 where unknown; `mirrored` (n,) bool, None where unknown.
+    `data` (n, 3, size, size) RGB 0..255 float32; `labels` (n, 3) float32 as in `agedge.labels`; `index` (n,) int64
+    numbers of the faces in the `FaceDataset`, -1 if unknown; `mirrored` (n,) bool, None if unknown.
     """
 
     data: np.ndarray
@@ -56,12 +56,13 @@ def make_batch(
 
 
 class FaceLoader:
-    """The batches of an epoch from step `first` on: an iterator of `FaceBatch`, and a context manager that ends its
-    thread.
+    """Iterate over the batches (`FaceBatch`) of an epoch, starting at step `first`.
 
-    `order` (steps * batch_size,) is what `draw_order` returns. `part` (i, n): `batch_size` is that of all n workers
-    together; this worker gets the i-th of n shares of every batch, whose random numbers all workers draw alike.
-    `waited`: seconds that the consumer waited for batches. An error in the thread is raised in place of its batch.
+    As a context manager, it ends its thread on exit.
+
+    `order` (steps * batch_size,) is the result of `draw_order`. `part` (i, n): this worker gets the i-th of n shares of
+    every batch; `batch_size` counts the faces of all n workers, and all workers draw the same random numbers.
+    `waited`: seconds that the consumer waited for batches. An error in the thread is raised instead of its batch.
     """
 
     def __init__(
@@ -76,14 +77,14 @@ class FaceLoader:
         part: Tuple[int, int] = (0, 1),
     ):
         self._ready: queue.Queue = queue.Queue()
-        self._room, self._stop = threading.Semaphore(AHEAD), threading.Event()
+        self._room, self._stop = threading.Semaphore(PREFETCH), threading.Event()
         self.waited, self.steps = 0.0, len(order) // batch_size
         self._next = first
 
         def make(step: int) -> FaceBatch:
             return make_batch(dataset, order, batch_size, augment, (seed, epoch), step, part)
 
-        # The thread has no reference to this object: a loader that nobody uses is collected, and its thread ends.
+        # The thread must not reference this object, so that an unused loader is garbage-collected and its thread ends.
         work = (make, range(first, self.steps), self._ready, self._room, self._stop)
         self._thread = threading.Thread(target=_fill, args=work, name="training faces", daemon=True)
         self._thread.start()
@@ -133,7 +134,7 @@ def _fill(
     room: threading.Semaphore,
     stop: threading.Event,
 ) -> None:
-    """Put (batch, None) of each step into `ready`, or (None, error) and end."""
+    """Put (batch, None) of each step into `ready`. On an error, put (None, error) and return."""
     lower_priority()
     for step in steps:
         room.acquire()
@@ -147,8 +148,10 @@ def _fill(
 
 
 def lower_priority() -> None:
-    """Let this thread run only in the gaps that MXNet's threads leave: they wait for each other where it takes a core
-    from one of them. Linux alone has priorities of threads."""
+    """Give this thread a lower priority than MXNet's threads (on Linux only).
+
+    MXNet's threads wait for each other, so all of them are slowed down if this thread takes a core from one of them.
+    """
     with contextlib.suppress(AttributeError, OSError):
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,4 +1,4 @@
-"""Opening the data of a run: its files are checked, and give batches from wherever `data.cache` keeps the faces."""
+"""Check and open the data of a run, and create the loader for its `data.cache`."""
 
 import logging
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LABELS = (("age", "age", 1), ("p_male", "gender", 0))  # an output of a network, its label, the column of that
+LABELS = (("age", "age", 1), ("p_male", "gender", 0))  # (output of a network, name of its label, column of the label)
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """The open data of a run.
 
-    `count` faces of `size` pixels are trained on: those of `faces`, or with MXNet's reader, where that is None, those
-    of `file`, whose labels are of `layout`. `threads`, `balance`: see `DataSection`. `val`: the .rec files to validate
-    on, whose labels are of `val_layout`. `crop`: that of the training faces, where known.
+    The `count` training faces of `size` pixels are in `faces`. With MXNet's reader `faces` is None, and they are in
+    `file`, with labels in the order `layout`. `threads`, `balance`: see `DataSection`. `val`: the .rec files for
+    validation, with labels in the order `val_layout`. `crop`: the crop of the training faces, or None if unknown.
     """
 
     count: int
@@ -47,8 +47,10 @@ class TrainingData:
     def load_epoch(
         self, augment: AugmentSection, batch_size: int, seed: int, epoch: int, first: int, part: Tuple[int, int]
     ) -> Union[FaceLoader, ImageRecordLoader]:
-        """Return the batches of an epoch from number `first` on: worker i's share of those of all n, where `part` is
-        (i, n). `batch_size` is that of a worker."""
+        """Return a loader for the batches of an epoch, starting at number `first`.
+
+        `part` (i, n): this worker gets the i-th of n shares of every batch. `batch_size`: faces per worker.
+        """
         batch_size *= part[1]
         if self.faces is None:
             steps = -(-self.count // batch_size)
@@ -64,9 +66,9 @@ def open_data(
 ) -> TrainingData:
     """Check the files of a recipe for a network, and open them.
 
-    `cache`: where a file for MXNet's reader is written, if one is needed. `teachers`: those of the recipe. Raises
-    `AgedgeError` where a file cannot be used, has too few faces, or has no known label of what the network predicts;
-    `UsageError` where MXNet's reader does not have what the recipe sets.
+    `cache`: where a file for MXNet's reader is written, if one is needed. `teachers`: teachers of the recipe. Raises
+    `AgedgeError` if a file cannot be used, has too few faces, or has no known label for the network's outputs;
+    `UsageError` if MXNet's reader does not support a setting of the recipe.
     """
     known = {label: column for output, label, column in LABELS if output in network.answers}
     columns = list(known.values())
@@ -92,12 +94,12 @@ def open_data(
 
 
 def warn_of_shared_records(checksums: np.ndarray, files: Sequence[Path], labels: str) -> None:
-    """Log a warning for each file to measure on that has images with the `checksums` of training images."""
+    """Log a warning for each validation or test file with images whose checksums are in `checksums` (training)."""
     for path in files:
         measured = np.array([checksum(jpeg) for _, jpeg in read_raw(path, labels)], np.uint64)
         if shared := int(np.isin(measured, checksums).sum()):
             log.warning(
-                "%s: %d of its %d images are trained on too: their metrics are too good",
+                "%s: %d of its %d images are also training images: its metrics will be too good",
                 path,
                 shared,
                 len(measured),
@@ -105,10 +107,10 @@ def warn_of_shared_records(checksums: np.ndarray, files: Sequence[Path], labels:
 
 
 def find_files(data: DataSection, split: str) -> List[Path]:
-    """Return the files of the split "train", "val" or "test". Raises `AgedgeError` where a run needs one and the recipe
-    gives none."""
+    """Return the files of the split "train", "val" or "test". Raises `AgedgeError` if a required file is not in the
+    recipe."""
     value = data[split]
     paths = [Path(path) for path in (value if isinstance(value, (list, tuple)) else [value]) if path]
     if not paths and split != "test":
-        raise AgedgeError(f"data.{split}: not given; set data.{split}=FILE.rec (python -m rec_tools pack makes one)")
+        raise AgedgeError(f"data.{split}: must be given as data.{split}=FILE.rec (created by python -m rec_tools pack)")
     return paths

@@ -1,7 +1,7 @@
 """The teachers' outputs for every training face: computed once before training, and cached in the run's folder.
 
-They are computed for the face and for its mirror image. The teachers do not see other transforms of training, such as
-rotations and colours: the outputs for the face without them are the target in any case.
+They are computed for the face and for its mirror image. Other transforms, such as rotations and colour changes, are not
+applied to the teachers' input: the target is always the output for the unchanged face.
 """
 
 import hashlib
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BATCH = 64  # faces of a batch, each of which is predicted twice
+BATCH = 64  # faces per batch; each is predicted twice, as it is and mirrored
 FORMAT = 1  # of the cache file
-# In the order of `loss.TARGETS`. At a temperature of 2, what float16 rounds to 0 (3e-8) is softened to 2e-4, so
-# it suits distributions. Features are of variance 1. Ages in years and P(male), which can be near 1, take little room.
+# In the order of `loss.TARGETS`. float16 is precise enough for distributions: the values that it rounds to 0 (3e-8)
+# become 2e-4 at a temperature of 2. It also suits features, which have variance 1. Ages in years and P(male), which can
+# be near 1, need little memory as float32.
 STORED_AS = {"ages": np.float16, "age": np.float32, "p_male": np.float32, "features": np.float16}
-LARGEST = 6e4  # float16 ends at 65,504
+LARGEST = 6e4  # outputs are clipped to this; the maximum of float16 is 65,504
 
 Arrays = Dict[str, np.ndarray]  # by target
 
@@ -44,12 +45,12 @@ class TeacherOutputs:
 
     @property
     def widths(self) -> Dict[str, int]:
-        """{target: numbers a face}, as `DistillLoss` takes it."""
+        """Return {target: numbers per face}, the argument of `DistillLoss`."""
         return {name: array.shape[2] for name, array in self.arrays.items()}
 
     def batch(self, index: np.ndarray, mirrored: np.ndarray) -> Tuple[np.ndarray, ...]:
-        """Return the targets of `DistillLoss.term`: (n, k) float32 each for the faces `index` (n,), those of the mirror
-        image where `mirrored` (n,)."""
+        """Return the targets of `DistillLoss.term`: (n, k) float32 each, for the faces `index` (n,); those of the
+        mirror image where `mirrored` (n,) is True."""
         view = np.asarray(mirrored).astype(np.intp)
         return tuple(array[index, view].astype(np.float32) for array in self.arrays.values())
 
@@ -65,9 +66,9 @@ def compute_outputs(
 ) -> TeacherOutputs:
     """Run the teachers on every face and its mirror image, or read their outputs from the folder `cache`.
 
-    `images(start, stop)` -> (n, S, S, 3) BGR uint8, of faces 0 .. count - 1; `digest`: a hash of these; `targets`: what
-    `choose_targets` returns. Of several teachers the outputs are averaged, the features concatenated. Raises
-    `AgedgeError` where the teachers have none of the targets.
+    `images(start, stop)` -> (n, S, S, 3) BGR uint8, of faces 0 .. count - 1; `digest`: a hash of these faces;
+    `targets`: the result of `choose_targets`. The outputs of several teachers are averaged, their features
+    concatenated. Raises `AgedgeError` if the teachers output none of the targets.
     """
     size = images(0, 1).shape[1]
     key = json.dumps([FORMAT, [teacher.digest for teacher in teachers], digest, count, size, list(targets)])
@@ -77,7 +78,7 @@ def compute_outputs(
         arrays = run_teachers(teachers, images, count, targets, progress)
         write_cache(file, arrays)
     else:
-        log.info("%s: outputs of the teachers", file)
+        log.info("%s: read the outputs of the teachers", file)
     return TeacherOutputs(arrays)
 
 
@@ -94,11 +95,13 @@ def run_teachers(
     for teacher in teachers:
         if "features" in targets and not teacher.network.embeds:
             name = teacher.network.arguments["name"]
-            raise UsageError(f"distill.hints: '{name}' of the teacher {teacher.name} has no pooled features; give 0")
+            raise UsageError(
+                f"distill.hints: '{name}' of the teacher {teacher.name} has no pooled features; set it to 0"
+            )
     if "ages" in targets:
         without = [teacher.name for teacher in teachers if not has_distribution(teacher.network)]
         if 0 < len(without) < len(teachers):
-            log.warning("%s: no distribution of ages: only those of the other teachers are used", ", ".join(without))
+            log.warning("%s: no distribution of ages: only the ages of the other teachers are used", ", ".join(without))
     predictors = [teacher.open_predictor("features" in targets) for teacher in teachers]
     arrays: Arrays = {}
     names = ", ".join(teacher.name for teacher in teachers)
@@ -124,8 +127,8 @@ def run_teachers(
 
 
 def merge_outputs(outputs: List[Arrays], targets: Sequence[str]) -> Arrays:
-    """Merge several teachers' {target: (n, k)}: the mean of each target, all features side by side. Where any teacher
-    has a distribution of ages, the ages of the others are left out."""
+    """Merge several teachers' {target: (n, k)}: the mean of each target, and the concatenated features. If any teacher
+    has a distribution of ages, the ages of the others are not used."""
     merged: Arrays = {}
     for name in (name for name in STORED_AS if name in targets):
         values = [output[name] for output in outputs if name in output]
@@ -135,7 +138,7 @@ def merge_outputs(outputs: List[Arrays], targets: Sequence[str]) -> Arrays:
 
 
 def standardise(features: np.ndarray) -> None:
-    """Scale each of the features (N, 2, k) to mean 0 and variance 1, in place; a constant one becomes 0."""
+    """Scale each of the features (N, 2, k) to mean 0 and variance 1, in place; a constant feature becomes 0."""
     rows, step = features.reshape(-1, features.shape[2]), 65536
     chunks = [rows[start : start + step] for start in range(0, len(rows), step)]
     mean = sum(chunk.sum(axis=0, dtype=np.float64) for chunk in chunks) / len(rows)
@@ -146,7 +149,7 @@ def standardise(features: np.ndarray) -> None:
 
 
 def read_cache(file: Path, count: int) -> Optional[Arrays]:
-    """Return what `write_cache` wrote; None where there is no such file, or, with a warning, where it is damaged."""
+    """Return the arrays of a cache file; None if it does not exist, or (with a warning) if it is damaged."""
     if not file.is_file():
         return None
     try:
@@ -161,7 +164,7 @@ def read_cache(file: Path, count: int) -> Optional[Arrays]:
 
 
 def write_cache(file: Path, arrays: Arrays) -> None:
-    """Write the outputs to a file. Where that fails the run goes on without it, with a warning."""
+    """Write the outputs to a file. If that fails, log a warning; the run continues without the file."""
     try:
         with replacing(file) as stream:
             np.savez(stream, **arrays)

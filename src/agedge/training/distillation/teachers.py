@@ -1,4 +1,4 @@
-"""Teachers: one or more networks whose outputs a student learns besides the labels (see `loss.py`)."""
+"""Teachers: networks whose outputs a student learns in addition to the labels (see `loss.py`)."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class Teacher:
     """A network with its weights on MXNet contexts.
 
-    `name`: its source; `crop`: that of the faces that it was trained on, where known; `digest`: a hash of its arguments
+    `name`: its source; `crop`: the crop of its training faces, or None if unknown; `digest`: a hash of its arguments
     and weights.
     """
 
@@ -58,33 +58,37 @@ class Teacher:
             if images.shape[1] != size:
                 images = np.stack([resize_square(image, size) for image in images])
             contexts = self.contexts[: len(images)]
-            with warnings.catch_warnings():  # MXNet's, about parameters that only the loss needs
+            with warnings.catch_warnings():  # MXNet's warning about parameters that only the loss uses
                 warnings.filterwarnings("ignore", "Parameter .* not used by any computation")
                 shares = gluon.utils.split_and_load(to_network_input(images), contexts, even_split=False)
                 parts = [block(share) for share in shares]
             outputs = [np.concatenate([value.asnumpy() for value in values]) for values in zip(*parts)]
             if not all(np.isfinite(value).all() for value in outputs):
-                raise AgedgeError(f"{self.name}: this teacher predicts NaN: its weights are damaged or untrained")
+                raise AgedgeError(
+                    f"{self.name}: this teacher outputs NaN or infinity: its weights are damaged or untrained"
+                )
             return dict(zip(block.names, outputs))
 
         return predict
 
 
 def choose_targets(network: "HybridBlock", distill: DistillSection) -> Tuple[str, ...]:
-    """Return the targets that a student can learn and that have a weight in the recipe. Raises `UsageError` where there
-    are none, or where hints are set for a network without features."""
+    """Return the targets that a student can learn and that have a weight in the recipe. Raises `UsageError` if there
+    are none, or if hints are set for a network without features."""
     from agedge.training.distillation.loss import has_distribution
 
     name = network.arguments["name"]
     if distill.hints and not network.embeds:
-        raise UsageError(f"distill.hints={distill.hints}: '{name}' has no pooled features to train; give 0")
+        raise UsageError(f"distill.hints={distill.hints}: '{name}' has no pooled features to train; set it to 0")
     targets: List[str] = []
     if "age" in network.answers and distill.weight > 0:
         targets = ["ages", "age"] if has_distribution(network) else ["age"]
     targets += ["p_male"] * ("p_male" in network.answers and distill.gender > 0)
     targets += ["features"] * (distill.hints > 0)
     if not targets:
-        raise UsageError(f"distill.teachers: nothing to learn for '{name}' by these weight, gender and hints")
+        raise UsageError(
+            f"distill.teachers: nothing to learn for '{name}' with these values of distill.weight, gender and hints"
+        )
     return tuple(targets)
 
 
@@ -98,18 +102,24 @@ def load_teachers(
     """Load a teacher from each source: a run (its best checkpoint), or a model folder, PREFIX or PREFIX,EPOCH with a
     card.
 
-    `create(**arguments)` builds a network. `size`, in pixels, and `crop` are those of the faces; a warning names a
-    teacher of another crop. Raises `AgedgeError` where a source is not a teacher.
+    `create(**arguments)` builds a network. `size` (pixels) and `crop` are those of the training faces; a warning
+    names a teacher with another crop. Raises `AgedgeError` if a source is not a teacher.
     """
     teachers = []
     for source in sources:
         teacher = load_teacher(create, source, contexts)
         if crop and teacher.crop and not teacher.crop.same_as(crop):
             log.warning(
-                "%s: this teacher was trained on another crop than the data's: its outputs will be wrong", teacher.name
+                "%s: this teacher was trained on a different crop from that of data.train: its outputs will be wrong",
+                teacher.name,
             )
         if teacher.network.size != size:
-            log.info("%s: the faces of %d pixels are resized to %d for it", teacher.name, size, teacher.network.size)
+            log.info(
+                "%s: the faces are resized from %d to %d pixels for this teacher",
+                teacher.name,
+                size,
+                teacher.network.size,
+            )
         teachers.append(teacher)
     return teachers
 
@@ -124,20 +134,25 @@ def load_teacher(create: "Callable[..., HybridBlock]", source: str, contexts: "L
     except (TypeError, ValueError) as error:
         raise AgedgeError(f"{source}: not a teacher: its network cannot be built: {error}") from None
     if not hasattr(network, "answers"):
-        raise AgedgeError(f"{source}: not a teacher: '{arguments['name']}' finds faces and does not predict ages")
+        raise AgedgeError(
+            f"{source}: not a teacher: '{arguments['name']}' is a face detector, not an age and gender network"
+        )
     network.initialize_for_training(contexts)
-    network(mx.nd.zeros((1, 3, network.size, network.size), ctx=contexts[0]))  # MXNet learns the shapes
+    network(mx.nd.zeros((1, 3, network.size, network.size), ctx=contexts[0]))  # infer the shapes of the parameters
     with open_params(weights) as (file, params):
         left = load_weights(network, params, contexts, shown_as=file)
     structure, needed = network._collect_params_with_prefix(), find_output_parameters(network)
     missing = [name for name in left if structure[name].name in needed]
     if missing:
-        raise AgedgeError(f"{file}: not a teacher: {len(missing)} weights are not in it, such as {missing[0]}")
+        raise AgedgeError(f"{file}: not a teacher: {len(missing)} weights are missing, such as {missing[0]}")
     return Teacher(str(source), network, crop, digest_of(network), contexts)
 
 
 class TeacherSource(NamedTuple):
-    """The arguments of a teacher's network, the crop of its faces where known, and what `open_params` takes."""
+    """The arguments of a teacher's network, the crop of its training faces (or None), and the source of its weights.
+
+    `weights` is the argument of `open_params`.
+    """
 
     arguments: Dict[str, Any]
     crop: Optional[Crop]
@@ -145,7 +160,7 @@ class TeacherSource(NamedTuple):
 
 
 def read_source(source: str) -> TeacherSource:
-    """Read the card or the recipe of a teacher. Raises `AgedgeError` where there is none."""
+    """Read the card or the recipe of a teacher. Raises `AgedgeError` if there is none."""
     folder = Path(source)
     if (folder / BEST).is_file():
         recipe = folder / RECIPE
@@ -155,7 +170,7 @@ def read_source(source: str) -> TeacherSource:
         except OSError as error:
             raise AgedgeError(f"{recipe}: cannot be read: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-            raise AgedgeError(f"{recipe}: does not name the network of the run") from None
+            raise AgedgeError(f"{recipe}: does not contain the network of the run") from None
         finished = (folder / MODEL / "card.json").is_file()
         return TeacherSource(arguments, load_card(folder).crop if finished else None, source)
     weights = source
@@ -164,12 +179,12 @@ def read_source(source: str) -> TeacherSource:
     elif not folder.is_dir() and (folder.parent / "card.json").is_file():
         card = load_card(folder.parent)
         if card.files.get("mxnet", {}).get("symbol") != f"{folder.name}-symbol.json":
-            raise AgedgeError(f"{source}: card.json beside it is of another model")
+            raise AgedgeError(f"{source}: card.json in its folder is of another model")
         weights = str(folder.parent)
     else:
         card = load_card(source)
     if "name" not in card.network:
-        raise AgedgeError(f"{source}: not a teacher: no card.json names a network of this project")
+        raise AgedgeError(f"{source}: not a teacher: its card.json does not contain a network of this project")
     return TeacherSource(card.network, card.crop, weights)
 
 

@@ -1,9 +1,9 @@
-"""The processes of a run on several machines: how they join, and how they end when one of them is lost.
+"""The processes of a run on several machines: how they connect, and how they end when one of them is lost.
 
-They are MXNet's (ps-lite's): workers train, servers sum the workers' gradients, one scheduler coordinates them. All
-are started by the same command, each with its own environment variables, see docs/scale.md. Where one dies, ps-lite
-lets the others wait for ever. So every process watches ps-lite's heartbeats: the scheduler ends when a heartbeat stays
-away, and the other processes end when the scheduler's does.
+They are the processes of MXNet's ps-lite: workers train, servers sum the workers' gradients, and one scheduler
+coordinates them. All run the same command, each with its own environment variables, see docs/scale.md. When one dies,
+ps-lite lets the others wait forever. So every process checks ps-lite's heartbeats: the scheduler ends when a heartbeat
+is missing, and the other processes end when the scheduler's heartbeat is missing.
 """
 
 import ctypes
@@ -17,23 +17,23 @@ from typing import Any, NoReturn
 
 from agedge.errors import AgedgeError
 
-KINDS = ("dist_sync", "dist_device_sync")  # of a KVStore that spans processes
-FIND_SECONDS = 120  # a worker waits so long for the scheduler to listen
-JOIN_SECONDS = 1800  # the first worker waits so long for the last one: a queue starts machines one by one
+KINDS = ("dist_sync", "dist_device_sync")  # kinds of KVStore that span processes
+FIND_SECONDS = 120  # how long a worker or server waits until the scheduler listens
+JOIN_SECONDS = 1800  # how long the first worker waits for the last one: a cluster may start machines one by one
 ALL_NODES = 7  # ps-lite's number for the group of all workers, servers and the scheduler
 
 
 def serve(role: str) -> None:
     """Run the server or the scheduler until the workers are done, and end the process with status 0.
 
-    Call it before MXNet is imported. Where another process of the run is lost, the status is 1, with a line on stderr.
-    A first SIGTERM or Ctrl-C is ignored: it is sent to all processes of a run, and the workers need servers and
-    scheduler to agree where to stop. A second one ends the process.
+    Call it before MXNet is imported. If another process of the run is lost, the status is 1, with a line on stderr.
+    The first SIGTERM or Ctrl-C is ignored: it is sent to all processes of a run, and the workers need the servers and
+    the scheduler to agree on the step at which they stop. The second one ends the process.
     """
     _ignore_first_signal(role)
     if role == "server":
         find_scheduler()
-    del os.environ["DMLC_ROLE"]  # with it, importing MXNet would serve at once, without a heartbeat monitor
+    del os.environ["DMLC_ROLE"]  # else `import mxnet` would run the server at once, without a heartbeat monitor
     from mxnet import kvstore
     from mxnet.base import MXNetError
     from mxnet.kvstore.kvstore_server import KVStoreServer
@@ -46,19 +46,19 @@ def serve(role: str) -> None:
     except MXNetError as error:
         reason = str(error).strip().splitlines()[-1]
         if "bind failed" in reason:
-            reason = f"cannot listen at {find_address()}: the port is taken, or that is no address of this machine"
+            reason = f"cannot listen at {find_address()}: the port is taken, or the address is not one of this machine"
         print(f"error: {role}: {reason}", file=sys.stderr)
         end_process(1)
     end_process(0)
 
 
 def find_address() -> str:
-    """Return the scheduler's address, for messages."""
+    """Return the scheduler's address as host:port, for messages."""
     return f"{os.environ['DMLC_PS_ROOT_URI']}:{os.environ['DMLC_PS_ROOT_PORT']}"
 
 
 def find_scheduler(seconds: float = FIND_SECONDS) -> None:
-    """Wait until the scheduler accepts connections. Raises `AgedgeError` where it does not within `seconds`."""
+    """Wait until the scheduler accepts connections. Raises `AgedgeError` if it does not within `seconds`."""
     host, port = os.environ["DMLC_PS_ROOT_URI"], int(os.environ["DMLC_PS_ROOT_PORT"])
     end, reason = time.monotonic() + seconds, None
     while time.monotonic() < end:
@@ -68,13 +68,15 @@ def find_scheduler(seconds: float = FIND_SECONDS) -> None:
         except OSError as error:
             reason = error.strerror or error
             time.sleep(0.5)
-    raise AgedgeError(f"{host}:{port}: no scheduler found in {seconds:g} s: {reason} (DMLC_PS_ROOT_URI and _PORT)")
+    raise AgedgeError(
+        f"{host}:{port}: no scheduler found in {seconds:g} s: {reason} (see DMLC_PS_ROOT_URI and DMLC_PS_ROOT_PORT)"
+    )
 
 
 class HeartbeatMonitor:
-    """A thread that ends the process, with status 1 and one line, when another process of the run is lost.
+    """A thread that ends the process, with status 1 and a message, when another process of the run is lost.
 
-    `store`: MXNet's KVStore; `name`: of the run.
+    `store`: MXNet's KVStore; `name`: name of the run.
     """
 
     def __init__(self, store: Any, name: str, role: str):
@@ -99,14 +101,14 @@ class HeartbeatMonitor:
     def _describe_lost(self) -> str:
         if self.role != "scheduler":
             reason = f"a worker, a server or the scheduler ({find_address()}) is gone"
-            return f"{reason}; the same command with --resume goes on from the last checkpoint"
+            return f"{reason}; the same command with --resume continues from the last checkpoint"
         nodes = [
             f"{kind} {rank}"
             for kind, count, first in (("worker", "DMLC_NUM_WORKER", 9), ("server", "DMLC_NUM_SERVER", 8))
             for rank in range(int(os.environ[count]))
-            if self._count_lost(first + 2 * rank)  # ps-lite's numbers of nodes
+            if self._count_lost(first + 2 * rank)  # ps-lite's numbering of nodes
         ]
-        return f"scheduler: {', '.join(nodes)} not heard of for {self.timeout} s"
+        return f"scheduler: {', '.join(nodes)} no heartbeat for {self.timeout} s"
 
     def _count_lost(self, nodes: int) -> int:
         from mxnet.base import _LIB
@@ -116,10 +118,10 @@ class HeartbeatMonitor:
         return lost.value
 
 
-class limit_joining:  # noqa: N801  read as a statement: with limit_joining():
-    """A context that ends the process, with a line, where the other processes do not join within `seconds`.
+class limit_joining:  # noqa: N801  used as `with limit_joining():`
+    """A context that ends the process, with a message, if the other processes do not join within `seconds`.
 
-    MXNet waits for them without a time limit, and cannot be interrupted.
+    MXNet itself waits without a time limit, and cannot be interrupted.
     """
 
     def __init__(self, seconds: float = JOIN_SECONDS):
@@ -141,17 +143,17 @@ class limit_joining:  # noqa: N801  read as a statement: with limit_joining():
 
 
 def end_process(status: int) -> NoReturn:
-    """End the process at once. In a regular exit MXNet would wait for processes that may be lost, or wait for this."""
+    """End the process at once. On a regular exit, MXNet would wait for processes that may be lost."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(status)
 
 
 def _ignore_first_signal(role: str) -> None:
-    """Let only the second SIGTERM or SIGINT end the process.
+    """Ignore the first SIGTERM or SIGINT; the second one ends the process.
 
-    Python's handlers do not run while MXNet serves in the main thread; but Python writes a byte for each signal to a
-    socket, which a thread can read.
+    Python's signal handlers do not run while MXNet blocks the main thread. But Python writes a byte for each signal to
+    a socket (`set_wakeup_fd`), which a thread can read.
     """
     read, write = socket.socketpair()
     write.setblocking(False)

@@ -22,7 +22,7 @@ def open_kvstore(kind: str, contexts: list, name: str = "") -> "KVStore":
 
     `kind`: local or device within a process; dist_sync or dist_device_sync over all workers, once all have joined.
     `name`: of the run, for the error line when a worker is lost. A kind that spans processes needs `roles.find_role`
-    before MXNet is imported. Raises `AgedgeError` where the scheduler cannot be reached.
+    before MXNet is imported. Raises `AgedgeError` if the scheduler cannot be reached.
     """
     import mxnet as mx
 

@@ -1,7 +1,7 @@
-"""`train.py --launch 2`: the processes of a distributed run, all on this machine, to try it.
+"""`train.py --launch 2`: start all processes of a distributed run on this machine, to try it.
 
 A scheduler, a server and the workers run the same command, each with its own environment variables, on free ports of
-the loopback interface. None of them outlives this process.
+the loopback interface. They end when this process ends.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from agedge.training.distributed.threads import count_cores
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-FAILED_SECONDS = 2.0  # the other processes get to print their errors, when one has failed
-STOPPED_SECONDS = 180.0  # the other workers get to end, when one has ended after a signal
-DONE_SECONDS = 10.0  # server and scheduler get to end, when all workers are done
-SHOWN_LINES = 5  # of the output of a process that failed
-STOPS = (signal.SIGINT, signal.SIGTERM)
+FAILED_SECONDS = 2.0  # time for the other workers to print their errors after one process has failed
+STOPPED_SECONDS = 180.0  # time for the other workers to end after a signal has ended one worker
+DONE_SECONDS = 10.0  # time for server and scheduler to end after all workers are done
+SHOWN_LINES = 5  # of the output of a failed process
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @dataclass
 class Process:
-    """A process of the run. `output`: the file that it prints to; None where it prints to this process's terminal."""
+    """A process of the run. `output`: the file of its stdout and stderr; None for this process's terminal."""
 
     name: str
     process: subprocess.Popen
@@ -42,23 +42,23 @@ class Process:
 
     @property
     def is_worker(self) -> bool:
-        """Return whether it is a worker, not the server or scheduler."""
+        """Return whether the process is a worker."""
         return self.name.startswith("worker")
 
     @property
     def status(self) -> Optional[int]:
-        """Return its exit status; None while it runs; negative: the signal that ended it."""
+        """Return its exit status: None while it runs; -N if signal N ended it."""
         return self.process.poll()
 
     def describe_end(self) -> str:
-        """Return how it ended."""
+        """Return how the process ended, as text."""
         status = self.status or 0
         if status >= 0:
             return f"{self.name} ended with exit status {status}"
         return f"{self.name} was ended by {signal.Signals(-status).name}"
 
     def last_lines(self) -> List[str]:
-        """Return the last lines of its output."""
+        """Return the last SHOWN_LINES lines of its output."""
         if self.output is None:
             return []
         self.output.seek(0)
@@ -67,16 +67,16 @@ class Process:
 
 
 def launch(program: List[str], arguments: List[str], workers: int, kind: str = "dist_sync", gpus: str = "") -> int:
-    """Run `program` with `arguments` as a number of workers, and a scheduler and a server for them.
+    """Run `program` with `arguments` as `workers` workers, and start a scheduler and a server for them.
 
     Each worker gets `--kvstore KIND` and its share of `gpus`, such as "0,1,2,3". Only the first worker's output is
-    shown. Returns the exit status of the first worker, or of a worker that failed.
+    shown. Return the exit status of the first worker, or of a worker that failed.
 
-    When one process fails, all are ended, and a line names it. A first SIGINT or SIGTERM is passed on to the workers; a
-    second one ends all. Raises `UsageError`.
+    If one process fails, all are ended, and a message names it. The first SIGINT or SIGTERM is passed on to the
+    workers; the second one ends all processes. Raises `UsageError`.
     """
     if kind not in KINDS:
-        raise UsageError(f"--launch: --kvstore {kind} is within one process; must be {' or '.join(KINDS)}")
+        raise UsageError(f"--launch: --kvstore {kind} is for one process; must be {' or '.join(KINDS)}")
     shares = share_gpus(gpus, workers)
     processes: List[Process] = []
     with collected_signals() as signals, contextlib.ExitStack() as stack:
@@ -90,9 +90,9 @@ def launch(program: List[str], arguments: List[str], workers: int, kind: str = "
 
 @contextlib.contextmanager
 def collected_signals() -> Iterator[List[int]]:
-    """Give a list to which SIGINT and SIGTERM are appended, instead of ending this process."""
+    """Yield a list to which SIGINT and SIGTERM are appended; they do not end this process."""
     signals: List[int] = []
-    before = {number: signal.signal(number, lambda *got: signals.append(got[0])) for number in STOPS}
+    before = {number: signal.signal(number, lambda *got: signals.append(got[0])) for number in STOP_SIGNALS}
     try:
         yield signals
     finally:
@@ -101,20 +101,20 @@ def collected_signals() -> Iterator[List[int]]:
 
 
 def share_gpus(gpus: str, workers: int) -> List[str]:
-    """Return each worker's GPUs: of "0,1,2,3" for 2 workers "0,1" and "2,3". Raises `UsageError` where the shares would
-    not be equal, and without a worker."""
+    """Return the GPUs of each worker: "0,1" and "2,3" for "0,1,2,3" and 2 workers. Raises `UsageError`
+    if the shares would not be equal, and if `workers` is below 1."""
     if workers < 1:
         raise UsageError(f"--launch {workers}: must be at least 1 worker")
     numbers = gpus.split(",") if gpus else []
     if len(numbers) % workers:
-        raise UsageError(f"--gpus {gpus}: {len(numbers)} for {workers} workers: not the same number for each")
+        raise UsageError(f"--gpus {gpus}: {len(numbers)} GPUs cannot be divided equally among {workers} workers")
     each = len(numbers) // workers
     return [",".join(numbers[at * each : at * each + each]) for at in range(workers)]
 
 
 def environments(workers: int) -> Iterator[Tuple[str, Dict[str, str]]]:
-    """Give name and environment variables of every process."""
-    # ps-lite ranks workers by their ports. The ports ascend, so that `worker 0` has rank 0.
+    """Yield the name and the environment variables of every process."""
+    # ps-lite ranks workers by port. The ports ascend, so that `worker 0` has rank 0.
     scheduler, server, *ports = sorted(free_ports(2 + workers))
     shared = {
         **os.environ,
@@ -134,7 +134,7 @@ def environments(workers: int) -> Iterator[Tuple[str, Dict[str, str]]]:
 
 
 def free_ports(count: int) -> List[int]:
-    """Return ports of this machine on which no process listens."""
+    """Return `count` free ports of the loopback interface."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -146,15 +146,15 @@ def free_ports(count: int) -> List[int]:
 
 
 def start(name: str, command: List[str], environment: Dict[str, str], output: Optional[IO[bytes]]) -> Process:
-    """Start a process that a Ctrl-C at the terminal does not reach, and that ends when this one does.
+    """Start a process in its own session, without Ctrl-C of the terminal. It is killed when this process ends.
 
-    `output`: the file that it prints to; None: this process's stdout and stderr.
+    `output`: the file of its stdout and stderr; None: those of this process.
     """
     parent = os.getpid()
     libc = ctypes.CDLL(None)
 
     def tie_to_parent() -> None:
-        # Without prctl, a kill -9 of this process leaves the others to their heartbeats.
+        # Without prctl, after a kill -9 of this process only their heartbeats end the others.
         if hasattr(libc, "prctl"):
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -173,14 +173,14 @@ def start(name: str, command: List[str], environment: Dict[str, str], output: Op
 
 
 def supervise(processes: List[Process], signals: List[int]) -> int:
-    """Wait for the workers and pass on `signals` that arrive meanwhile. Return the exit status of the run."""
+    """Wait for the workers and pass on the `signals` that arrive. Return the exit status of the run."""
     workers = [one for one in processes if one.is_worker]
     passed_on = 0
     while True:
         if len(signals) > passed_on:
             passed_on += 1
             if passed_on > 1:
-                log.error("error: a second %s: ending all at once", signal.Signals(signals[-1]).name)
+                log.error("error: a second %s: ending all processes at once", signal.Signals(signals[-1]).name)
                 return 128 + signals[-1]
             log.info("stopping the workers; a second signal ends them at once")
             for one in workers:
@@ -206,7 +206,7 @@ def supervise(processes: List[Process], signals: List[int]) -> int:
 
 
 def wait_for(processes: List[Process], seconds: float, signals: Optional[List[int]] = None) -> None:
-    """Wait until all have ended, for at most `seconds`, and not after a second signal."""
+    """Wait until all have ended, `seconds` have passed, or a second signal has arrived."""
     deadline = time.monotonic() + seconds
     while any(one.status is None for one in processes) and time.monotonic() < deadline:
         if signals and len(signals) > 1:
@@ -215,21 +215,23 @@ def wait_for(processes: List[Process], seconds: float, signals: Optional[List[in
 
 
 def report_failure(ended: List[Process]) -> None:
-    """Print the last lines of processes that failed, and log which they were.
+    """Print the last lines of the failed processes, and log their names.
 
-    Nothing is printed where the first worker failed by itself: its output is shown, and the others mostly fail for the
-    same reason.
+    Print nothing if the first worker failed with its own error: its output is shown already, and the others usually
+    fail for the same reason.
     """
     first = next((one for one in ended if one.name == "worker 0"), None)
     status = first.status if first is not None else None
     if status and status > 0 and all(one.status in (0, status) for one in ended):
         return
     failed = [one for one in ended if one.status]
-    # Processes that were killed, rather than those that failed because of that.
+    # Prefer processes that were killed: the others may have failed as a consequence.
     for one in [one for one in failed if (one.status or 0) < 0] or failed:
         for line in one.last_lines():
             print(f"{one.name}: {line}", file=sys.stderr)
-        log.error("error: %s: the others are ended too; --resume goes on from the last checkpoint", one.describe_end())
+        log.error(
+            "error: %s: the others are ended too; --resume continues from the last checkpoint", one.describe_end()
+        )
 
 
 def exit_status(workers: List[Process]) -> int:

@@ -16,7 +16,7 @@ def find_role(kind: str) -> str:
     """Return this process's role for a KVStore of that kind: worker, server or scheduler.
 
     Call it before MXNet is imported: MXNet then reads the environment, to which defaults, such as the heartbeat's, are
-    added here. Raises `UsageError` where a variable is missing or invalid, and where only the role is set.
+    added here. Raises `UsageError` if a variable is missing or invalid, and if only the role is set.
     """
     role = os.environ.get("DMLC_ROLE", "")
     if kind not in KINDS:
@@ -43,7 +43,7 @@ def find_role(kind: str) -> str:
 
 
 def require_count(name: str) -> None:
-    """Raise `UsageError` where a variable of the environment is not a whole number of at least 1."""
+    """Raise `UsageError` if a variable of the environment is not a whole number of at least 1."""
     if not os.environ[name].isdecimal() or not int(os.environ[name]):
         raise UsageError(f"{name}={os.environ[name]}: must be a whole number of at least 1")
 

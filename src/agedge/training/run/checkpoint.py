@@ -96,7 +96,7 @@ def rotate(folder: Path, keep: int) -> None:
 def find_last(folder: Path) -> Path:
     """Return the newest intact checkpoint of a run, which is then called `last.ckpt`.
 
-    A damaged one is named in a warning and renamed to NAME.broken. Raises `AgedgeError` where none is intact.
+    A damaged one is named in a warning and renamed to NAME.broken. Raises `AgedgeError` if none is intact.
     """
     errors: List[AgedgeError] = []
     newest = folder / LAST
@@ -119,7 +119,7 @@ def find_last(folder: Path) -> Path:
 def load_checkpoint(path: Union[str, Path], network: Any, trainer: Any = None, ctx: Any = None) -> dict:
     """Load a checkpoint into the network (and the trainer), and return its state.json.
 
-    Raises `AgedgeError` where the file is missing or damaged, or holds another network.
+    Raises `AgedgeError` if the file is missing or damaged, or holds another network.
     """
     path = Path(path)
     state = read_state(path)
@@ -140,7 +140,7 @@ def load_checkpoint(path: Union[str, Path], network: Any, trainer: Any = None, c
 
 
 def load_part(path: Union[str, Path], name: str) -> Optional[dict]:
-    """Return {name: NDArray} of member `name` of a checkpoint; None where it has no such member."""
+    """Return {name: NDArray} of member `name` of a checkpoint; None if it has no such member."""
     with zipfile.ZipFile(path) as file:
         if name not in file.namelist():
             return None
@@ -172,7 +172,7 @@ class NewerVersionError(AgedgeError):
 
 
 def read_state(path: Union[str, Path]) -> dict:
-    """Return a checkpoint's state.json. Raises `AgedgeError` where the file is not an intact checkpoint."""
+    """Return a checkpoint's state.json. Raises `AgedgeError` if the file is not an intact checkpoint."""
     try:
         size = os.stat(path).st_size
         with zipfile.ZipFile(path) as file:
@@ -201,7 +201,7 @@ def read_state(path: Union[str, Path]) -> dict:
 
 
 def check_members(file: zipfile.ZipFile, size: int) -> None:
-    """Raise `ValueError` where a zip file is not one that `pack_checkpoint` wrote: its members are stored as they are,
+    """Raise `ValueError` if a zip file is not one that `pack_checkpoint` wrote: its members are stored as they are,
     each once, so that they cannot be larger than the file."""
     members = file.infolist()
     names = [member.filename for member in members]
@@ -216,7 +216,7 @@ def check_members(file: zipfile.ZipFile, size: int) -> None:
 
 
 def check_state(state: dict) -> None:
-    """Raise `ValueError` where a value of STATE has the wrong type."""
+    """Raise `ValueError` if a value of STATE has the wrong type."""
     for key in ("epoch", "step", "best_epoch"):
         if not is_count(state[key] if key != "best_epoch" else state.get(key, 0)):
             raise ValueError(f"{STATE}: {key} must be a whole number")

@@ -1,4 +1,4 @@
-"""Saving a run's files: when, under which names, and what happens where the disk is full."""
+"""Save the files of a run: when, under which names, and what to do if the disk is full."""
 
 import functools
 import logging
@@ -13,17 +13,17 @@ from agedge.training.run.checkpoint import rotate
 
 log = logging.getLogger(__name__)
 
-RETRY = 30  # seconds until a failed write is tried again
-LAST_TRIES = 5  # at the end of a run, RETRY seconds apart
+RETRY = 30  # seconds between two tries of a failed write
+LAST_TRIES = 5  # number of tries at the end of a run
 
 
 class CheckpointSaver:
-    """Write a run's files. A file that cannot be written stays in memory, and is tried again while the run continues.
+    """Write the files of a run. A file that cannot be written stays in memory, and is retried while the run continues.
 
     Attributes:
-        keep: how many last checkpoints stay on disk.
+        keep: number of last checkpoints on disk.
         every: seconds between two checkpoints within an epoch.
-        waiting: {file name: function that writes it} of the files that could not be written yet, oldest first.
+        waiting: {file name: function that writes it} for the files that are not written yet, oldest first.
     """
 
     def __init__(self, folder: Path, keep: int, every: float):
@@ -54,7 +54,7 @@ class CheckpointSaver:
             self.flush()
 
     def flush(self) -> bool:
-        """Write all waiting files. Return False, and log a warning, where that failed."""
+        """Write all waiting files. Return False, and log a warning, if that failed."""
         self.tried, full = time.monotonic(), False
         for name in list(self.waiting):
             if full and name.endswith(".ckpt"):
@@ -65,7 +65,7 @@ class CheckpointSaver:
                 self.waiting[name]()
             except OSError as error:
                 log.warning(
-                    "%s: not saved: %s; the run goes on from memory and tries again in %d s",
+                    "%s: not saved: %s; the run continues and tries again in %d s",
                     self.folder / name,
                     error.strerror or error,
                     RETRY,
@@ -76,7 +76,7 @@ class CheckpointSaver:
         return not self.waiting
 
     def close(self) -> None:
-        """Write the waiting files. Raises `AgedgeError` where that still fails after several tries."""
+        """Write the waiting files. Raises `AgedgeError` if that still fails after several tries."""
         for _ in range(LAST_TRIES):
             if not self.waiting:
                 return
@@ -84,4 +84,4 @@ class CheckpointSaver:
             self.flush()
         if not self.waiting:
             return
-        raise AgedgeError(f"{self.folder}: not saved: {', '.join(self.waiting)}; make room, then --resume")
+        raise AgedgeError(f"{self.folder}: not saved: {', '.join(self.waiting)}; free disk space, then use --resume")

@@ -1,4 +1,4 @@
-"""Divergence: the check of the training loss and of the weights that ends a run whose numbers make no sense."""
+"""Check the training loss and the weights, and end a run that diverges."""
 
 import logging
 from pathlib import Path
@@ -16,17 +16,17 @@ from agedge.training.weights.averaging import TOGETHER
 log = logging.getLogger(__name__)
 
 ADVICE = "a lower optimizer.lr, or optimizer.clip=1, may help"
-DIVERGED = 20  # times the loss of the first steps: no run that learns reaches it
-HELD_OUT = 10  # times more is allowed for validation images
+DIVERGED = 20  # times the loss of the first steps; a larger loss means that the run has diverged
+HELD_OUT = 10  # the limit for validation images is this many times larger
 
 
 class DivergedError(AgedgeError):
-    """The network of a run outputs NaN, infinity or absurd values."""
+    """The network of a run outputs NaN, infinity or impossible values."""
 
 
 def check_loss(loss: float, first: float, run: Path) -> None:
-    """Raise `DivergedError`, which names the run, where the best network's loss on validation images is NaN or far
-    above `first`, the loss of the run's first steps. No training loss covers the weights after the last step."""
+    """Raise `DivergedError`, which names the run, if the best network's loss on validation images is NaN or far
+    above `first`, the loss of the run's first steps. Training itself does not check the weights after the last step."""
     if not loss <= HELD_OUT * DIVERGED * max(first, 0.1):
         reason = f"the best network's loss on data.val is {loss:.4g}, that of the first steps was {first:.4g}"
         raise DivergedError(f"{run}: diverged: {reason}; {ADVICE}")
@@ -55,7 +55,7 @@ class DivergenceCheck:
 
     Attributes:
         sums: running sums (k,) of the epoch's metrics; `state.sums` holds the same for checkpoints.
-        recent: (step, image index, losses) of every step since the last check, to name a bad one.
+        recent: (step, image index, losses) of every step since the last check, to find the bad one.
     """
 
     def __init__(self, task: Task, kvstore: KVStore, folder: Path, state: TrainState):
@@ -69,14 +69,14 @@ class DivergenceCheck:
         self.running.add(sums)
 
     def remember(self, step: int, index: Any, losses: list) -> None:
-        """Keep which images step number `step` trained on, and its losses."""
+        """Remember the images and the losses of a step, for the message of a `DivergedError`."""
         self.recent.append((step, index, losses))
 
     def check(self, stop: bool, parameters: list) -> bool:
-        """Wait for the devices, add up the metrics of all workers, and return whether any of them passed `stop`.
+        """Wait for the devices, sum the metrics of all workers, and return whether any worker passed `stop=True`.
 
-        Raises `DivergedError`, and saves the images, where the loss or one of the `parameters` is NaN or infinite, and
-        where the loss is far larger than at the beginning of the run.
+        Raises `DivergedError`, and saves the images, if the loss or one of the `parameters` is NaN or infinite, and
+        if the loss is far larger than at the beginning of the run.
         """
         from mxnet import nd
 
@@ -89,10 +89,10 @@ class DivergenceCheck:
             self.give_up(f"the loss is {loss}")
         first = self.state.first_loss
         if first is None:
-            # Where a run diverges at once, the mean of the first steps is already too large.
+            # If a run diverges at once, the mean over the first steps is already too large.
             first = self.state.first_loss = min(loss, begun / count)
         if loss > DIVERGED * max(first, 0.1):
-            self.give_up(f"the loss is {loss:.4g}, {DIVERGED} times that of the first steps, {first:.4g}, and more,")
+            self.give_up(f"the loss is {loss:.4g}, more than {DIVERGED} times that of the first steps ({first:.4g})")
         if not are_finite(parameters):  # ReLU turns NaN into 0, so that the loss may stay finite
             self.give_up("a weight is NaN or infinite")
         self.sums = self.sums + np.array(window)

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 def open_folder(folder: Path, resume: bool) -> Iterator[Path]:
     """Create the run's folder, or open it to resume, and lock it against other processes.
 
-    Temporary files of killed processes are removed. Raises `AgedgeError` where the folder holds a run and `resume` is
-    False, where there is no run to resume, and where another process trains into the folder.
+    Temporary files of killed processes are removed. Raises `AgedgeError` if the folder holds a run and `resume` is
+    False, if there is no run to resume, and if another process trains into the folder.
     """
     checkpoints = list_last(folder)
     if checkpoints and not resume:
@@ -55,7 +55,7 @@ def initialize_weights(network: Any, recipe: Recipe, contexts: list, size: int, 
     """Initialize the network's weights on MXNet contexts, and set which parameters learn and at which rate.
 
     Weights are random or, unless the run resumes, loaded from `recipe.pretrained` by `load`: `load_pretrained` or
-    `load_pretrained_detector`. `size`: side of an image in pixels. Raises `AgedgeError` where weights do not fit.
+    `load_pretrained_detector`. `size`: side of an image in pixels. Raises `AgedgeError` if weights do not fit.
     """
     import mxnet as mx
 

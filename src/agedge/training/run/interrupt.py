@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run trains: the first stops it after saving, the second ends it at once."""
+"""Handle Ctrl-C and SIGTERM during training: the first saves and stops the run, the second ends it at once."""
 
 import contextlib
 import signal
@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether a signal asked the run to stop. `number`: of that signal; 0: none."""
+    """A request to stop the run; true after a signal. `number`: number of the signal, or 0."""
 
     number = 0
 
@@ -19,9 +19,9 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signal(notify: Callable[[str], None]) -> Iterator[StopRequest]:
-    """Give a `StopRequest` that the first signal sets; `notify(text)` then informs the user.
+    """Yield a `StopRequest`, which the first signal sets; `notify(text)` then informs the user.
 
-    A signal that this process ignores, as a script's background process ignores Ctrl-C, stays ignored.
+    A signal that this process already ignores (as background processes of scripts ignore Ctrl-C) stays ignored.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -34,12 +34,12 @@ def stop_on_signal(notify: Callable[[str], None]) -> Iterator[StopRequest]:
         request.number = number
         notify("stopping: the run is saved after the current steps; a second signal ends it at once")
 
-    former = {number: signal.getsignal(number) for number in SIGNALS}
-    for number, handler in former.items():
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in previous.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, handle)
     try:
         yield request
     finally:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,8 +1,8 @@
 """Read the pickled trainer state of checkpoints of versions 1 and 2 as data.
 
-A pickle is a program for a stack machine; Python's own machine imports and calls whatever the file names. This one
-supports only the operations that these checkpoints consist of, and imports and calls nothing: an array stays the bytes
-that it was stored as, an optimizer becomes a dictionary of its attributes.
+A pickle is a program for a stack machine. Python's unpickler imports and calls any function that the file names. This
+reader supports only the operations of these checkpoints, and imports and calls nothing: an array stays bytes, and an
+optimizer becomes a dictionary of its attributes.
 """
 
 import pickletools
@@ -15,7 +15,7 @@ from agedge.training.run.trainer_state import COUNTS, MOVING, flatten_state
 
 NDARRAY, BYTEARRAY = ("mxnet.ndarray.ndarray", "NDArray"), ("builtins", "bytearray")
 OPTIMIZERS = "mxnet.optimizer.optimizer"
-MOST_ARRAYS = 8  # arrays of a parameter; MXNet's optimizers keep at most 3
+MOST_ARRAYS = 8  # per parameter; MXNet's optimizers keep at most 3
 # The format of MXNet's NDArray::Save: magic number, storage type, and dtypes by number.
 MAGIC, DENSE = 0xF993FAC9, 0
 DTYPES = {0: np.float32, 1: np.float64, 2: np.float16, 3: np.uint8, 4: np.int32, 5: np.int8, 6: np.int64}
@@ -39,7 +39,7 @@ class Mark:
 
 
 class Stored(dict):
-    """The attributes of a pickled object. `name`: of its class."""
+    """The attributes of a pickled object. `name`: name of its class."""
 
     def __init__(self, name: Name):
         super().__init__()
@@ -47,9 +47,9 @@ class Stored(dict):
 
 
 def read_pickled_state(content: bytes) -> Tuple[dict, Dict[str, np.ndarray]]:
-    """Return a pickled trainer's state as `trainer_state.collect_state` does, its arrays as NumPy's.
+    """Return a pickled trainer's state like `trainer_state.collect_state`, but with NumPy arrays.
 
-    Raises `ValueError` where the pickle holds anything but what MXNet's `Trainer.save_states` writes.
+    Raises `ValueError` if the pickle is not one of MXNet's `Trainer.save_states`.
     """
     value = run_pickle(content)
     if not (isinstance(value, tuple) and len(value) == 2 and type(value[0]) is dict and isinstance(value[1], Stored)):
@@ -84,7 +84,7 @@ def run_pickle(content: bytes) -> Any:
     try:
         return run_operations(content)
     except IndexError:
-        raise ValueError("the pickle takes a value that does not exist") from None
+        raise ValueError("the pickle uses a value that does not exist") from None
 
 
 def run_operations(content: bytes) -> Any:
@@ -124,7 +124,7 @@ def run_operations(content: bytes) -> Any:
         elif name in ("SETITEM", "SETITEMS"):
             items = pop(stack, 2) if name == "SETITEM" else pop_to_mark(stack)
             require(type(stack[-1]) is dict and len(items) % 2 == 0, name)
-            # Hashing a deeply nested tuple can take for ever.
+            # Hashing a deeply nested tuple can take forever.
             require(all(isinstance(key, (str, int)) for key in items[::2]), "a key that is neither text nor number")
             stack[-1].update(zip(items[::2], items[1::2]))
         elif name == "STACK_GLOBAL":
@@ -142,7 +142,7 @@ def run_operations(content: bytes) -> Any:
 
 
 def known_name(module: Any, name: Any) -> Name:
-    """Return the name of a class whose objects a trainer's state may hold. Raises `ValueError` on another one."""
+    """Return the name of a class whose objects a trainer's state may hold. Raises `ValueError` for any other name."""
     require(isinstance(module, str) and isinstance(name, str), "STACK_GLOBAL")
     if (module, name) not in (NDARRAY, BYTEARRAY) and not (module == OPTIMIZERS and name.isalnum()):
         raise ValueError(f"the name {module[:40]}.{name[:40]} is not allowed")
@@ -180,7 +180,7 @@ def pop_to_mark(stack: List[Any]) -> List[Any]:
 
 
 def require(condition: bool, operation: str) -> None:
-    """Raise `ValueError`, which names the operation, where the condition is False."""
+    """Raise `ValueError`, which names the operation, if the condition is False."""
     if not condition:
         raise ValueError(f"the pickle is damaged or not allowed: {operation}")
 

@@ -40,7 +40,7 @@ def load_pretrained_detector(network: Any, source: str, ctx: Any, fresh: Sequenc
     """Load weights as `load_pretrained` does, into a detector of `body`, `fusion` and heads.
 
     Where the file has none of the heads, only the body is loaded. The file may be of a network of ages and genders:
-    models/mobilenet025 has the body of the detector. Raises `AgedgeError` where the body is another one.
+    models/mobilenet025 has the body of the detector. Raises `AgedgeError` if the body is another one.
     """
     with open_params(source) as (file, params):
         given, structure = read_params(params, file), network._collect_params_with_prefix()

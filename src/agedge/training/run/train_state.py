@@ -1,4 +1,4 @@
-"""Where a run stands: the counters and metrics that a checkpoint's state.json holds."""
+"""The progress of a run: the counters and metrics in the state.json of a checkpoint."""
 
 import logging
 from dataclasses import dataclass, field, replace
@@ -21,10 +21,10 @@ class TrainState:
         best: lowest validation score so far; None before the first validation.
         best_epoch: the epoch of `best`; 0 before the first validation.
         same: settings that must not change when the run resumes, {recipe key: value}.
-        first_loss: loss of the first steps, the scale on which divergence is judged; None before it is known.
+        first_loss: loss of the first steps, with which the divergence check compares; None before it is known.
         sums: running sums of the current epoch's training metrics; None between epochs.
         seconds: training time of the current epoch so far.
-        waited: seconds of it in which the loop waited for batches.
+        waited: the part of `seconds` in which the loop waited for batches.
         averaged: in a best checkpoint of averaged weights (train.swa), the number of epochs averaged; else None.
     """
 
@@ -40,16 +40,16 @@ class TrainState:
     averaged: Optional[int] = None
 
     def to_json(self) -> dict:
-        """Return the state as state.json holds it."""
+        """Return the content of state.json."""
         state = dict(vars(self))
-        for key in ("first_loss", "averaged"):  # absent rather than null, as in all versions
+        for key in ("first_loss", "averaged"):  # absent, not null, as in all versions of the format
             if state[key] is None:
                 del state[key]
         return state
 
     @classmethod
     def from_json(cls, state: dict) -> "TrainState":
-        """Return the state that a checkpoint of any version holds, as `read_state` returns it."""
+        """Create the state from the result of `read_state`, for checkpoints of all versions."""
         known = {key: value for key, value in state.items() if key in cls.__dataclass_fields__}
         optimizer = {f"optimizer.{key}": value for key, value in state.get("optimizer", {}).items()}  # version 1
         return cls(**{**known, "same": {**optimizer, **state.get("same", {})}})
@@ -61,7 +61,7 @@ def restore_state(
     """Return the state of a new run and None or, to resume, that of the run's last intact checkpoint and its file.
 
     The checkpoint's weights and optimizer state are loaded into `network` and `trainer`. `same`: settings that must not
-    change, {recipe key: value}. Raises `UsageError` where one has changed, `AgedgeError` without an intact checkpoint.
+    change, {recipe key: value}. Raises `UsageError` if one has changed, `AgedgeError` without an intact checkpoint.
     """
     if not resume:
         return TrainState(same=same), None
@@ -69,8 +69,8 @@ def restore_state(
     before = TrainState.from_json(read_state(file)).same
     for key, value in same.items():
         if before.get(key, value) != value:
-            raise UsageError(f"{file}: was begun with {key}={before[key]}, not {value}")
+            raise UsageError(f"{file}: was started with {key}={before[key]}, not {value}")
     content = load_checkpoint(file, network, trainer, contexts)
     if content["version"] == 1:
-        log.info("%s: of an earlier release, which saved between epochs: the run resumes from there", file)
+        log.info("%s: written by an earlier release, at the end of an epoch: the run resumes from there", file)
     return replace(TrainState.from_json(content), same=same), file

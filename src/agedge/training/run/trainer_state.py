@@ -1,4 +1,4 @@
-"""The state of a Gluon trainer: the optimizer's arrays by parameter, and its counters.
+"""Save and restore the state of a Gluon trainer: the optimizer's arrays per parameter, and its counters.
 
 MXNet's own `Trainer.save_states` writes a pickle, and reading a pickle can run code. Here the arrays have names ("3.0":
 the first array of parameter 3) and the counters are numbers; the optimizer, not the file, defines which arrays exist.
@@ -11,8 +11,9 @@ import numpy as np
 from agedge.errors import AgedgeError
 
 COUNTS = "counts"
-# Attributes that MXNet's optimizers change besides their arrays: all optimizers; Nadam; LARS. (LBSGD's gradient sums
-# are of one step each without `batch_scale`, which no recipe can set.)
+# Attributes that MXNet's optimizers change in addition to their arrays: the first two in all optimizers, m_schedule in
+# Nadam, the others in LARS. (LBSGD's gradient sums last longer than a step only with `batch_scale`, which no recipe can
+# set.)
 MOVING = ("num_update", "begin_num_update", "m_schedule", "last_lr", "cur_lr")
 
 
@@ -24,7 +25,7 @@ def collect_state(trainer: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
         for index, state in states.items()
         for number, array in enumerate(flatten_state(state))
     }
-    # Counters are kept by device, and all devices have the same.
+    # Each device has its counters; all are equal.
     counts = max(optimizer._all_index_update_counts.values(), key=lambda of: max(of.values(), default=0))
     numbers = {name: getattr(optimizer, name) for name in MOVING if hasattr(optimizer, name)}
     numbers = {name: value for name, value in numbers.items() if value is not None}
@@ -32,10 +33,10 @@ def collect_state(trainer: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
 
 
 def restore_state(trainer: Any, numbers: Any, arrays: Mapping[str, Any], shown_as: Any) -> None:
-    """Restore the state that `collect_state` returned; `arrays` may be NumPy's. Errors name the file `shown_as`.
+    """Restore the state that `collect_state` returned; `shown_as`: name of the file in errors.
 
-    All devices get the same arrays and counters, since the process that saved may have had other devices. Raises
-    `AgedgeError` where an array is missing, or has not the parameter's shape and type.
+    `arrays` may be NumPy arrays. All devices get the same arrays and counters, since the saving process may have had
+    other devices. Raises `AgedgeError` where an array is missing or does not have the parameter's shape and type.
     """
     optimizer = trainer._optimizer
     check_numbers(numbers, optimizer, shown_as)
@@ -70,7 +71,7 @@ def flatten_state(state: Any) -> List[Any]:
 
 
 def copy_into(array: Any, value: Any, what: str) -> None:
-    """Write `value`, NumPy's or MXNet's, into an NDArray of the same shape and type. Raises `AgedgeError`."""
+    """Copy `value`, a NumPy or MXNet array, into an NDArray of the same shape and type. Raises `AgedgeError`."""
     if value is None:
         raise AgedgeError(f"{what}: missing")
     if value.shape != array.shape or np.dtype(value.dtype) != np.dtype(array.dtype):
@@ -79,12 +80,12 @@ def copy_into(array: Any, value: Any, what: str) -> None:
 
 
 def check_numbers(numbers: Any, optimizer: Any, shown_as: Any) -> None:
-    """Raise `AgedgeError` where the numbers of a trainer's state are not valid."""
+    """Raise `AgedgeError` if the numbers of a trainer's state are not valid."""
     if not isinstance(numbers, dict) or not isinstance(numbers.get(COUNTS), dict):
         raise AgedgeError(f"{shown_as}: the trainer's state must be a mapping with '{COUNTS}'")
     counts = numbers[COUNTS]
     if not all(is_count(count) and str(index).isdecimal() and len(str(index)) < 10 for index, count in counts.items()):
-        raise AgedgeError(f"{shown_as}: the trainer's counts must be whole numbers by parameter")
+        raise AgedgeError(f"{shown_as}: the trainer's counts must be a whole number per parameter")
     for name in MOVING:
         value = numbers.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):

@@ -11,7 +11,7 @@ from agedge.faces.annotations import Photo
 from agedge.faces.boxes import overlaps
 from agedge.training.scenes import cover, light
 from agedge.training.scenes.cutout import (
-    SHARPEST,
+    MIN_SCALE,
     Cutout,
     frame_mask,
     oval_mask,
@@ -23,8 +23,8 @@ from agedge.training.scenes.cutout import (
 )
 from agedge.training.scenes.images import TRIES, File, ImageReader
 from agedge.training.scenes.visible import (
-    LEAST,
-    VISIBLE,
+    MIN_INSIDE,
+    MIN_VISIBLE,
     Rows,
     SceneFaces,
     clip_faces,
@@ -49,7 +49,7 @@ LARGE = 2048  # pixels: an image of a face whose longer side is larger is shrunk
 class Scene:
     """A scene while it is composed.
 
-    `image` (size, size, 3) BGR uint8; `boxes` (n, 4); `landmarks` (n, 5, 2), NaN where not known; `ignored` (n,) bool:
+    `image` (size, size, 3) BGR uint8; `boxes` (n, 4); `landmarks` (n, 5, 2), NaN if unknown; `ignored` (n,) bool:
     neither face nor background; `shown` (n,): the share of each box that nothing hides, 0..1; `covers`: a name for what
     was drawn over each face itself, "" for nothing.
     """
@@ -145,7 +145,7 @@ class Composer:
         return np.vstack([np.hstack([self.background(rng, high, wide) for wide in sides]) for high in sides])
 
     def read_background(self, rng: np.random.Generator) -> np.ndarray:
-        """Return one of the backgrounds, decoded. Raises `AgedgeError` where none can be read."""
+        """Return one of the backgrounds, decoded. Raises `AgedgeError` if none can be read."""
         for _ in range(TRIES):
             file = self.backgrounds[rng.integers(len(self.backgrounds))]
             if (image := self.images.read_cached(file)) is not None:
@@ -171,19 +171,19 @@ class Composer:
         return cutout
 
     def read_face(self, rng: np.random.Generator) -> Cutout:
-        """Return an image that shows its first face, as in its dataset. Raises `AgedgeError` where there is none."""
+        """Return an image that shows its first face, as in its dataset. Raises `AgedgeError` if there is none."""
         for _ in range(TRIES):
             photos = self.faces[rng.integers(len(self.faces))]
             photo = photos[rng.integers(len(photos))]
             if not len(photo) or (image := self.images.read(photo.file)) is None:
                 continue
             cutout = Cutout(image, photo.boxes.astype(np.float64), photo.landmarks.astype(np.float64), photo.ignored)
-            if cutout.side < TINY or share_of_frame(image, cutout.boxes[0]) < VISIBLE:
+            if cutout.side < TINY or share_of_frame(image, cutout.boxes[0]) < MIN_VISIBLE:
                 reason = f"{photo.file}: its first face is outside of the image, or smaller than {TINY} pixels"
                 self.images.skip(photo.file, reason)
                 continue
             longest = max(image.shape[:2])
-            return cutout if longest <= LARGE else cutout.shrunk(SHARPEST * LARGE / longest)[0]
+            return cutout if longest <= LARGE else cutout.shrunk(MIN_SCALE * LARGE / longest)[0]
         raise self.images.none_readable(photo.file)
 
     def place(self, scene: Scene, side: float, rng: np.random.Generator, clear: bool = True) -> None:
@@ -243,7 +243,7 @@ class Composer:
         elif covered == "hand":
             cover.draw_hand(scene.image, axes, skin_of(cutout), rng)
         else:
-            cover.draw_thing(scene.image, axes, self.draw_patch(rng), rng)
+            cover.draw_object(scene.image, axes, self.draw_patch(rng), rng)
         return covered
 
     def dress(
@@ -289,7 +289,7 @@ class Composer:
                 boxes, landmarks = transform_boxes(cutout.boxes, matrix), transform_points(cutout.landmarks, matrix)
                 frame = np.array([left, top, right, bottom])
                 shown = np.array([share_within(box, frame) for box in boxes])
-                inside = shown > LEAST
+                inside = shown > MIN_INSIDE
                 boxes = np.concatenate(
                     [np.maximum(boxes[:, :2], frame[:2]), np.minimum(boxes[:, 2:], frame[2:])], axis=1
                 )

@@ -1,4 +1,4 @@
-"""Drawing occlusions over a face, by its landmarks: face masks, glasses, hands, things; and letters on a scene."""
+"""Draw occlusions over a face (masks, glasses, hands, objects), placed by its landmarks, and letters on a scene."""
 
 from typing import Optional, Sequence, Union
 
@@ -14,8 +14,10 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .:-&"
 
 
 class FaceAxes:
-    """A face's own coordinates. `at(right, down)` returns the point that lies `right` face widths to the right of the
-    middle line and `down` times the distance from eyes to mouth below the eyes."""
+    """The coordinate system of a face: `at(0, 0)` lies between the eyes, on the middle line of the head.
+
+    The unit to the right is the width of the face; the unit down is the distance from the eyes to the mouth.
+    """
 
     def __init__(self, box: np.ndarray, landmarks: np.ndarray):
         eyes, mouth, self.nose = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0), landmarks[2]
@@ -26,12 +28,12 @@ class FaceAxes:
         if self.right @ (landmarks[1] - landmarks[0]) < 0:
             self.right = -self.right
         self.eyes, self.width = eyes, float(np.sqrt(np.prod(box[2:] - box[:2]))) * 0.87
-        # The middle of the head, which lies behind the nose where the face is turned.
+        # Offset from the eyes to the middle of the head, which is not 0 if the face is turned.
         centre = (box[:2] + box[2:]) / 2
         self.middle = float((centre - eyes) @ self.right)
 
     def at(self, right: float, down: float) -> np.ndarray:
-        """Return a point of the image (2,)."""
+        """Return the image coordinates (2,) of a point `right` units to the right and `down` units down."""
         return self.eyes + (right * self.width + self.middle) * self.right + down * self.reach * self.down
 
     def nose_at(self, share: float) -> np.ndarray:
@@ -40,7 +42,7 @@ class FaceAxes:
 
 
 def smooth_outline(corners: Union[np.ndarray, Sequence], steps: int = 6) -> np.ndarray:
-    """Return a closed smooth outline (n, 2) through the corners: a spline of Catmull and Rom."""
+    """Return a closed smooth outline (n, 2) through the corners: a Catmull-Rom spline."""
     points = np.array(corners)
     before, after, further = np.roll(points, 1, 0), np.roll(points, -1, 0), np.roll(points, -2, 0)
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
@@ -52,7 +54,7 @@ def smooth_outline(corners: Union[np.ndarray, Sequence], steps: int = 6) -> np.n
 
 
 def fill_outline(canvas: np.ndarray, outline: np.ndarray, cloth: np.ndarray, opacity: float = 1.0) -> None:
-    """Fill an outline (n, 2) of the canvas with a cloth (h, w, 3), which is stretched over it, in place."""
+    """Fill an outline (n, 2) of the canvas with an image `cloth` (h, w, 3), stretched to its size, in place."""
     x1, y1 = np.maximum(np.floor(outline.min(axis=0)).astype(int) - 1, 0)
     x2, y2 = np.minimum(np.ceil(outline.max(axis=0)).astype(int) + 2, canvas.shape[1::-1])
     if x2 <= x1 or y2 <= y1:
@@ -66,8 +68,10 @@ def fill_outline(canvas: np.ndarray, outline: np.ndarray, cloth: np.ndarray, opa
 def make_cloth(
     colour: Union[np.ndarray, Sequence[float]], rng: np.random.Generator, patch: Optional[np.ndarray] = None
 ) -> np.ndarray:
-    """Return a cloth (24, 24, 3) uint8 of a BGR colour, with shades, folds, and the pattern of an image `patch` if one
-    is given."""
+    """Return the image of a cloth (24, 24, 3) uint8 with a BGR colour, shades and folds.
+
+    `patch`: an image whose pattern the cloth gets.
+    """
     cloth = np.empty((24, 24, 3), np.float32)
     cloth[:] = colour
     if patch is not None:
@@ -137,7 +141,7 @@ def draw_glasses(canvas: np.ndarray, axes: FaceAxes, landmarks: np.ndarray, rng:
 
 
 def draw_hand(canvas: np.ndarray, axes: FaceAxes, skin: np.ndarray, rng: np.random.Generator) -> None:
-    """Draw a hand, a palm and some fingers, over the lower face."""
+    """Draw a hand (a palm and two to four fingers) over the lower face."""
     place, angle = axes.at(rng.uniform(-0.35, 0.35), rng.uniform(0.9, 1.7)), rng.uniform(-0.9, 0.9)
     up = -np.cos(angle) * axes.down + np.sin(angle) * axes.right
     across = np.array([-up[1], up[0]])
@@ -154,8 +158,8 @@ def draw_hand(canvas: np.ndarray, axes: FaceAxes, skin: np.ndarray, rng: np.rand
     fill_outline(canvas, smooth_outline(round_palm), cloth)
 
 
-def draw_thing(canvas: np.ndarray, axes: FaceAxes, patch: np.ndarray, rng: np.random.Generator) -> None:
-    """Draw a piece of another image over a part of the face, from a side or below."""
+def draw_object(canvas: np.ndarray, axes: FaceAxes, patch: np.ndarray, rng: np.random.Generator) -> None:
+    """Draw a piece of another image over the border of the face, in a random direction from its centre."""
     angle = rng.uniform(0, 2 * np.pi)
     away = axes.width * rng.uniform(0.45, 0.75)
     centre = axes.at(0, 0.6) + away * np.array([np.cos(angle), np.sin(angle)])

@@ -12,8 +12,10 @@ SHARES = (0.3, 0.45, 0.6, 0.8, 1.0)  # sides of a crop, as shares of the photogr
 
 
 def crop_photograph(image: np.ndarray, photo: Photo, size: int, rng: np.random.Generator) -> AnnotatedImage:
-    """Crop a square of `image`, that of `photo`, with the faces in it, to (size, size, 3) BGR uint8. Half of the crops
-    are mirrored."""
+    """Crop a random square of the image of `photo`, and resize it to (size, size, 3) BGR uint8.
+
+    The faces are cropped with it. Half of the crops are mirrored.
+    """
     height, width = image.shape[:2]
     side = max(1, int(min(height, width) * rng.choice(SHARES)))
     left, top = int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1))
@@ -27,8 +29,8 @@ def crop_photograph(image: np.ndarray, photo: Photo, size: int, rng: np.random.G
     boxes = (photo.boxes.astype(np.float64) - [left, top, left, top]) * zoom
     # A pixel's centre lies at its integer coordinates.
     landmarks = (photo.landmarks.astype(np.float64) - [left, top] + 0.5) * zoom - 0.5
-    shown = np.ones(len(boxes))
-    boxes, landmarks, ignored, covers = clip_faces(crop, boxes, landmarks, photo.ignored, shown, photo.occlusion)
+    visible = np.ones(len(boxes))
+    boxes, landmarks, ignored, covers = clip_faces(crop, boxes, landmarks, photo.ignored, visible, photo.occlusion)
     if rng.random() < 0.5:
         crop = np.ascontiguousarray(crop[:, ::-1])
         boxes, landmarks = mirror(boxes, landmarks, size)

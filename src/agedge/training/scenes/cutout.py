@@ -1,4 +1,4 @@
-"""A face with its annotations, and how it is pasted into a scene: rotated, scaled, blended at its border."""
+"""Cut out a face with its annotations, and paste it into a scene: rotated, scaled and blended at its border."""
 
 from dataclasses import dataclass
 from typing import Tuple
@@ -8,13 +8,13 @@ import numpy as np
 
 from agedge.landmarks import mirror
 
-SHARPEST = 0.5  # scale down to which bilinear sampling does not alias
+MIN_SCALE = 0.5  # smallest scale at which bilinear sampling does not alias
 
 
 @dataclass
 class Cutout:
-    """An image (h, w, 3) BGR uint8 of a face: `boxes` (n, 4), `landmarks` (n, 5, 2), NaN where not known, and `ignored`
-    (n,) bool. The first face is the one that the image is of; the others happen to be in it."""
+    """An image (h, w, 3) BGR uint8 of a face: `boxes` (n, 4), `landmarks` (n, 5, 2), NaN if unknown, and `ignored`
+    (n,) bool. The first face is the subject of the image; any others are in it by chance."""
 
     image: np.ndarray
     boxes: np.ndarray
@@ -23,7 +23,7 @@ class Cutout:
 
     @property
     def side(self) -> float:
-        """The side, in pixels, of a square of the face's area."""
+        """Return the side, in pixels, of a square with the area of the face's box."""
         return float(np.sqrt(np.prod(self.boxes[0, 2:] - self.boxes[0, :2])))
 
     def mirrored(self) -> "Cutout":
@@ -32,16 +32,16 @@ class Cutout:
         return Cutout(np.ascontiguousarray(self.image[:, ::-1]), boxes, landmarks, self.ignored)
 
     def shrunk(self, scale: float) -> "Tuple[Cutout, float]":
-        """Return the cutout at a lower resolution where `scale` would alias, and the scale that is left to apply."""
-        if scale >= SHARPEST:
+        """Return a cutout of lower resolution if `scale` would alias, and the remaining scale."""
+        if scale >= MIN_SCALE:
             return self, scale
-        zoom = scale / SHARPEST
+        zoom = scale / MIN_SCALE
         height, width = (max(2, round(side * zoom)) for side in self.image.shape[:2])
         image = cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
         zooms = np.array([width / self.image.shape[1], height / self.image.shape[0]])
         # A pixel's centre lies at its integer coordinates.
         landmarks = (self.landmarks + 0.5) * zooms - 0.5
-        return Cutout(image, self.boxes * np.tile(zooms, 2), landmarks, self.ignored), SHARPEST
+        return Cutout(image, self.boxes * np.tile(zooms, 2), landmarks, self.ignored), MIN_SCALE
 
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def transform_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return the bounding boxes (n, 4) of the ellipses in boxes (n, 4) after a (2, 3) matrix."""
+    """Return the bounding boxes (n, 4) of the ellipses in boxes (n, 4), transformed by a (2, 3) matrix."""
     centre = transform_points((boxes[:, :2] + boxes[:, 2:]) / 2, matrix)
     half = np.sqrt(((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ (matrix[:, :2] ** 2).T)
     return np.concatenate([centre - half, centre + half], axis=1)
@@ -64,7 +64,7 @@ def similarity(source: np.ndarray, target: np.ndarray, scale: float, degrees: fl
 
 
 def stretch(matrix: np.ndarray, middle: np.ndarray, height: float) -> np.ndarray:
-    """Return a (2, 3) matrix that also scales the image's height by `height`, about its point `middle`."""
+    """Return a (2, 3) matrix that also scales the height of the image by `height`, around its point `middle`."""
     linear = matrix[:, :2] * (1, height)
     return np.column_stack([linear, transform_points(middle, matrix) - linear @ middle])
 
@@ -81,7 +81,7 @@ def oval_mask(cutout: Cutout, rng: np.random.Generator) -> np.ndarray:
 
 
 def frame_mask(cutout: Cutout, softness: float) -> np.ndarray:
-    """Return a mask (h, w) float32 of the whole image, soft over a share of its sides; 0: hard edges."""
+    """Return a mask (h, w) float32 of the image, soft at its edges over a share `softness` of its sides; 0: hard."""
     ramps = []
     for side in cutout.image.shape[:2]:
         place = (np.arange(side, dtype=np.float32) + 0.5) / side
@@ -90,7 +90,7 @@ def frame_mask(cutout: Cutout, softness: float) -> np.ndarray:
 
 
 def paste(canvas: np.ndarray, cutout: Cutout, mask: np.ndarray, matrix: np.ndarray) -> None:
-    """Blend a cutout by its mask (h, w) into the canvas (H, W, 3), where the matrix maps it, in place."""
+    """Transform a cutout and its mask (h, w) by a (2, 3) matrix and blend it into the canvas (H, W, 3), in place."""
     height, width = cutout.image.shape[:2]
     corners = transform_points(np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64), matrix)
     x1, y1 = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)

@@ -25,7 +25,7 @@ class ImageReader:
         self.bytes = 0
 
     def read(self, file: File) -> Optional[np.ndarray]:
-        """Read an image, BGR uint8 (h, w, 3); None where it cannot be read."""
+        """Read an image, BGR uint8 (h, w, 3); None if it cannot be read."""
         if file in self.skipped:
             return None
         try:

@@ -1,11 +1,11 @@
-"""Effects of light and of a camera on a scene: exposure, colour of the light, fog, blur, noise, JPEG."""
+"""Simulate light and camera effects in a scene: exposure, colour of the light, fog, blur, noise, JPEG."""
 
 import cv2
 import numpy as np
 
 
 def relight(image: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-    """Change the light of an image (h, w, 3) uint8: brightness, contrast and colour, by one table a channel."""
+    """Change brightness, contrast and colour of an image (h, w, 3) uint8, with one lookup table per channel."""
     ramp = np.arange(256, dtype=np.float32) / 255
     gamma = np.exp(rng.normal(0, 0.25 * strength))
     gains = np.exp(rng.normal(0, 0.06 * strength, 3)) * np.exp(rng.normal(0, 0.12 * strength))
@@ -39,14 +39,14 @@ def blur(image: np.ndarray, rng: np.random.Generator, most: float) -> np.ndarray
 
 
 def simulate_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a composed scene as a camera would have taken it."""
+    """Return a scene with the random effects of light and of a camera."""
     image = relight(image, rng)
-    if rng.random() < 0.18:  # dark, as a webcam at night
+    if rng.random() < 0.18:  # dark, like a webcam at night
         image = cv2.convertScaleAbs(image, alpha=rng.uniform(0.1, 0.5), beta=rng.uniform(0, 20))
-    elif rng.random() < 0.12:  # against the light, fogged
+    elif rng.random() < 0.12:  # against the light, or in fog
         image = cv2.convertScaleAbs(image, alpha=rng.uniform(0.4, 0.8), beta=rng.uniform(40, 100))
     height, width = image.shape[:2]
-    small = rng.random() < 0.2  # as small photographs that are enlarged before detection
+    small = rng.random() < 0.2  # like a small photograph that is enlarged before detection
     if small:
         share = rng.uniform(0.35, 0.8)
         image = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
@@ -57,7 +57,7 @@ def simulate_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.3:
         noise = np.empty(image.shape, np.int16)
         cv2.setRNGSeed(int(rng.integers(2**31)))  # three times as fast as NumPy's
-        # Of the blue channel alone, as the shipped detector was trained.
+        # In the blue channel only, as in the training of the shipped detector.
         cv2.randn(noise, np.zeros(3), np.array([rng.uniform(2, 14), 0, 0]))
         image = cv2.add(image, noise, dtype=cv2.CV_8U)
     if rng.random() < 0.5:

@@ -60,7 +60,7 @@ class SceneMaker:
         self.images = ImageReader()
 
     def make_scene(self, rng: np.random.Generator) -> AnnotatedImage:
-        """Make one scene. Raises `AgedgeError` where no image can be read."""
+        """Make one scene. Raises `AgedgeError` if no image can be read."""
         if self.composer is not None and not (len(self.photographs) and rng.random() >= self.composed):
             scene = self.composer.compose(rng)
             return AnnotatedImage(scene.image, *scene.finish())
@@ -73,7 +73,7 @@ class SceneMaker:
 
 def find_backgrounds(folder: Union[str, Path], held_out: bool = False) -> List[Path]:
     """Return the images of a folder without every tenth, or with `held_out` every tenth alone, from the first on: these
-    are for validation. Raises `AgedgeError` where there are none."""
+    are for validation. Raises `AgedgeError` if there are none."""
     if not folder:
         raise AgedgeError("scenes.backgrounds: must be a folder of photographs without a face")
     found = list_images(folder)
@@ -117,7 +117,7 @@ def stream_batches(
 ) -> Iterator[SceneBatch]:
     """Yield a batch of `count` scenes for each of the seeds, in their order, whatever the number of `workers`.
 
-    Closing the iterator ends the workers. Raises `AgedgeError` where a worker died.
+    Closing the iterator ends the workers. Raises `AgedgeError` if a worker died.
     """
     if not workers:
         yield from (make_batch(scenes, seed, count) for seed in seeds)

@@ -1,22 +1,22 @@
-"""How much of a face a scene shows: that decides whether the face is to be found, ignored, or left out."""
+"""Measure how much of a face a scene shows, and decide whether the face is a target, ignored, or removed."""
 
 from typing import List, NamedTuple, Sequence, Union
 
 import numpy as np
 
-Rows = Union[np.ndarray, Sequence]  # an array, or its rows in a list
+Rows = Union[np.ndarray, Sequence]  # an array, or a list of its rows
 
-SMALLEST = 10  # pixels: a smaller face is ignored
-VISIBLE = 0.45  # share of a face's box: a face of which less is visible is ignored
-CONTRAST = 4  # of 255: a face is ignored, as unlit or fogged, where its pixels' standard deviation is smaller
-LEAST = 0.1  # share of a face's box: a face of which less lies within the image is left out
+MIN_SIDE = 10  # pixels; a face whose visible box has a smaller area than MIN_SIDE**2 is ignored
+MIN_VISIBLE = 0.45  # share of the box; a face that is less visible is ignored
+MIN_CONTRAST = 4  # of 255; a face is ignored (too dark or in fog) if the standard deviation of its pixels is smaller
+MIN_INSIDE = 0.1  # share of the box; a face with at most this share inside the image is removed
 
 
 class SceneFaces(NamedTuple):
-    """Annotated faces of a scene.
+    """The annotated faces of a scene.
 
-    `boxes` (n, 4); `landmarks` (n, 5, 2), NaN where not known; `ignored` (n,) bool: neither face nor background;
-    `covers`: a name for what covers each face, "" for nothing.
+    `boxes` (n, 4); `landmarks` (n, 5, 2), NaN if unknown; `ignored` (n,) bool: counts neither as a face nor as
+    background; `covers`: the name of the object that covers each face, or "".
     """
 
     boxes: np.ndarray
@@ -40,36 +40,36 @@ def clip_faces(
     boxes: Rows,
     landmarks: Rows,
     ignored: Rows,
-    shown: Rows,
+    visible: Rows,
     covers: Sequence[str],
 ) -> SceneFaces:
-    """Return the faces of `image` (h, w, 3) as they are to be found, their boxes clipped at its border.
+    """Return the faces of `image` (h, w, 3) as training targets, with boxes clipped at the border of the image.
 
-    Faces outside of the image are left out. A face is ignored too where it is too small, too faint, or too little of it
-    is visible: `shown` (n,) is the visible share, 0..1, of the part within the image.
+    Faces outside the image are removed. A face is also ignored if it is too small, has too little contrast, or is
+    mostly covered: `visible` (n,) is the visible share, 0..1, of the part inside the image.
     """
     size = np.array(image.shape[1::-1])
     whole = np.array(boxes, np.float64).reshape(-1, 4)
     shares = np.array([share_of_frame(image, box) for box in whole])
     clipped = np.clip(whole, 0, np.tile(size - 1, 2))
     areas = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
-    neither = np.array(ignored, bool) | (shares * np.asarray(shown) < VISIBLE) | (areas < SMALLEST**2)
-    neither |= np.array([is_faint(image, box) for box in clipped], bool)
-    kept = shares > LEAST
+    skipped = np.array(ignored, bool) | (shares * np.asarray(visible) < MIN_VISIBLE) | (areas < MIN_SIDE**2)
+    skipped |= np.array([is_faint(image, box) for box in clipped], bool)
+    kept = shares > MIN_INSIDE
     points = np.array(landmarks, np.float64).reshape(-1, 5, 2)
     covers = [cover for cover, keep in zip(covers, kept) if keep]
-    return SceneFaces(clipped[kept], points[kept], neither[kept], covers)
+    return SceneFaces(clipped[kept], points[kept], skipped[kept], covers)
 
 
 def is_faint(image: np.ndarray, box: np.ndarray) -> bool:
-    """Return whether the pixels of an image (h, w, 3) uint8 in a box have next to no contrast."""
+    """Return whether the contrast of an image (h, w, 3) uint8 within a box is below MIN_CONTRAST."""
     x1, y1, x2, y2 = np.round(box).astype(int)
     part = image[y1 : y2 + 1, x1 : x2 + 1, 1]
-    return part.size > 0 and bool(part.std() < CONTRAST)
+    return part.size > 0 and bool(part.std() < MIN_CONTRAST)
 
 
 def share_within(box: np.ndarray, other: np.ndarray) -> float:
-    """Return the share of a box that another one covers, 0..1."""
+    """Return the share of a box that another box covers, 0..1."""
     shared = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
     return float(np.prod(np.maximum(shared, 0)) / max(np.prod(box[2:] - box[:2]), 1e-6))
 

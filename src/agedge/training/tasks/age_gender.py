@@ -1,4 +1,4 @@
-"""Train a network of ages and genders on .rec files of faces."""
+"""Train a network for age and gender on .rec files of faces."""
 
 import contextlib
 import hashlib
@@ -23,8 +23,8 @@ from agedge.training.run.divergence import ADVICE, DivergedError
 from agedge.training.run.pretrained import load_pretrained
 from agedge.training.task import BatchIterator, Task, TrainingBatch, Validation
 
-ABSURD = 1000  # years: no network that has learnt anything predicts such an age
-MIXING = 3  # first number of mixup's seeds; `data/sampling.py` has those of other random choices
+MAX_AGE = 1000  # years; a prediction beyond this means that training has diverged
+MIXING = 3  # first number of the seeds of mixup; see `data/sampling.py` for the other seeds
 
 
 def train(
@@ -35,10 +35,10 @@ def train(
     progress: bool = True,
     create: Optional[Callable[..., Any]] = None,
 ) -> Path:
-    """Train a network of ages and genders on a list of MXNet contexts. Return the run's folder.
+    """Train a network for age and gender on a list of MXNet contexts. Return the folder of the run.
 
     See `loop.train`; the best checkpoint has the lowest age MAE on `data.val`. `create(**arguments)` builds the
-    teachers' networks, where the recipe has teachers: `symbols.create`.
+    teachers' networks, if the recipe has teachers; it is `symbols.create`.
     """
 
     def open_task(*arguments: Any) -> AgeGenderTask:
@@ -111,7 +111,7 @@ class AgeGenderTask(Task):
             yield BatchIterator(loader, self._complete(loader, epoch, first))
 
     def _complete(self, loader: Any, epoch: int, first: int) -> Iterator[TrainingBatch]:
-        """Yield batches with all inputs of the objective: with mixup the shares, with teachers their outputs."""
+        """Yield batches with all inputs of the objective: also the mixup shares and the teachers' outputs, if used."""
         alpha = self.recipe.train.mixup
         for step, batch in enumerate(loader, first):
             inputs = [batch.data, batch.labels]
@@ -126,7 +126,7 @@ class AgeGenderTask(Task):
     def save_batches(self, indices: list, path: Path) -> str:
         """See `Task.save_batches`; the images and labels as a .rec file."""
         if self.data.faces is None:
-            return f"{self.data.file.name} (data.cache=native does not say which)"
+            return f"{self.data.file.name} (data.cache=native does not give record numbers)"
         path = path.with_suffix(".rec")
         with RecordWriter(path) as writer:
             for face in np.concatenate(indices):
@@ -149,7 +149,7 @@ class AgeGenderTask(Task):
 
     def validate(self) -> Validation:
         """See `Task.validate`."""
-        # Not earlier: hybridized blocks cannot infer shapes, which the network has by now.
+        # Only now are the network's shapes known; a hybridized block cannot infer them.
         self.predict = self.predict or predictor(self.network, self.contexts[0], self.folder)
         files = self.data.val
         answers = predict_records(self.predict, files, self.size, labels=self.data.val_layout, crop=self.data.crop)
@@ -161,16 +161,16 @@ class AgeGenderTask(Task):
 
 
 def to_score(measured: Dict[str, Any], files: List[Path]) -> float:
-    """Return the score, lower is better: the age MAE or, without known or predicted ages, minus the gender accuracy."""
+    """Return the score (lower is better): the age MAE, or minus the gender accuracy if no age is known or predicted."""
     if measured["age_mae"] is not None:
         return measured["age_mae"]
     if measured["gender_acc"] is not None:
         return -measured["gender_acc"]
-    raise AgedgeError(f"{files[0]}: has no known label of what this network predicts")
+    raise AgedgeError(f"{files[0]}: no face has a known label for this network's outputs")
 
 
 def format_metrics(metrics: Dict[str, Any], prefix: str = "") -> str:
-    """Return loss, age MAE and gender accuracy as a line, as far as they are known."""
+    """Return the known metrics (loss, age MAE, gender accuracy) as one line."""
     forms = (
         ("loss", "loss {:.3f}"),
         (f"{prefix}age_mae", "age MAE {:.2f}"),
@@ -182,7 +182,7 @@ def format_metrics(metrics: Dict[str, Any], prefix: str = "") -> str:
 def predictor(network: Any, context: Any, run: Any = "the network") -> Callable[[np.ndarray], Prediction]:
     """Return the function that predicts with a network: (n, size, size, 3) BGR uint8 -> `Prediction`.
 
-    It raises `DivergedError`, which names the `run`, where the network outputs NaN, infinity or absurd ages.
+    It raises `DivergedError`, which names the `run`, if the network outputs NaN, infinity or ages beyond MAX_AGE.
     """
     from mxnet import nd
 
@@ -197,7 +197,7 @@ def predictor(network: Any, context: Any, run: Any = "the network") -> Callable[
     def predict(images: np.ndarray) -> Prediction:
         nonlocal most
         n, most = len(images), max(len(images), most)
-        # A smaller last batch is padded: for every new shape MXNet plans the graph again, and takes more memory.
+        # A smaller last batch is padded: MXNet plans the graph again for every new shape, and uses more memory.
         data = np.zeros((most, 3, *images.shape[1:3]), np.float32)
         data[:n] = to_network_input(images)
         with warnings.catch_warnings():  # MXNet's warning about parameters that only the loss uses
@@ -208,7 +208,7 @@ def predictor(network: Any, context: Any, run: Any = "the network") -> Callable[
             if not np.isfinite(values).all():
                 raise DivergedError(f"{run}: diverged: the trained network outputs NaN or infinity as {name}; {ADVICE}")
         prediction = decode(raw, network.answers)
-        if (oldest := np.abs(prediction.age).max(initial=0)) > ABSURD:
+        if (oldest := np.abs(prediction.age).max(initial=0)) > MAX_AGE:
             raise DivergedError(f"{run}: diverged: the trained network outputs an age of {oldest:.3g} years; {ADVICE}")
         return prediction
 

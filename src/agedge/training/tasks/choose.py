@@ -1,4 +1,4 @@
-"""Choose the task of a network: ages and genders, or face detection."""
+"""Choose the task of a network: age and gender, or face detection."""
 
 import functools
 from pathlib import Path
@@ -10,12 +10,13 @@ from agedge.training.recipe import Recipe, refuse_keys
 
 
 class TaskFunctions(NamedTuple):
-    """What train.py calls for a network.
+    """The functions that train.py calls for a network.
 
     Attributes:
         train: function (network, recipe, contexts, resume, progress) that trains, and returns the run's folder.
         finish: function (network, recipe, folder) that writes the finished model, and returns its metrics as text.
-        evaluate: function (network, recipe, folder) that evaluates the finished model again (--test), likewise.
+        evaluate: function (network, recipe, folder) that evaluates the finished model again (--test), and returns
+            its metrics as text.
         freeze_backbone: function (network, recipe) that changes the recipe for fine-tuning (--fin).
     """
 
@@ -37,7 +38,7 @@ def create_network(create: Callable[..., Any], recipe: Recipe) -> Any:
 def choose_task(is_detector: bool, recipe: Recipe, create: Callable[..., Any]) -> TaskFunctions:
     """Return the functions that train and finish a network. `create(**arguments)`: `symbols.create`.
 
-    Raises `UsageError` on settings of the recipe that do not apply to the network.
+    Raises `UsageError` if the recipe has settings that do not apply to the network.
     """
     if is_detector:
         from agedge.training.tasks.detection import train_detector
@@ -57,16 +58,16 @@ def choose_task(is_detector: bool, recipe: Recipe, create: Callable[..., Any]) -
 
 
 def freeze_backbone(network: Any, recipe: Recipe) -> None:
-    """Change a recipe so that the backbone stays frozen and the layers of the classes start anew (--fin).
+    """Change a recipe so that the backbone stays frozen and the class layers are initialised (--fin).
 
     Raises `UsageError` without `recipe.pretrained`.
     """
     if not recipe.pretrained:
-        raise UsageError("--fin: what to fine-tune is missing: --pretrained PREFIX,EPOCH, or a run or model folder")
+        raise UsageError("--fin: needs --pretrained PREFIX,EPOCH, or --pretrained with a run or model folder")
     recipe.optimizer.freeze = [*recipe.optimizer.freeze, *network.backbone]
     recipe.fresh = [*recipe.fresh, *network.classes]
 
 
 def _refuse(option: str, *_: Any) -> NoReturn:
-    """Raise `UsageError` on an option that does not apply to a detector."""
-    raise UsageError(f"{option}: for networks of ages and genders, not for a detector")
+    """Raise `UsageError` for an option that does not apply to a detector."""
+    raise UsageError(f"{option}: is only for age and gender networks, not for a detector")

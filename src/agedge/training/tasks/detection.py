@@ -28,9 +28,9 @@ from agedge.training.task import BatchIterator, Task, TrainingBatch, Validation
 
 log = logging.getLogger(__name__)
 
-TERMS = {"face": 1.0, "box": 1.5, "landmarks": 3.0}  # terms of the loss and their weights
-LEAST = 0.05  # lowest score of a face that counts for average precision
-LONGEST = 1280  # pixels: larger photographs are resized to this longer side, as in the detector
+TERMS = {"face": 1.0, "box": 1.5, "landmarks": 3.0}  # loss terms and their weights
+MIN_SCORE = 0.05  # lowest score of a face for average precision
+MAX_SIDE = 1280  # pixels; larger photographs are resized to this longer side, as in the detector
 NOT_FOR_DETECTORS = (  # a detector has scenes.* and data.val instead
     "augment",
     "data.labels",
@@ -45,7 +45,7 @@ NOT_FOR_DETECTORS = (  # a detector has scenes.* and data.val instead
 def train_detector(network: Any, recipe: Recipe, contexts: list, resume: bool = False, progress: bool = True) -> Path:
     """Train a detector on one MXNet context. Return the run's folder.
 
-    See `loop.train`; the best checkpoint has the highest average precision on `data.val`. Raises `UsageError` on
+    See `loop.train`; the best checkpoint has the highest average precision on `data.val`. Raises `UsageError` for
     settings that do not apply to a detector, several contexts and several workers.
     """
     refuse_keys(recipe, NOT_FOR_DETECTORS, "faces")
@@ -62,7 +62,7 @@ class DetectionTask(Task):
     Attributes:
         scenes: the composer of training scenes.
         held_out: the annotated photographs of `data.val`.
-        stream: the batches of the whole run, since their worker processes are slow to start; None before the first.
+        stream: the batches of the whole run (its worker processes are slow to start); None before the first batch.
     """
 
     load, plot = staticmethod(load_pretrained_detector), staticmethod(plot_detection_curves)
@@ -152,26 +152,26 @@ def as_floats(batch: SceneBatch) -> Tuple[np.ndarray, ...]:
 
 
 def open_scenes(recipe: Recipe) -> SceneMaker:
-    """Return the composer of a recipe's scenes. Raises `AgedgeError` where the recipe names no faces."""
+    """Create the scene composer of a recipe. Raises `AgedgeError` if the recipe has no faces."""
     cutouts = [read_faces(file) for file in as_list(recipe.data.train)]
     photographs = [photo for file in as_list(recipe.scenes.photographs) for photo in read_faces(file)]
     if not cutouts and not photographs:
-        raise AgedgeError("data.train and scenes.photographs: no faces: give files of annotated faces, label.txt")
+        raise AgedgeError("data.train or scenes.photographs must be files of annotated faces (label.txt)")
     backgrounds = find_backgrounds(recipe.scenes.backgrounds) if cutouts else []
     return SceneMaker(cutouts, backgrounds, photographs, recipe.scenes.size, recipe.scenes.composed)
 
 
 def open_held_out(recipe: Recipe) -> List[Photo]:
-    """Return the annotated photographs of `data.val`. Raises `AgedgeError` where there is none, and where an image
+    """Return the annotated photographs of `data.val`. Raises `AgedgeError` if there is none, and if an image
     is missing."""
     photos = [photo for file in as_list(recipe.data.val) for photo in read_faces(file)]
     if not photos:
-        raise AgedgeError("data.val: not given; say data.val=FILE, a label.txt (python -m rec_tools compose makes one)")
+        raise AgedgeError("data.val must be a label.txt (created by python -m rec_tools compose)")
     missing = [photo.file for photo in photos if not photo.file.is_file()]
     if missing:
-        raise AgedgeError(f"{missing[0]}: does not exist; data.val names it{_and_more(len(missing) - 1)}")
+        raise AgedgeError(f"{missing[0]}: does not exist, but is in data.val{_and_more(len(missing) - 1)}")
     if all(photo.ignored.all() for photo in photos):
-        raise AgedgeError("data.val: every face in it is to be ignored")
+        raise AgedgeError("data.val: all faces are marked as ignored")
     return photos
 
 
@@ -180,38 +180,38 @@ def _and_more(count: int) -> str:
 
 
 def read_faces(file: Union[str, Path]) -> List[Photo]:
-    """Return the annotated photographs of a file. Raises `AgedgeError` where none has a face."""
+    """Return the annotated photographs of a file. Raises `AgedgeError` if none has a face."""
     photos = read_annotations(file)
     if not any(len(photo) for photo in photos):
-        raise AgedgeError(f"{file}: no photograph with a face in it")
+        raise AgedgeError(f"{file}: contains no photograph with a face")
     return photos
 
 
 def as_list(value: Union[str, Sequence[str]]) -> List[str]:
-    """Return a recipe's value of one file or several as a list."""
+    """Return a recipe value (one file or several) as a list."""
     return [value] if isinstance(value, str) and value else list(value)
 
 
 class TrainedDetector:
-    """A network in training, as a detector that can be measured on whole photographs. `run`: named in errors."""
+    """A detector of whole photographs, which runs a network in training. `run`: name of the run in errors."""
 
     def __init__(self, network: Any, context: Any, run: Any = "the detector"):
         self.network, self.context, self.run = network, context, run
 
     def detect(self, image: np.ndarray) -> Faces:
-        """Return the faces of a BGR uint8 image (h, w, 3) whose score is above LEAST. Raises `DivergedError`."""
-        scale = min(1, LONGEST / max(image.shape[:2]))
+        """Return the faces of a BGR uint8 image (h, w, 3) whose score is above MIN_SCORE. Raises `DivergedError`."""
+        scale = min(1, MAX_SIDE / max(image.shape[:2]))
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         height, width = (-(-side // STRIDES[0]) * STRIDES[0] for side in image.shape[:2])
         data = np.zeros((1, 3, height, width), np.float32)
         data[0, :, : image.shape[0], : image.shape[1]] = image[..., ::-1].transpose(2, 0, 1)
-        boxes, scores, landmarks = find_candidates(self.predict(data), LEAST)[0]
+        boxes, scores, landmarks = find_candidates(self.predict(data), MIN_SCORE)[0]
         kept = nms(boxes, scores, 0.3, border=1)
         return Faces(boxes[kept] / scale, scores[kept], landmarks[kept] / scale)
 
     def predict(self, data: np.ndarray) -> List[np.ndarray]:
-        """Return the network's outputs, NumPy arrays, for (1, 3, h, w) float32 RGB. Raises `DivergedError`."""
+        """Return the network's outputs (NumPy arrays) for (1, 3, h, w) float32 RGB. Raises `DivergedError`."""
         from mxnet import nd
 
         maps = [out.asnumpy() for out in self.network.decode(nd, self.network(nd.array(data, ctx=self.context)))]
@@ -223,19 +223,19 @@ class TrainedDetector:
 def validate(network: Any, photos: Sequence[Photo], context: Any, run: Any = "the detector") -> Dict[str, Any]:
     """Return the metrics of `measure_detection` on annotated photographs: recall and precision at a score of 0.5.
 
-    A photograph that cannot be read is skipped with a warning. Raises `AgedgeError` where no face is left to detect,
-    `DivergedError`, which names the `run`, where the network outputs NaN or infinity.
+    A photograph that cannot be read is skipped with a warning. Raises `AgedgeError` if no face is left to detect,
+    `DivergedError`, which names the `run`, if the network outputs NaN or infinity.
     """
     detector, found = TrainedDetector(network, context, run), []
     for photo in photos:
         try:
             image = read_image(photo.file)
         except AgedgeError as error:
-            log.warning("data.val: left out: %s", error)
+            log.warning("data.val: skipped: %s", error)
         else:
             found.append((detector.detect(image), photo))
     measured = measure_detection(found)
     if not measured["faces"]:
-        raise AgedgeError("data.val: no face in those of its images that can be read")
+        raise AgedgeError("data.val: no face in its readable images")
     confident = measure_detection([(faces.take(faces.scores > 0.5), photo) for faces, photo in found])
     return {**confident, "average_precision": measured["average_precision"]}

@@ -30,9 +30,9 @@ from agedge.training.weights.load_weights import load_weights
 def finish(network: Any, recipe: Recipe, folder: Path) -> str:
     """Write the final model of a run and its evaluation, and return the tables of errors.
 
-    `folder/model` gets the slim graph, the weights and card.json; errors.png, report.json and report.html are measured
-    on `data.val`, and test.json (as evaluate.py writes it) on `data.test` where the recipe has one. `network` is a new
-    one of the recipe; it gets the weights of `folder/best.ckpt`.
+    `folder/model` gets the slim graph, the weights and card.json. errors.png, report.json and report.html are measured
+    on `data.val`, and test.json (in the format of evaluate.py) on `data.test`, if the recipe has it. `network` is a new
+    network of the recipe; it gets the weights of `folder/best.ckpt`.
     """
     import mxnet as mx
 
@@ -85,9 +85,10 @@ def finish(network: Any, recipe: Recipe, folder: Path) -> str:
 
 
 def evaluate_run(network: Any, recipe: Recipe, folder: Path) -> str:
-    """Evaluate the model of a finished run on `data.test`, into test.json, or without one on `data.val`, into no file.
+    """Evaluate the model of a finished run, and return the table of errors.
 
-    Return the table of errors. `network` is a new one of the recipe. Raises `AgedgeError` where the run has no model.
+    It is evaluated on `data.test`, and written to test.json; without `data.test` on `data.val`, and no file is written.
+    `network` is a new network of the recipe. Raises `AgedgeError` if the run has no model.
     """
     import mxnet as mx
 
@@ -111,12 +112,12 @@ def evaluate_test(predict: Predict, card: Card, files: List[Path], labels: str, 
 
 
 def format_metrics(split: str, files: List[Path], metrics: Dict[str, Any]) -> str:
-    """Return the table of errors, below the split and its files."""
+    """Return the table of errors, with the split and its files as the first line."""
     return f"{split}: {', '.join(path.name for path in files)}\n{format_table(metrics)}"
 
 
 def load_written(network: Any, card: Card, folder: Path) -> Predict:
-    """Load the weights of the card's model into `network`, and return its `predictor`: the saved model is measured.
+    """Load the weights of the card's model into `network`, and return its `predictor`, to evaluate the saved model.
 
     `load_model` is not used: in a process that has trained, MXNet 1.9.1 sometimes fails in its fused inference graphs
     with "!IsMKLDNNData()".
@@ -128,7 +129,7 @@ def load_written(network: Any, card: Card, folder: Path) -> Predict:
 
 
 def find_crop(path: Path, size: int) -> Optional[Crop]:
-    """Return the crop of the training faces at the network's size; None where the .rec does not name one."""
+    """Return the crop of the training faces at the network's size; None if the .rec does not state it."""
     crop = read_crop(path)
     return crop.resized(size) if crop else None
 
@@ -136,7 +137,7 @@ def find_crop(path: Path, size: int) -> Optional[Crop]:
 def describe_training(
     recipe: Recipe, train: List[Path], val: List[Path], test: List[Path], state: Dict[str, Any]
 ) -> Dict[str, Any]:
-    """Return the `training` of a card: data, epochs, recipe and tool."""
+    """Return the `training` entry of a card: data, epochs, recipe and tool."""
     return {
         "train": [describe_records(path) for path in train],
         "validation": [describe_records(path) for path in val],
@@ -152,11 +153,11 @@ def describe_training(
 
 
 def describe_records(path: Path) -> Dict[str, Any]:
-    """Return the name of a .rec, and source, count and split from its NAME.json."""
+    """Return the name of a .rec file, and the source, count and split of its NAME.json."""
     return {"file": path.name, **{key: read_info(path).get(key) for key in ("source", "count", "split")}}
 
 
 def without_folders(source: str) -> str:
-    """Return the last part of a path, or of PREFIX,EPOCH: a card must not contain a machine's folders."""
+    """Return the last part of a path, or of PREFIX,EPOCH: a card must not contain folders of this machine."""
     name = re.split(r"[/\\]", source.rstrip("/\\"))[-1]
     return Path(source).resolve().name if name in (".", "..") else name

@@ -1,4 +1,4 @@
-"""Loading weights of a file into a network: all of them, or all but those that start afresh."""
+"""Load weights from a file into a network: all of them, or all except those that are to be initialised."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Set, Union
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mxnet.gluon import HybridBlock
     from mxnet.ndarray import NDArray
 
-MOST_DIFFERENCES = 10  # that an error lists
+MOST_DIFFERENCES = 10  # how many an error lists
 
 
 def load_weights(
@@ -22,15 +22,15 @@ def load_weights(
     shown_as: Union[str, Path, None] = None,
     fresh: Sequence[str] = (),
 ) -> List[str]:
-    """Load parameters from a file of Gluon (structural names) or of a Module (`arg:`, `aux:` and parameter names).
+    """Load parameters from a file of Gluon (structural names) or of Module (`arg:`, `aux:` and parameter names).
 
-    Parameters that match a pattern of `fresh` are not loaded, and the file may then have others than the network. Where
-    the file has a whole backbone and nothing else, all other blocks are not loaded. The same holds for parameters that
-    only the loss needs, where the file is a Module's, as finished models are, and does not have them. Returns the
+    Parameters that match a pattern of `fresh` are not loaded; the file may then have parameters that the network does
+    not have. If the file has only some blocks, such as the backbone, the other blocks are not loaded. Finished models
+    are files of Module, without the parameters that only the loss needs; these are not loaded either. Return the
     structural names of the parameters that were not loaded.
 
-    Raises `AgedgeError`, which lists up to ten differences, where the file is of another network. `shown_as`: the name
-    of the file in errors.
+    Raises `AgedgeError`, which lists up to ten differences, if the file is of another network. `shown_as`: the name
+    of the file in error messages.
     """
     import mxnet as mx
 
@@ -48,8 +48,8 @@ def load_weights(
         needed = find_output_parameters(network)
         left |= {name for name, p in expected.items() if p.name not in needed and p.name not in values}
     key = {name: name if by_structure else p.name for name, p in structure.items()}
-    differ = [f"{key[name]} is not in it" for name in expected if key[name] not in values and name not in left]
-    if not fresh:  # else the file may have the parameters that are left out here
+    differ = [f"{key[name]} is not in the file" for name in expected if key[name] not in values and name not in left]
+    if not fresh:  # else the file may have parameters that are not loaded
         differ += [f"{name} is not in the network" for name in values if name not in key.values()]
     differ += [
         f"{key[name]} is {values[key[name]].shape}, not {p.shape}"
@@ -66,7 +66,7 @@ def load_weights(
 
 
 def find_output_parameters(network: "HybridBlock") -> Set[str]:
-    """Return the names of the parameters on which a network's decoded outputs depend: those of its slim graph."""
+    """Return the names of the parameters that the decoded outputs of a network use: those of its slim graph."""
     import mxnet as mx
 
     with mx.name.NameManager():
@@ -75,18 +75,17 @@ def find_output_parameters(network: "HybridBlock") -> Set[str]:
 
 
 def read_params(file: Path, shown_as: Union[str, Path]) -> "Dict[str, NDArray]":
-    """Return {name: NDArray} of a parameter file, without `arg:` and `aux:`. Raises `AgedgeError` on any other file."""
+    """Return {name: NDArray} of a parameter file, without `arg:` and `aux:`. Raises `AgedgeError` for other files."""
     if not file.is_file():
         raise AgedgeError(f"{shown_as}: missing")
     values = load_arrays(file, shown_as)
     if not isinstance(values, dict):
-        raise AgedgeError(f"{shown_as}: a list of arrays without names")
+        raise AgedgeError(f"{shown_as}: must have names for its arrays")
     return {name.split(":", 1)[-1]: value for name, value in values.items()}
 
 
 def load_arrays(file: Path, shown_as: Union[str, Path]) -> Any:
-    """Return the arrays of a file of MXNet: {name: NDArray}, or a list where they have no names. Raises
-    `AgedgeError`."""
+    """Return the arrays of an MXNet file: {name: NDArray}, or a list if they have no names. Raises `AgedgeError`."""
     import mxnet as mx
 
     check_params(file, shown_as)
@@ -97,5 +96,5 @@ def load_arrays(file: Path, shown_as: Union[str, Path]) -> Any:
 
 
 def fits(shape: Optional[tuple], given: tuple) -> bool:
-    """Return whether an array has a parameter's shape, in which 0 is not known yet."""
+    """Return whether an array has the shape of a parameter, in which 0 stands for an unknown extent."""
     return shape is None or len(shape) == len(given) and all(a in (0, b) for a, b in zip(shape, given))

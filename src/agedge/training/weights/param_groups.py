@@ -1,4 +1,4 @@
-"""Parameter groups: frozen parameters, learning rates of their own, no weight decay.
+"""Parameter groups: frozen parameters, separate learning rates, no weight decay.
 
 A group is a pattern of structural names, such as `body.*`.
 """
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def match_names(patterns: Sequence[str], names: Iterable[str], key: str) -> Set[str]:
-    """Return the names that match any of the patterns. Raises `UsageError`, with the recipe's `key`, where a pattern
-    matches none."""
+    """Return the names that match any of the patterns. Raises `UsageError`, which names the recipe's `key`, if a
+    pattern matches no name."""
     names, found = list(names), set()
     for pattern in patterns:
         matched = {name for name in names if fnmatchcase(name, pattern)}
@@ -26,8 +26,8 @@ def match_names(patterns: Sequence[str], names: Iterable[str], key: str) -> Set[
 
 
 def freeze(network: "HybridBlock", patterns: Sequence[str]) -> int:
-    """Freeze parameters: they get no gradient, and a frozen BatchNorm uses its running statistics and does not update
-    them. Returns the number of frozen parameters. Call before the network is hybridized."""
+    """Freeze parameters: they get no gradient, and a frozen BatchNorm uses its running statistics without
+    updating them. Return the number of frozen parameters. Call before the network is hybridized."""
     from mxnet.gluon import nn
 
     parameters = network._collect_params_with_prefix()
@@ -45,12 +45,12 @@ def freeze(network: "HybridBlock", patterns: Sequence[str]) -> int:
 
 
 def set_rates(network: "HybridBlock", lr: float, lr_of: Dict[str, float]) -> None:
-    """Set the learning rate of the parameters that match a pattern, in place of `lr`; a later pattern wins.
+    """Set the learning rate of the parameters that match a pattern; a later pattern takes precedence.
 
-    The schedule scales it as it scales `lr`. Raises `UsageError` where `lr` is 0: rates are set as multiples of it.
+    The schedule scales these rates like `lr`. Raises `UsageError` if `lr` is 0: rates are set as multiples of it.
     """
     if lr_of and not lr:
-        raise UsageError("optimizer.lr=0: must be above 0 where optimizer.lr_of is given")
+        raise UsageError("optimizer.lr=0: must be above 0 if optimizer.lr_of is given")
     parameters = network._collect_params_with_prefix()
     for pattern, rate in lr_of.items():
         for name in match_names([pattern], parameters, "optimizer.lr_of"):
@@ -58,7 +58,7 @@ def set_rates(network: "HybridBlock", lr: float, lr_of: Dict[str, float]) -> Non
 
 
 def decay_weights_alone(network: "HybridBlock") -> None:
-    """Turn off weight decay for biases and for the scales and shifts of BatchNorms."""
+    """Turn off weight decay for biases and for the scales and shifts of BatchNorm."""
     for name, parameter in network._collect_params_with_prefix().items():
         if name.rpartition(".")[2] in ("bias", "gamma", "beta"):
             parameter.wd_mult = 0.0
