@@ -20,7 +20,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Verdict:
-    """The differences of one runtime from MXNet on `faces` faces; None where the network has no such output.
+    """The differences of one runtime from MXNet on `faces` faces; None if the network has no such output.
 
     `age_max`, `age_mean`: in years. `p_male_max`: the largest change of P(male). `flips`: how many genders changed.
     `fault`: what is over the tolerance, or "".
@@ -50,7 +50,7 @@ def check_exported(
     """Compare each format in the folder `exported` with `model` in MXNet, on the first `faces` faces of a .rec file.
 
     `labels`: the label layout of files of older tools. `trust`: run files of which the card has no checksum, too.
-    Raises `AgedgeError` where a model or the data cannot be read, or where nothing was exported.
+    Raises `AgedgeError` if a model or the data cannot be read, or if nothing was exported.
     """
     ours = load_model(model)
     card = load_card(exported)

@@ -45,7 +45,7 @@ class SlimModel(NamedTuple):
 def slim_model(model: Union[str, Path], out: Union[str, Path], arange: str = "constant") -> Card:
     """Write the slim MXNet graph of a model folder, a run or "PREFIX,EPOCH" with its card into the folder `out`.
 
-    A slim model comes out unchanged, byte for byte. Raises `AgedgeError` where the model cannot be read, or where the
+    A slim model comes out unchanged, byte for byte. Raises `AgedgeError` if the model cannot be read, or if the
     outputs of the slim graph differ.
     """
     out = Path(out)

@@ -45,7 +45,7 @@ def from_keras(weights: Dict[str, np.ndarray]) -> Imported:
 def count_blocks(layers: Tuple[str, ...]) -> List[int]:
     """Return the number of convolutions with a BatchNorm before each pooling.
 
-    Empty where the list of layers is not that of an AEC with as many of both as `symbols.aec` has: then its weights do
+    Empty if the list of layers is not that of an AEC with as many of both as `symbols.aec` has: then its weights do
     not fit either, or the file has no list.
     """
     counts = [0]

@@ -37,7 +37,7 @@ def evaluation_batches(
     """Yield every readable record exactly once, in the file's order; the last batch may be shorter.
 
     Faces that were cropped differently from `crop` are moved to it. The numbers of unreadable records are appended to
-    `bad`. Raises `AgedgeError` where the file is damaged.
+    `bad`. Raises `AgedgeError` if the file is damaged.
     """
     refit = make_refit(path, size, crop)
     records = enumerate(read_raw(path, labels))

@@ -57,8 +57,8 @@ def find_true_groups(labels: np.ndarray, groups: Groups) -> np.ndarray:
 def find_predicted_groups(predictions: Predictions, own: Groups, groups: Groups) -> np.ndarray:
     """Return (n,) the index of the predicted group, -1 where the predicted year is in no group.
 
-    `own`: the groups whose probabilities the model predicts; [] where it predicts an age, which is rounded to a whole
-    year as in test.py. Raises `UsageError` where one of `own` lies in several of `groups`.
+    `own`: the groups whose probabilities the model predicts; [] if it predicts an age, which is rounded to a whole
+    year as in test.py. Raises `UsageError` if one of `own` lies in several of `groups`.
     """
     if not own:
         years = np.floor(predictions.ages + 0.5)
@@ -88,7 +88,7 @@ def measure_groups(labels: np.ndarray, predicted: np.ndarray, groups: Groups) ->
     """Return the accuracy, the share at most one group off, and the confusion matrix, whose rows are the true groups.
 
     `predicted` (n,): indices of groups; `outside` counts those in no group. Faces whose age is unknown or lies in no
-    single group are not counted. Raises `AgedgeError` where no face is left.
+    single group are not counted. Raises `AgedgeError` if no face is left.
     """
     true = find_true_groups(labels, groups)
     counted = true != NONE

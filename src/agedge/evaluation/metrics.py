@@ -66,7 +66,7 @@ def calibrate(labels: np.ndarray, ages: np.ndarray, level: float = 0.8, least: i
     """Return the offsets in years around a predicted age between which the true age lies in `level` of the cases.
 
     Split conformal prediction (Vovk et al. 2005) by predicted age: quantiles of true minus predicted age among exact
-    labels, in bins of ten years that grow until they hold `least` faces. {} where there are too few faces.
+    labels, in bins of ten years that grow until they hold `least` faces. {} if there are too few faces.
     """
     exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2]) & ~np.isnan(ages)
     predicted, true = ages[exact], labels[exact, 1]

@@ -24,7 +24,7 @@ class RecordSource(NamedTuple):
 def find_sources(predictions: Predictions) -> List[RecordSource]:
     """Return the record of each of n predictions: in the order of the files, without the unreadable records.
 
-    Raises `AgedgeError` where the number of records in the files has changed since.
+    Raises `AgedgeError` if the number of records in the files has changed since.
     """
     files = list(predictions.bad)
     counts = [sum(1 for _ in read_frames(path)) for path in files] if len(files) > 1 else []
@@ -39,9 +39,9 @@ def find_sources(predictions: Predictions) -> List[RecordSource]:
 
 
 def read_rows(path: Union[str, Path]) -> Dict[int, Dict[str, str]]:
-    """Return the rows of the NAME.csv beside a .rec, by record number; {} where there is none.
+    """Return the rows of the NAME.csv beside a .rec, by record number; {} if there is none.
 
-    Raises `AgedgeError` where it is damaged.
+    Raises `AgedgeError` if it is damaged.
     """
     file = Path(path).with_suffix(".csv")
     if not file.is_file():
@@ -54,7 +54,7 @@ def read_rows(path: Union[str, Path]) -> Dict[int, Dict[str, str]]:
 
 
 def find_rows(sources: List[RecordSource], rows: Dict[str, Dict[int, Dict[str, str]]]) -> List[Dict[str, str]]:
-    """Return the row of each record; {} where its table, `rows` by file, has none."""
+    """Return the row of each record; {} if its table, `rows` by file, has none."""
     return [rows.get(file, {}).get(number, {}) for file, number in sources]
 
 

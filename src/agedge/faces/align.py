@@ -18,7 +18,7 @@ def estimate_similarity(landmarks: np.ndarray, points: np.ndarray) -> np.ndarray
     """Return the (2, 3) matrix of rotation, scale and shift that takes landmarks (k, 2) closest to points (k, 2).
 
     Least squares in closed form: Umeyama's solution (PAMI 1991) without reflection, which in the plane is one division
-    of complex numbers. Raises `AgedgeError` where the landmarks are a single point, not finite or so unlike the
+    of complex numbers. Raises `AgedgeError` if the landmarks are a single point, not finite or so unlike the
     points (some mirrored shapes) that the best scale is zero.
     """
     return estimate_similarities(np.asarray(landmarks)[None], points)[0]

@@ -107,7 +107,7 @@ def write_annotations(path: Union[str, Path], photos: Iterable[Photo]) -> None:
     """Write a label.txt from which `read_annotations` reads the same photographs again.
 
     Paths are relative to `images/` beside the file where all lie in it, else to the file's folder; absolute for
-    images elsewhere. Raises `AgedgeError` where it cannot be written.
+    images elsewhere. Raises `AgedgeError` if it cannot be written.
     """
     path, photos = Path(path), list(photos)
     images = path.parent / "images"

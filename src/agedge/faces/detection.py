@@ -25,7 +25,7 @@ def create_detector(
 
     The options of both detectors are described by `DetectorOptions`. `others` are those of one class:
     `thresholds` and `weights` of `MTCNNDetector`; `folder`, `threshold` and `pyramid` of `ESSHDetector`.
-    Raises `UsageError` on another kind or an impossible option, `AgedgeError` where files are missing or were changed.
+    Raises `UsageError` on another kind or an impossible option, `AgedgeError` if files are missing or were changed.
     """
     name = dict(enumerate(DETECTORS)).get(int(kind), kind) if str(kind).isdigit() else kind
     if name not in DETECTORS:
@@ -54,7 +54,7 @@ def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> 
 
 
 def main_face(detector: Detector, image: np.ndarray) -> Optional[np.ndarray]:
-    """Return the landmarks (5, 2) of the face that an image of one person is about; None where no face is found.
+    """Return the landmarks (5, 2) of the face that an image of one person is about; None if no face is found.
 
     The largest central face: that of the greatest side less twice its distance from the image's centre. Faces whose
     landmarks cannot be aligned are left out. Where nothing is found, the image may be cropped too tightly: the detector

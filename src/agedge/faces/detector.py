@@ -61,7 +61,7 @@ class Detector(Protocol):
     """
 
     def detect(self, image: np.ndarray) -> Faces:
-        """Return the faces of a BGR uint8 image (h, w, 3); `Faces.empty()` where there is none."""
+        """Return the faces of a BGR uint8 image (h, w, 3); `Faces.empty()` if there is none."""
         ...
 
 

@@ -43,7 +43,7 @@ def fit_template(landmarks: np.ndarray) -> Fit:
 
 
 def find_faults(landmarks: np.ndarray, boxes: np.ndarray) -> List[str]:
-    """Return why landmarks (n, 5, 2) of faces in boxes (n, 4) must not be aligned, "" where nothing is wrong."""
+    """Return why landmarks (n, 5, 2) of faces in boxes (n, 4) must not be aligned, "" if nothing is wrong."""
     landmarks, boxes = np.asarray(landmarks, np.float64), np.asarray(boxes, np.float64)
     with np.errstate(all="ignore"):
         return [_find_fault(*face) for face in zip(landmarks, boxes, *fit_template(landmarks))]

@@ -17,7 +17,7 @@ def cut_patches(image: np.ndarray, boxes: np.ndarray, patches: np.ndarray) -> No
     Corners are rounded to pixels, and a box shows at least one. The image's border is replicated where a box leaves it,
     for as much as the image's longer side; there the box is cut off.
     A box larger than the patch is shrunk by area, a smaller one grows by linear interpolation. The order of the
-    channels stays. Raises `ValueError` where the image has no pixels or a box is not finite.
+    channels stays. Raises `ValueError` if the image has no pixels or a box is not finite.
     """
     if not image.size or not np.isfinite(boxes).all():
         raise ValueError("patches: the image must have pixels, and the boxes must be finite")

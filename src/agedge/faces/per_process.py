@@ -44,7 +44,7 @@ class PerProcessNetworks:
     def load(self) -> Any:
         """Return the networks of this process, which are opened at the first call.
 
-        Raises `AgedgeError` where a file is missing or damaged, and as `refuse_fork` does.
+        Raises `AgedgeError` if a file is missing or damaged, and as `refuse_fork` does.
         """
         own = self.in_this_process()
         if own.networks is None:

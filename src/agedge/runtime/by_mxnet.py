@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def open_network(card: Card, runtime: str, threads: Optional[int], device: str) -> RunBatch:
     """Return the function that runs the network of `card`. Threads may share it, and so may a forked process.
 
-    Raises `AgedgeError` where the files are not those of a network, or the GPU does not exist.
+    Raises `AgedgeError` if the files are not those of a network, or the GPU does not exist.
     """
     with MXNET_LOCK:
         context = find_context(device)
@@ -102,7 +102,7 @@ def set_threads(threads: Optional[int]) -> None:
 def find_context(device: str) -> Any:
     """Return MXNet's context for "cpu", "gpu" or "gpu:1".
 
-    Raises `UsageError` on another device, `AgedgeError` where the machine does not have that GPU.
+    Raises `UsageError` on another device, `AgedgeError` if the machine does not have that GPU.
     """
     import mxnet as mx
 

@@ -17,7 +17,7 @@ def open_network(card: Card, runtime: str, threads: Optional[int], device: str) 
     own with one thread, since OpenMP would wait there for the threads of its parent.
 
     `ncnn` is fp32 throughout. `ncnn-fp16` stores weights and feature maps in fp16 where the CPU can, and computes in
-    fp32: fp16 arithmetic resolves ages above 64 only to 1/16 of a year. Raises `AgedgeError` where the files are
+    fp32: fp16 arithmetic resolves ages above 64 only to 1/16 of a year. Raises `AgedgeError` if the files are
     damaged or the package is not installed.
     """
     try:

@@ -48,7 +48,7 @@ class Model:
     def predict(self, images: np.ndarray) -> Prediction:
         """Return age and P(male) of n faces; `images` (n, size, size, 3) BGR uint8, cropped as `card.crop` says.
 
-        Raises `ValueError` where the array has another shape or type, `AgedgeError` where an output is not a number,
+        Raises `ValueError` if the array has another shape or type, `AgedgeError` if an output is not a number,
         and in another process where the files cannot be opened again.
         """
         raw = self.raw_outputs(images)
@@ -91,7 +91,7 @@ def load_model(
     `threads`: CPU threads, None for the library's own choice. `device`: "cpu"; for mxnet also "gpu" or "gpu:1". `form`:
     what the one output of a bare checkpoint is, where it is not recognised: one of `outputs.FORMS`. `trust`: run ONNX
     and ncnn files of which the card has no checksum.
-    Raises `UsageError` on an unknown runtime or device, `AgedgeError` where a file is missing, damaged or unknown.
+    Raises `UsageError` on an unknown runtime or device, `AgedgeError` if a file is missing, damaged or unknown.
     """
     if runtime not in RUNTIMES:
         raise choices("runtime", runtime, RUNTIMES)
@@ -114,7 +114,7 @@ def open_model(card: Card, runtime: str, threads: Optional[int] = None, device: 
 def open_run(card: Card, runtime: str, threads: Optional[int] = None, device: str = "cpu") -> RunBatch:
     """Open the network of a card and return the function that runs it.
 
-    Raises `AgedgeError` where a file is missing or damaged.
+    Raises `AgedgeError` if a file is missing or damaged.
     """
     if runtime == "mxnet":
         set_threads(threads)

@@ -49,7 +49,7 @@ def find_model(model: Union[str, Path], form: str = "") -> Card:
 
     Outputs that are not recognised are of the kind "unknown": such a network can be slimmed and exported, but predicts
     nothing. `form`: the form of the single output of a bare checkpoint, one of `outputs.FORMS`. Raises `UsageError`
-    where a form is given for a model that has a card.
+    if a form is given for a model that has a card.
     """
     bare = re.fullmatch(r"(.+),\s*(\d+)", str(model))
     if bare and not Path(model).is_dir():
@@ -60,7 +60,7 @@ def find_model(model: Union[str, Path], form: str = "") -> Card:
 
 
 def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
-    """Return the card of a bare MXNet checkpoint. Raises `AgedgeError` where its files are missing or damaged."""
+    """Return the card of a bare MXNet checkpoint. Raises `AgedgeError` if its files are missing or damaged."""
     names = {"symbol": f"{prefix.name}-symbol.json", "params": f"{prefix.name}-{epoch:04d}.params"}
     folder = prefix.parent
     if (folder / "card.json").is_file():
@@ -119,7 +119,7 @@ def find_stages(checkpoint: Checkpoint) -> Dict[str, List[List[int]]]:
 
 
 def guess_form(symbol: Any) -> str:
-    """Return the form, one of `outputs.FORMS`, of a single output as guessed from the graph; "" where it is unknown.
+    """Return the form, one of `outputs.FORMS`, of a single output as guessed from the graph; "" if it is unknown.
 
     It follows from the name of the label of its training, or else from SSR-Net's last factor: 101 for years, 1 for a
     gender score.
@@ -186,7 +186,7 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs: Iterable[str] 
 
     Weights that the symbol does not use are left out, the others are float32. Names may lack "arg:" and "aux:" or
     carry the wrong one, and a statistic may be called moving_ or running_ in either file: trainers differ. Raises
-    `AgedgeError` where a file is missing or damaged, or where they are of different networks.
+    `AgedgeError` if a file is missing or damaged, or if they are of different networks.
     """
     symbol = load_symbol(symbol_file)
     unsafe = find_unsafe(symbol)
@@ -214,7 +214,7 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs: Iterable[str] 
 def load_params(file: Path) -> Dict[str, Any]:
     """Return the NDArrays of a parameter file by name, once it has passed `check_params`.
 
-    Raises `AgedgeError` where the file is missing, damaged or has arrays without names.
+    Raises `AgedgeError` if the file is missing, damaged or has arrays without names.
     """
     import mxnet as mx
 
@@ -322,7 +322,7 @@ def mean_of_devices(copies: List[Any]) -> Any:
 def save_checkpoint(checkpoint: Checkpoint, card: AnyCard, folder: Union[str, Path]) -> AnyCard:
     """Write a symbol with its weights and card as `save_model` does.
 
-    Raises `AgedgeError` where the outputs are not those of the card, `OSError` where the files cannot be written.
+    Raises `AgedgeError` if the outputs are not those of the card, `OSError` if the files cannot be written.
     """
     import mxnet as mx
     from mxnet.base import MXNetError
@@ -351,7 +351,7 @@ def save_checkpoint(checkpoint: Checkpoint, card: AnyCard, folder: Union[str, Pa
 def move_model(card: Card, folder: Path) -> None:
     """Move the files of a model from the folder of its card into `folder`, on the same disk, its card last.
 
-    Raises `AgedgeError` where a name of the card is not a plain file name.
+    Raises `AgedgeError` if a name of the card is not a plain file name.
     """
     require_plain_names(card, folder)
     for name in [*card.sha256, "card.json"]:
@@ -360,7 +360,7 @@ def move_model(card: Card, folder: Path) -> None:
 
 
 def require_plain_names(card: Card, folder: Path) -> None:
-    """Raise `AgedgeError` where the card's name or a file's may lead out of the folder."""
+    """Raise `AgedgeError` if the card's name or a file's may lead out of the folder."""
     try:
         card.check_names()
     except ValueError as error:

@@ -67,7 +67,7 @@ class ExecutorPool:
     def run(self, shape: Shape) -> List[np.ndarray]:
         """Return the network's outputs for the batch that was written into `reserve(shape)` last.
 
-        Raises `AgedgeError` where the network cannot be run at this shape.
+        Raises `AgedgeError` if the network cannot be run at this shape.
         """
         import mxnet as mx
 

@@ -87,7 +87,7 @@ def outputs_of_form(widths: Dict[str, int], form: str, file: Union[str, Path]) -
     """Return the `outputs` of a network whose single output has the `form` that the user chose.
 
     `widths` as for `recognise_outputs`; `file` is named in errors. Raises `UsageError` for an unknown form,
-    `AgedgeError` where the output has another number of values.
+    `AgedgeError` if the output has another number of values.
     """
     if form not in FORMS:
         raise choices("decode", form, FORMS)
@@ -118,7 +118,7 @@ def _has_kind(outputs: Outputs, *kinds: str) -> bool:
 
 
 def require_known(outputs: Outputs, file: Union[str, Path]) -> None:
-    """Raise `UsageError` where outputs cannot be decoded into an age, a gender or age groups."""
+    """Raise `UsageError` if outputs cannot be decoded into an age, a gender or age groups."""
     if not can_decode(outputs):
         raise UsageError(
             f"{file}: outputs {describe_outputs(outputs)}: known are age (1) with p_male (1), or a single output of "
@@ -127,7 +127,7 @@ def require_known(outputs: Outputs, file: Union[str, Path]) -> None:
 
 
 def group_bounds(outputs: Outputs) -> List[Tuple[int, int]]:
-    """Return the age groups of a network as [(0, 5), (6, 18), ...], both ends included; [] where it has none."""
+    """Return the age groups of a network as [(0, 5), (6, 18), ...], both ends included; [] if it has none."""
     for output in outputs.values():
         if output["kind"] == "age_groups":
             return [(first, last) for first, last in output["bounds"]]
@@ -137,7 +137,7 @@ def group_bounds(outputs: Outputs) -> List[Tuple[int, int]]:
 def decode(raw: Dict[str, np.ndarray], outputs: Outputs) -> Prediction:
     """Decode the raw outputs {name: (n, k)} of a network whose `outputs` are known.
 
-    Raises `AgedgeError` where an output does not have as many values per face as its kind.
+    Raises `AgedgeError` if an output does not have as many values per face as its kind.
     """
     decoded = {}
     for name, output in outputs.items():

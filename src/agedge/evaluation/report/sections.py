@@ -42,9 +42,9 @@ class ReportData(NamedTuple):
         predictions: for n records.
         metrics: of them, by `measure`.
         groups: the age groups of the tables.
-        own: the age groups that the model predicts; [] where it predicts none.
+        own: the age groups that the model predicts; [] if it predicts none.
         sources: the record of each prediction.
-        rows: the row of NAME.csv of each prediction; {} where there is none.
+        rows: the row of NAME.csv of each prediction; {} if there is none.
     """
 
     predictions: Predictions
@@ -56,7 +56,7 @@ class ReportData(NamedTuple):
 
 
 def format_number(value: Optional[float], form: str = "{}") -> str:
-    """Return a number as text, "-" where it is unknown."""
+    """Return a number as text, "-" if it is unknown."""
     return "-" if value is None else form.format(value)
 
 

@@ -49,7 +49,7 @@ def write_report(
 
     `labels`: as `predict_records` had them. `calibrated`: the card's intervals come from these very predictions.
     `others`: (name, metrics) of other data, for the headline. A section without data is a line with the reason. Log,
-    recipe and date are those of the run in whose folder the model lies. Raises `AgedgeError` where a .rec file has
+    recipe and date are those of the run in whose folder the model lies. Raises `AgedgeError` if a .rec file has
     changed since the predictions.
     """
     run = find_run(card)

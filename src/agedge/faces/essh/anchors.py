@@ -78,7 +78,7 @@ def find_candidates(outputs: Sequence[np.ndarray], threshold: float) -> List[Can
 
     `outputs`: nine maps by position, for stride 32, 16, 8 class probabilities (N, 4, h, w) = [background a0, background
     a1, face a0, face a1], box deltas (N, 8, h, w) and landmark deltas (N, 20, h, w) of any h and w. An anchor with a
-    score or delta that is NaN or infinite is not a candidate. Raises `AgedgeError` where the maps are not such maps.
+    score or delta that is NaN or infinite is not a candidate. Raises `AgedgeError` if the maps are not such maps.
     """
     check_maps(outputs)
     images, found = len(outputs[0]), []
@@ -91,7 +91,7 @@ def find_candidates(outputs: Sequence[np.ndarray], threshold: float) -> List[Can
 
 
 def check_maps(outputs: Sequence[np.ndarray]) -> None:
-    """Raise `AgedgeError` where outputs are not nine maps as `find_candidates` takes them."""
+    """Raise `AgedgeError` if outputs are not nine maps as `find_candidates` takes them."""
     if len(outputs) != len(STRIDES) * len(CHANNELS):
         raise AgedgeError(f"outputs: {len(outputs)}, and must be nine maps, three for each stride of {STRIDES}")
     for i, stride in enumerate(STRIDES):

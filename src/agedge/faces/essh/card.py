@@ -62,7 +62,7 @@ class DetectorCard(Card):
 
     @classmethod
     def check_json(cls, value: Dict[str, Any]) -> None:
-        """Raise `ValueError`, which names the key, where a JSON object is not a detector's card in format 2."""
+        """Raise `ValueError`, which names the key, if a JSON object is not a detector's card in format 2."""
         check_common(value, ("threshold",))
         check_input(value["input"], ("mean",))
         mean = value["input"]["mean"]
@@ -77,7 +77,7 @@ class DetectorCard(Card):
             require(is_same, f"outputs: {output['name']!r:.50}", f"{expected}")
 
     def verify(self) -> None:
-        """Raise `AgedgeError` where a file of the checkpoint is missing or does not have its checksum."""
+        """Raise `AgedgeError` if a file of the checkpoint is missing or does not have its checksum."""
         for part in self.files.get("mxnet", {}) if self.is_read else ():
             self.path("mxnet", part)
 
@@ -86,7 +86,7 @@ def read_card(folder: Union[str, Path]) -> DetectorCard:
     """Return the card of a detector's folder, such as `ssh_model`, or of the run that trained it.
 
     A checkpoint from elsewhere has no card: its mean is 0. The card is ignored, too, where both of its files were
-    replaced by others. A single file without its checksum is damaged: see `verify`. Raises `AgedgeError` where
+    replaced by others. A single file without its checksum is damaged: see `verify`. Raises `AgedgeError` if
     card.json is not the card of a detector.
     """
     bare = DetectorCard(files={"mxnet": dict(CHECKPOINT)}, folder=Path(folder))

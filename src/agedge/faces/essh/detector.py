@@ -43,7 +43,7 @@ class ESSHDetector(PerProcessNetworks):
     at least, which finds such faces; and again on small and doubtful faces (`agedge.faces.essh.second_pass`).
 
     The network is loaded at the first `detect`, and anew in a forked process, which MXNet refuses with several CPU
-    threads; threads take turns. Raises `UsageError` on an impossible option, `AgedgeError` where a file is missing, and
+    threads; threads take turns. Raises `UsageError` on an impossible option, `AgedgeError` if a file is missing, and
     at the first `detect` where one is damaged or not an ESSH network.
     """
 

@@ -36,7 +36,7 @@ class ESSHNetwork:
 
 
 def require_files(card: DetectorCard, runtime: str) -> None:
-    """Raise `AgedgeError` where the files that `runtime` needs do not exist."""
+    """Raise `AgedgeError` if the files that `runtime` needs do not exist."""
     if runtime == "mxnet" and runtime in card.files:
         for file in find_checkpoint(card):
             if not file.is_file():
@@ -52,7 +52,7 @@ def require_files(card: DetectorCard, runtime: str) -> None:
 
 
 def open_network(card: DetectorCard, runtime: str) -> ESSHNetwork:
-    """Open the network of a card. Raises `AgedgeError` where a file is missing, damaged or not an ESSH network."""
+    """Open the network of a card. Raises `AgedgeError` if a file is missing, damaged or not an ESSH network."""
     if runtime == "mxnet":
         return ESSHNetwork(open_pool(card), card.mean)
     return ESSHNetwork(BufferedRunner(open_run(card, runtime), list(card.outputs)), card.mean)
@@ -76,14 +76,14 @@ def open_pool(card: DetectorCard) -> ExecutorPool:
 
 
 def check_weights(checkpoint: Checkpoint, params_file: Path) -> None:
-    """Raise `AgedgeError` where a weight is NaN or infinite."""
+    """Raise `AgedgeError` if a weight is NaN or infinite."""
     for name, value in {**checkpoint.args, **checkpoint.aux}.items():
         if not np.isfinite(value.asnumpy()).all():
             raise AgedgeError(f"{params_file}: {name} is not finite: damaged, or the training diverged")
 
 
 def check_inputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
-    """Raise `AgedgeError` where the graph has an input whose shape does not follow from the image's."""
+    """Raise `AgedgeError` if the graph has an input whose shape does not follow from the image's."""
     symbol: Any = checkpoint.symbol
     shapes, _, _ = symbol.infer_shape_partial(**{INPUT: (1, 3, SIDE, SIDE)})
     for name, shape in zip(symbol.list_arguments(), shapes):
@@ -92,7 +92,7 @@ def check_inputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
 
 
 def check_outputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
-    """Raise `AgedgeError` where the outputs, by position, are not the nine maps of the family."""
+    """Raise `AgedgeError` if the outputs, by position, are not the nine maps of the family."""
     symbol: Any = checkpoint.symbol
     _, shapes, _ = symbol.infer_shape_partial(**{INPUT: (1, 3, SIDE, SIDE)})
     expected = [(channels, SIDE / stride) for stride in STRIDES for channels in CHANNELS]

@@ -45,7 +45,7 @@ class MTCNNDetector(PerProcessNetworks):
     in place of the installed wheel's.
 
     Networks are loaded at the first call, once in each process; a forked one refuses with several CPU threads. Threads
-    take turns. Raises `UsageError` on an impossible option, and at the first call `AgedgeError` where the weights are
+    take turns. Raises `UsageError` on an impossible option, and at the first call `AgedgeError` if the weights are
     missing or are not the known ones.
     """
 
@@ -88,7 +88,7 @@ class MTCNNDetector(PerProcessNetworks):
         """Return `Faces` for each image in its boxes (n, 4), where faces may be, without a search of the image.
 
         For images whose face is known to lie near a place: ten times as fast, and found as often; how precisely,
-        benchmarks/first_look.py measures. Raises `UsageError` where the boxes are not finite.
+        benchmarks/first_look.py measures. Raises `UsageError` if the boxes are not finite.
         """
         images = list(map(check_image, images))
         boxes = [_check_boxes(its, image) for its, image in zip(boxes, images)]

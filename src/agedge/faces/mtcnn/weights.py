@@ -38,7 +38,7 @@ LAST_MAP = 3  # side of the map that is the input of the first dense layers of R
 
 
 def find_weights() -> Path:
-    """Return the folder of the weights in the installed wheel. Raises `AgedgeError` where it is not installed."""
+    """Return the folder of the weights in the installed wheel. Raises `AgedgeError` if it is not installed."""
     try:
         wheel = metadata.distribution("mtcnn")
     except metadata.PackageNotFoundError:

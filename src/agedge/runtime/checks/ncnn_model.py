@@ -76,7 +76,7 @@ def _read_layers(lines: List[str], blobs: List[str]) -> List[Tuple[str, str, dic
         raise ValueError("its second line is not the numbers of layers and blobs")
     rows = [line.split() for line in lines[2:] if line.strip()]
     if len(rows) != int(counts[0]):
-        raise ValueError(f"{len(rows)} layers, where it says {counts[0]}")
+        raise ValueError(f"{len(rows)} layers; the header says {counts[0]}")
     channels: Dict[str, int] = {}  # of every blob that was produced; 0 where they are not known
     used, layers = set(), []
     for row in rows:
@@ -103,7 +103,7 @@ def _read_layers(lines: List[str], blobs: List[str]) -> List[Tuple[str, str, dic
         channels.update({blob: out for blob in tops})
         layers.append((kind, name, found))
     if len(channels) != int(counts[1]):
-        raise ValueError(f"{len(channels)} blobs, where it says {counts[1]}")
+        raise ValueError(f"{len(channels)} blobs; the header says {counts[1]}")
     missing = [blob for blob in blobs if blob not in channels]
     if missing:
         raise ValueError(f"it has no blob {missing[0]!r:.80}, which card.json names")
@@ -149,7 +149,7 @@ def _read_parameters(name: str, kind: str, words: List[str]) -> dict:
 def _count_channels(name: str, kind: str, found: dict, inputs: List[int]) -> int:
     """Return the channels of a layer's output, 0 where they are not followed.
 
-    Raises `ValueError` where a convolution's weights are not for the channels of its input: ncnn would read on behind
+    Raises `ValueError` if a convolution's weights are not for the channels of its input: ncnn would read on behind
     them.
     """
     given = inputs[0] if inputs else 0
@@ -179,7 +179,7 @@ def _count_channels(name: str, kind: str, found: dict, inputs: List[int]) -> int
 
 
 def _check_weights(file: Path, layers: List[Tuple[str, str, dict]]) -> None:
-    """Raise `ValueError` where the file is shorter or longer than the weights of the layers."""
+    """Raise `ValueError` if the file is shorter or longer than the weights of the layers."""
     total = file.stat().st_size
     with file.open("rb") as opened:
         for kind, name, found in layers:
@@ -198,7 +198,7 @@ def _check_weights(file: Path, layers: List[Tuple[str, str, dict]]) -> None:
 def _list_weights(kind: str, name: str, found: dict) -> List[Tuple[int, bool]]:
     """Return (count of numbers, whether a tag comes first) of each array of weights that ncnn reads for a layer.
 
-    In the order of `load_model` of each layer in ncnn's src/layer. Raises `ValueError` where a size is not a count.
+    In the order of `load_model` of each layer in ncnn's src/layer. Raises `ValueError` if a size is not a count.
     """
 
     def count(number: int, default: int = 0, least: int = 1) -> int:

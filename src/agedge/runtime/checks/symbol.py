@@ -76,7 +76,7 @@ NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 def load_symbol(path: Union[str, Path]) -> Any:
     """Return the `mx.sym.Symbol` of a file.
 
-    Raises `AgedgeError`, one line, where it is missing or not a graph of known operators.
+    Raises `AgedgeError`, one line, if it is missing or not a graph of known operators.
     """
     import mxnet as mx
 
