@@ -22,9 +22,9 @@ class RecordSource(NamedTuple):
 
 
 def find_sources(predictions: Predictions) -> List[RecordSource]:
-    """Return the record of each of n predictions: in the order of the files, without the unreadable records.
+    """Return the record of each prediction. Unreadable records, which have no prediction, are skipped.
 
-    Raises `AgedgeError` if the number of records in the files has changed since.
+    Raises `AgedgeError` if the number of records has changed since the files were read.
     """
     files = list(predictions.bad)
     counts = [sum(1 for _ in read_frames(path)) for path in files] if len(files) > 1 else []
@@ -61,7 +61,7 @@ def find_rows(sources: List[RecordSource], rows: Dict[str, Dict[int, Dict[str, s
 def read_faces(
     sources: Iterable[RecordSource], size: int, labels: str = "auto", crop: Optional[Crop] = None
 ) -> Dict[RecordSource, np.ndarray]:
-    """Return {source: image (size, size, 3) BGR uint8}, moved to `crop`. Unreadable records are left out.
+    """Return {source: image (size, size, 3) BGR uint8}, realigned to `crop`. Unreadable records are left out.
 
     Only the faces of `sources` are decoded.
     """

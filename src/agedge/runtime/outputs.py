@@ -22,7 +22,7 @@ PROBABILITY_MALE: Output = {"kind": "probability_male"}
 GENDER_SCORE: Output = {"kind": "gender_score"}
 GENDER_AND_AGE_PAIRS: Output = {"kind": "gender_and_age_pairs"}
 AGE_AND_GENDER: Outputs = {"age": YEARS, "p_male": PROBABILITY_MALE}
-# The single output of an earlier checkpoint, by its name for `--decode`.
+# The single output of an earlier checkpoint, by the value of `--decode`.
 FORMS: Dict[str, Output] = {"age": YEARS, "gender": GENDER_SCORE, "pairs": GENDER_AND_AGE_PAIRS}
 # The values per face of each kind that can be decoded; `age_groups` has one per group.
 WIDTHS = {"years": 1, "probability_male": 1, "gender_score": 1, "gender_and_age_pairs": 202}
@@ -99,7 +99,7 @@ def outputs_of_form(widths: Dict[str, int], form: str, file: Union[str, Path]) -
 
 
 def can_decode(outputs: Outputs) -> bool:
-    """Return whether all outputs are of a kind that `decode` knows, and there is at least one."""
+    """Return whether there is at least one output, and `decode` supports the kinds of all."""
     return bool(outputs) and all(width_of(output) for output in outputs.values())
 
 
