@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 DROP = ("duplicates", "conflicts")
 KEPT, DUPLICATE, CONFLICT, NO_PERSON, NO_SPLIT = range(5)
-REASONS = ("", "copy of an image", "copies with different labels", "person not known", "fold is not a valid name")
+REASONS = ("", "copy of an image", "copies with different labels", "person not known", "fold is not a name")
 NONE = -1  # no person, or no split
 
 
