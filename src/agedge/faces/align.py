@@ -115,6 +115,6 @@ def resize_square(image: np.ndarray, size: int) -> np.ndarray:
     square = image[top : top + side, left : left + side]
     if side == size:
         return square
-    # As `align` samples, so that a face packed whole looks like one that is aligned where the model is used.
+    # Sample as `align` does, so that whole packed images look like aligned faces in prediction.
     interpolation = cv2.INTER_AREA if size < SHARPEST * side else cv2.INTER_LINEAR
     return cv2.resize(square, (size, size), interpolation=interpolation)

@@ -189,7 +189,7 @@ def _read_entry(face: dict) -> AnnotatedFace:
     if face.get("landmarks"):
         landmarks = np.array([[_read_number(axis) for axis in point] for point in face["landmarks"]])
         if landmarks.shape != (LANDMARK_COUNT, 2):
-            raise ValueError(f"landmarks of the shape {landmarks.shape}, and must be five of x, y")
+            raise ValueError(f"landmarks of the shape {landmarks.shape}; must be five of x, y")
     return AnnotatedFace(box, landmarks, bool(face.get("ignore")), "masked" if face.get("masked") else "")
 
 

@@ -37,7 +37,7 @@ def open_network(card: Card, runtime: str, threads: Optional[int], device: str) 
     def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
         if batch.shape[1:] != (3, size, size):
             sides = "x".join(map(str, batch.shape[1:]))
-            raise AgedgeError(f"{pool.name}: MXNet cannot run it: an image is {sides} and must be 3x{size}x{size}")
+            raise AgedgeError(f"{pool.name}: MXNet cannot run it: an image is {sides}; must be 3x{size}x{size}")
         pieces = []
         for start, count, step in cut_batch(len(batch), ladder):
             shape = (step, 3, size, size)
