@@ -33,7 +33,7 @@ def read_metrics(path: Path) -> Dict[str, Any]:
 
 
 def name_split(path: Path) -> str:
-    """Return "3" for runs/NAME-split3/test.json; the whole path where the folder's name has no number."""
+    """Return "3" for runs/NAME-split3/test.json; the whole path if the folder's name has no number."""
     found = re.search(r"-split(\d+)$", path.parent.name)
     return found[1] if found else str(path)
 

@@ -1,9 +1,9 @@
-"""Run a model of ages in MXNet's own files, on a CPU or a GPU, at the batch sizes of a short ladder.
+"""Run a model from MXNet's own files, on a CPU or a GPU, at a few fixed batch sizes.
 
 A batch is cut into pieces of these sizes and the last one is padded, so that few executors are bound. Bound executors
-take the oneDNN fusions by themselves: 0.68 ms a face (MobileNet 0.25 at 112, one core), where a hybridized SymbolBlock
-with that backend took 0.75 ms. On that CPU pieces of 64 took 1.0 ms a face and 210 MB of memory, pieces of 8 0.66 ms
-and 14 MB.
+use the oneDNN fusions automatically: 0.68 ms per face (MobileNet 0.25 at 112 pixels, one core); a hybridized
+SymbolBlock with that backend takes 0.75 ms. On that CPU, pieces of 64 take 1.0 ms per face and 210 MB of memory;
+pieces of 8 take 0.66 ms and 14 MB.
 """
 
 import logging

@@ -58,7 +58,9 @@ def load_weights(name: str, folder: Optional[Union[str, Path]] = None) -> List[n
         raise AgedgeError(f"{path}: missing: MTCNN's weights come with mtcnn {VERSION}")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256[name]:
-        raise AgedgeError(f"{path}: its SHA-256 is not that of mtcnn {VERSION}: not opened, for it could run code")
+        raise AgedgeError(
+            f"{path}: its SHA-256 is not that of mtcnn {VERSION}: not opened, since a pickle can run code"
+        )
     return joblib.load(io.BytesIO(content))
 
 

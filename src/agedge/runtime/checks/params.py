@@ -39,7 +39,7 @@ def check_params(path: Union[str, Path], shown_as: Optional[Union[str, Path]] = 
 
 def _walk(file: BinaryIO, total: int) -> None:
     if _read(file, "<Q") != MAGIC:
-        raise ValueError("it does not begin like one")
+        raise ValueError("it does not begin with MXNet's magic number")
     _read(file, "<Q")
     count = _read(file, "<Q")
     if count > total:
