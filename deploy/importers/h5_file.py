@@ -69,7 +69,7 @@ def read_group(root: Any, most: int) -> KerasWeights:
             dataset = find(group, name)
             key = name_weight(layer, name)
             check_dataset(dataset, key)
-            # A chunk is read whole, even where it is larger than the array; float32 is made of what was read.
+            # HDF5 reads whole chunks, even if they are larger than the array; the values are converted to float32.
             size = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
             total += size * (dataset.dtype.itemsize + 4)
             if total > most:

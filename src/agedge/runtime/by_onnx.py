@@ -11,8 +11,8 @@ from agedge.runtime.forks import abandon_after_fork, open_in_each_process
 
 
 def open_network(card: Card, runtime: str, threads: Optional[int], device: str) -> RunBatch:
-    """Return the function that runs the network of `card`. Threads may share it; a forked process opens a session of
-    its own.
+    """Return the function that runs the network of `card`. Threads may share it; a forked process opens its own
+    session.
 
     Raises `AgedgeError` if the file is not an ONNX model or not the card's, or the package is not installed.
     """
