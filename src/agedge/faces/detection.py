@@ -57,8 +57,8 @@ def main_face(detector: Detector, image: np.ndarray) -> Optional[np.ndarray]:
     """Return the landmarks (5, 2) of the face that an image of one person is about; None if no face is found.
 
     It is the largest central face: the one with the greatest side minus twice its distance from the image's centre.
-    Faces whose landmarks cannot be aligned are left out. If nothing is found, the image may be cropped too tightly, so the
-    detector runs again on the image padded by half its side.
+    Faces whose landmarks cannot be aligned are left out. If nothing is found, the image may be cropped too tightly, so
+    the detector runs again on the image padded by half its side.
     """
     faces = _keep_alignable(detector.detect(image))
     if not len(faces):
