@@ -1,6 +1,6 @@
 """Measure milliseconds per face at batch 1 on one thread, for every format of a model.
 
-The formats take turns, so that other load on the machine slows all alike.
+The formats take turns, so that other load on the machine affects all of them equally.
 """
 
 import time
@@ -22,7 +22,7 @@ def time_runtimes(
 ) -> Dict[str, float]:
     """Return {runtime: median milliseconds per face} of the model's own files and of those in the folder `exported`.
 
-    The time is from the BGR image to the raw outputs. MXNet runs on one thread only where it is not loaded yet.
+    The time is from the BGR image to the raw outputs. MXNet runs on one thread only if it was not loaded before.
     `trust`: as for `load_model`.
     """
     cards: Dict[str, Card] = {}

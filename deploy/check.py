@@ -1,4 +1,4 @@
-"""Compare an exported model with the MXNet model on real faces: ages, genders, and a verdict by the tolerances."""
+"""Compare an exported model with the MXNet model on real faces, and check the differences against tolerances."""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -20,10 +20,10 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Verdict:
-    """The differences of one runtime from MXNet on `faces` faces; None where the network has no such output.
+    """The differences between a runtime and MXNet on `faces` faces; None if the network has no such output.
 
-    `age_max`, `age_mean`: in years. `p_male_max`: the largest change of P(male). `flips`: how many genders changed.
-    `fault`: what is over the tolerance, or "".
+    `age_max`, `age_mean`: in years. `p_male_max`: the largest change of P(male). `flips`: number of changed genders.
+    `fault`: the difference that exceeds its tolerance, as text, or "".
     """
 
     runtime: str
@@ -49,8 +49,8 @@ def check_exported(
 ) -> List[Verdict]:
     """Compare each format in the folder `exported` with `model` in MXNet, on the first `faces` faces of a .rec file.
 
-    `labels`: the label layout of files of older tools. `trust`: run files of which the card has no checksum, too.
-    Raises `AgedgeError` where a model or the data cannot be read, or where nothing was exported.
+    `labels`: the label layout of files of older tools. `trust`: also run files without a checksum in the card.
+    Raises `AgedgeError` if a model or the data cannot be read, or if nothing was exported.
     """
     ours = load_model(model)
     card = load_card(exported)
@@ -77,8 +77,8 @@ def read_faces(data: Union[str, Path], card: Card, faces: int, labels: str = "au
 def judge(runtime: str, ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarray], outputs: Outputs) -> Verdict:
     """Compare the raw outputs of MXNet and of a runtime for the same faces.
 
-    The tolerance of the largest difference applies to the outputs as they are; those of the mean age and of genders
-    apply to the decoded predictions.
+    The tolerance of the largest difference applies to the raw outputs; those of the mean age difference and of
+    changed genders apply to the decoded predictions.
     """
     tolerance = TOLERANCES[runtime]
     fault = tolerance.find_fault(compare_raw(ours, theirs)) if tolerance.most is not None else ""
@@ -87,7 +87,7 @@ def judge(runtime: str, ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarra
     if predicts_age(outputs):
         age_off = np.abs(other.age.astype(np.float64) - mine.age)
         age_max, age_mean = float(age_off.max()), float(age_off.mean())
-        if tolerance.mean is not None and not age_mean <= tolerance.mean:  # NaN is over it too
+        if tolerance.mean is not None and not age_mean <= tolerance.mean:  # also true for NaN
             fault = f"ages change by {age_mean:.3g} years on average, over the tolerance of {tolerance.mean:g}"
     if predicts_gender(outputs):
         p_male_max = float(np.abs(other.p_male - mine.p_male).max())

@@ -42,7 +42,7 @@ class Exported:
 def export_model(model: Union[str, Path], formats: Sequence[str], out: Union[str, Path]) -> List[Exported]:
     """Write a model folder, run or "PREFIX,EPOCH" into `out` as MXNet files and in `formats`, with card.json.
 
-    `out` may be the model's own folder. Raises `AgedgeError` where a model cannot be read or converted, or where the
+    `out` may be the model's own folder. Raises `AgedgeError` if a model cannot be read or converted, or if the
     outputs of a format differ from MXNet's: then nothing is written into `out`.
     """
     for name in formats:

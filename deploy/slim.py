@@ -1,7 +1,7 @@
 """Slim a trained network for deployment: remove dropout, losses, labels and arithmetic on constants.
 
-ncnn has no arange, and the networks that count stages by one (SSR-Net) contain several: they become plain constants, or
-inputs `stage_num0`, `stage_num1`, ... where a user's program already feeds those.
+ncnn has no arange, and SSR-Net contains several (0, 1, 2, .. numbers of its stages). They become constants, or inputs
+`stage_num0`, `stage_num1`, .. for programs that already feed these.
 """
 
 import copy
@@ -21,15 +21,15 @@ from deploy.probe_images import draw_probes
 from deploy.tolerances import Tolerance, compare_raw
 
 ARANGE = ("constant", "inputs")
-# Operations that only matter for gradients: for prediction each is its first input.
+# Operations that only change gradients: in prediction each returns its first input.
 PASSING = {"Dropout", "BlockGrad", "MakeLoss", "make_loss", "LinearRegressionOutput", "MAERegressionOutput"}
-# Losses that compute something for prediction: (the operation, its attributes).
+# Losses that also compute a prediction, as {loss: (operation that computes it, its attributes)}.
 PREDICTING = {
     "SoftmaxOutput": ("softmax", {"axis": "1"}),
     "SoftmaxActivation": ("softmax", {"axis": "1"}),
     "LogisticRegressionOutput": ("sigmoid", {}),
 }
-# Between a network and its slim form, in years, logits or probabilities: the rounding of another order of operations.
+# Tolerance for a slim network in years, logits or probabilities: another order of operations rounds differently.
 SAME = Tolerance(most=2e-5)
 
 
@@ -45,8 +45,8 @@ class SlimModel(NamedTuple):
 def slim_model(model: Union[str, Path], out: Union[str, Path], arange: str = "constant") -> Card:
     """Write the slim MXNet graph of a model folder, a run or "PREFIX,EPOCH" with its card into the folder `out`.
 
-    A slim model comes out unchanged, byte for byte. Raises `AgedgeError` where the model cannot be read, or where the
-    outputs of the slim graph differ.
+    A model that is already slim stays the same, byte for byte. Raises `AgedgeError` if the model cannot be read, or if
+    the outputs of the slim graph differ.
     """
     out = Path(out)
     if arange not in ARANGE:
@@ -130,7 +130,7 @@ def fold_constants(heads: List[Edge]) -> Tuple[List[Edge], Dict[str, Any]]:
         random = node.op.startswith(("_random", "_sample"))
         if node.op != "null" and not random and all(id(source) in fixed for source, _ in node.inputs):
             fixed.add(id(node))
-    folded = {}  # the last fixed nodes, which are used by others
+    folded = {}  # the constant nodes that other nodes use
     for node in walk(heads):
         if id(node) not in fixed:
             folded.update({id(source): source for source, _ in node.inputs if id(source) in fixed})

@@ -1,6 +1,6 @@
 """Run tasks in worker processes that may die. A process that crashes, is killed or hangs is replaced.
 
-In `concurrent.futures`, all tasks fail when one process dies, and nothing tells which task was at fault.
+In `concurrent.futures`, all tasks fail when one process dies, and the faulty task is unknown.
 """
 
 import contextlib

@@ -227,7 +227,7 @@ def name_outputs(model: Any, outputs: Dict[str, str], shapes: Dict[str, tuple]) 
 
 
 def require_output_nodes(model: Any, outputs: Dict[str, str]) -> None:
-    """Raise `AgedgeError` where an output is missing in the ONNX graph."""
+    """Raise `AgedgeError` if an output is missing in the ONNX graph."""
     made = {name for node in model.graph.node for name in node.output}
     lost = [name for node, name in outputs.items() if node not in made]
     if lost:

@@ -22,7 +22,7 @@ HALF = {"ncnn": False, "ncnn-fp16": True}
 def write_ncnn(card: Card, onnx_file: Path, runtime: str, param: Path, weights: Path) -> Dict[str, str]:
     """Write the ncnn files `param` and `weights` from the ONNX file of `card`; `runtime`: "ncnn" or "ncnn-fp16".
 
-    Returns ncnn's names of the inputs and outputs: {"data": "in0", "age": "out0", ...}. Raises `AgedgeError` where pnnx
+    Returns ncnn's names of the inputs and outputs: {"data": "in0", "age": "out0", ...}. Raises `AgedgeError` if pnnx
     is missing, fails, or leaves an operation out. `deploy.export` compares the outputs.
     """
     size = card.input.get("size", SIDE)
@@ -52,7 +52,7 @@ def write_ncnn(card: Card, onnx_file: Path, runtime: str, param: Path, weights: 
 
 
 def require_faithful(name: str, status: int, log: str) -> None:
-    """Raise `AgedgeError` where pnnx failed, or its log lists operations that it left out."""
+    """Raise `AgedgeError` if pnnx failed, or its log lists operations that it left out."""
     dropped = [line.strip() for line in log.splitlines() if line.startswith("ignore")]
     if status != 0:
         last = ([line.strip() for line in log.splitlines() if line.strip()] or ["no output"])[-1]

@@ -20,7 +20,7 @@ Shape = Tuple[int, ...]
 def write_onnx(card: Card, checkpoint: Checkpoint, file: Path) -> None:
     """Write a slim checkpoint with its card as the ONNX `file`.
 
-    Raises `AgedgeError` where an operation has no translation or the result is not valid ONNX. `deploy.export` compares
+    Raises `AgedgeError` if an operation has no translation or the result is not valid ONNX. `deploy.export` compares
     the outputs.
     """
     import onnx

@@ -23,8 +23,8 @@ LAYER = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d+))?$")
 def from_keras(weights: Dict[str, np.ndarray]) -> Imported:
     """Map the weights of an AEC by the numbers of its layers, which Keras gives in the order of creation.
 
-    The first number may be any. The number of convolutions before each pooling is read from the file's list of layers,
-    since no shape depends on it.
+    The first layer may have any number. The number of convolutions before each pooling is read from the file's list of
+    layers, since no shape depends on it.
 
     Raises `AgedgeError` for weights of another network.
     """
@@ -45,7 +45,7 @@ def from_keras(weights: Dict[str, np.ndarray]) -> Imported:
 def count_blocks(layers: Tuple[str, ...]) -> List[int]:
     """Return the number of convolutions with a BatchNorm before each pooling.
 
-    Empty where the list of layers is not that of an AEC with as many of both as `symbols.aec` has: then its weights do
+    Empty if the list of layers is not that of an AEC with as many of both as `symbols.aec` has: then its weights do
     not fit either, or the file has no list.
     """
     counts = [0]
@@ -82,7 +82,7 @@ def renumber(weights: Dict[str, np.ndarray]) -> KerasWeights:
 def name_weights(shapes: Dict[str, tuple]) -> Names:
     """Return Keras' names of all weights, with the layers of each kind counted in order of creation.
 
-    Ours are created in the same order, the stage of the twenties first.
+    The network creates its layers in the same order, the stage of the twenties first.
     """
     names, norms, places = {}, {}, {}
     for ours, shape in shapes.items():

@@ -61,7 +61,7 @@ def import_tower(given: Dict[str, np.ndarray]) -> Imported:
 
 
 def take(arguments: dict, names: Names, given: Dict[str, np.ndarray], shapes: Dict[str, Tuple[int, ...]]) -> dict:
-    """Return the arrays by structural name, in float32. Raises `AgedgeError` where names or shapes differ."""
+    """Return the arrays by structural name, in float32. Raises `AgedgeError` if names or shapes differ."""
     projection = names["body.projection.weight"]  # theirs is (in, out)
     expected = {names[ours]: shape[::-1] if names[ours] == projection else shape for ours, shape in shapes.items()}
     require_weights(arguments["name"], expected, {name: array.shape for name, array in given.items()})
@@ -130,7 +130,7 @@ def pair(ours: str, theirs: str, norm: bool = False) -> Names:
 
 
 def shape_of(given: Dict[str, np.ndarray], name: str, axes: int) -> Tuple[int, ...]:
-    """Return the shape of a weight. Raises `AgedgeError` where it is missing or has another number of axes."""
+    """Return the shape of a weight. Raises `AgedgeError` if it is missing or has another number of axes."""
     if name not in given or given[name].ndim != axes:
         found = "is missing" if name not in given else f"has {given[name].ndim} axes, not {axes}"
         raise AgedgeError(f"not the weights of agmixer: {name} {found}")

@@ -1,9 +1,9 @@
 """python -m deploy import: convert weights of another system to a model folder, or to a backbone to train from.
 
-The kind of a file is recognised by its first bytes, not by its name. The crop of the faces is not in the weights:
-SSR-Net and AEC have the crop that measured best (`python -m benchmarks.import_crops`, tables in docs/networks.md), the
-others the template of face recognition, to which MobileNet's trainer aligns; --crop and --margin give another. Keras
-weights expect BGR; the importer reorders them for RGB.
+The kind of a file is recognised by its first bytes, not by its name. Weights do not contain the crop of the
+faces. SSR-Net and AEC get the crop with the best measured metrics (`python -m benchmarks.import_crops`, tables in
+docs/networks.md), the others the face recognition template, which MobileNet's trainer uses; --crop and --margin replace
+it. Keras weights expect BGR; the importer reorders them for RGB.
 """
 
 from importlib import import_module
@@ -81,7 +81,7 @@ def import_weights(
     crop: Optional[str] = None,
     margin: Optional[float] = None,
 ) -> List[Path]:
-    """Write the model folder `out`, or `out`/NETWORK.params where the file holds a backbone only.
+    """Write the model folder `out`, or `out`/NETWORK.params if the file holds a backbone only.
 
     Returns the written files. Raises `UsageError` for an unknown network or crop, `AgedgeError` for a file that does
     not hold weights of that network.
@@ -125,7 +125,7 @@ def import_weights(
 
 
 def describe(file: Path, kind: str, source: Source, crop: Tuple[str, float]) -> Dict[str, str]:
-    """Return the origin of the weights for the card."""
+    """Describe where the weights come from, for the card."""
     value = {"file": file.name, "sha256": checksum(file), "kind": KINDS[kind], "crop": f"{crop[0]}, margin {crop[1]:g}"}
     return {**value, "note": source.note} if source.note else value
 

@@ -26,7 +26,7 @@ class KerasWeights(Dict[str, np.ndarray]):
 def read_h5(path: Union[str, Path]) -> KerasWeights:
     """Read the weights of a file by name, without TensorFlow's ":0": "conv2d_1/kernel".
 
-    Kernels have Keras' layout (H, W, I, O), dense weights (I, O). Raises `AgedgeError`, one line, where the file is not
+    Kernels have Keras' layout (H, W, I, O), dense weights (I, O). Raises `AgedgeError`, one line, if the file is not
     one of Keras, is damaged, or refers to another file.
     """
     try:
@@ -69,7 +69,7 @@ def read_group(root: Any, most: int) -> KerasWeights:
             dataset = find(group, name)
             key = name_weight(layer, name)
             check_dataset(dataset, key)
-            # A chunk is read whole, even where it is larger than the array; float32 is made of what was read.
+            # HDF5 reads whole chunks, even if they are larger than the array; the values are converted to float32.
             size = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
             total += size * (dataset.dtype.itemsize + 4)
             if total > most:
@@ -83,7 +83,7 @@ def read_group(root: Any, most: int) -> KerasWeights:
 
 
 def read_names(group: Any, attribute: str) -> List[str]:
-    """Read a list of names, which Keras splits into `NAME0`, `NAME1`, .. over 64 KiB; [] where it is absent."""
+    """Read a list of names, which Keras splits into `NAME0`, `NAME1`, .. over 64 KiB; [] if it is absent."""
     attributes: Any = getattr(group, "attrs", {})
     chunks = [attribute] if attribute in attributes else []
     while not chunks or chunks[0] != attribute:
@@ -113,7 +113,7 @@ def find(group: Any, name: str) -> Any:
 
 
 def check_dataset(dataset: Any, name: str) -> None:
-    """Raise `AgedgeError` where a dataset is not an array of numbers, or its numbers lie in another file."""
+    """Raise `AgedgeError` if a dataset is not an array of numbers, or its numbers lie in another file."""
     import h5py
 
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu" or dataset.shape is None:

@@ -18,7 +18,7 @@ class Imported(NamedTuple):
     """A network of `symbols` with another system's weights.
 
     `arguments`: of the network, for `symbols.create(**arguments)`. `weights`: by structural name, as in
-    `network._collect_params_with_prefix()`. `complete`: False where they are of a backbone only, to train from.
+    `network._collect_params_with_prefix()`. `complete`: False if they are of a backbone only, to train from.
     """
 
     arguments: Dict[str, Any]

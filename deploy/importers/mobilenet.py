@@ -61,7 +61,7 @@ class FusedNames(NamedTuple):
 
 
 def read_names(network: Any, weights: MxnetWeights) -> FusedNames:
-    """Find the names in the graph of a checkpoint. Raises `AgedgeError` where it is of another network."""
+    """Find the names in the graph of a checkpoint. Raises `AgedgeError` if it is of another network."""
     matched = match_graph(network, weights.heads)
     if sorted(matched.ours) != HEADS or [node.op for node in matched.theirs] != ["FullyConnected", "BatchNorm"]:
         strangers = [name for name in matched.ours if name not in HEADS] + [node.name for node in matched.theirs]

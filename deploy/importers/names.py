@@ -13,7 +13,10 @@ from deploy.importers.operations import Norm, match_operations, read_norm
 
 
 class Names(NamedTuple):
-    """`weights`: {structural name: their name}; `norms`: {structural name of a BatchNorm: settings of theirs}."""
+    """The names of a network's weights in another system.
+
+    `weights`: {structural name: name there}. `norms`: {structural name of a BatchNorm: its settings there}.
+    """
 
     weights: Dict[str, str]
     norms: Dict[str, Norm]
@@ -22,8 +25,8 @@ class Names(NamedTuple):
 class Matched(NamedTuple):
     """The result of matching a network with an MXNet graph.
 
-    `names`: of the weights. `nodes`: {structural name of a layer: their operation}. `ours` and `theirs`: layers and
-    operations with weights that have no counterpart.
+    `names`: of the weights. `nodes`: {structural name of a layer: its operation in the graph}. `ours` and `theirs`:
+    layers of the network and operations of the graph with weights that have no counterpart.
     """
 
     names: Names
@@ -67,7 +70,7 @@ def find_shapes(network: Any) -> Dict[str, Tuple[int, ...]]:
 
 
 def trace(network: Any) -> Any:
-    """Return the symbol of all outputs that a network gives to its loss."""
+    """Return the symbol of all outputs that a network passes to its loss."""
     with NameManager():
         return sym.Group(list(network(sym.var("data"))))
 
@@ -76,7 +79,7 @@ def take_weights(network: Any, names: Names, arrays: Dict[str, np.ndarray]) -> D
     """Return the arrays by structural name.
 
     The variance of a BatchNorm is shifted by the difference of the epsilons, which gives exactly the same outputs.
-    Where theirs has `fix_gamma`, gamma becomes 1.
+    If the other BatchNorm has `fix_gamma`, gamma becomes 1.
     """
     weights = {ours: arrays[theirs] for ours, theirs in names.weights.items()}
     epsilons = find_epsilons(network)

@@ -11,14 +11,14 @@ from deploy.graph import Edge, read_graph
 
 
 class MxnetWeights(NamedTuple):
-    """`arrays`: arguments and statistics by name. `heads`: the outputs of the graph, empty where it is unknown."""
+    """`arrays`: arguments and statistics by name. `heads`: the outputs of the graph, empty if it is unknown."""
 
     arrays: Dict[str, np.ndarray]
     heads: List[Edge]
 
 
 def read_params(file: Union[str, Path]) -> MxnetWeights:
-    """Read a parameter file. Raises `AgedgeError` where it is missing, damaged, or not of the symbol beside it."""
+    """Read a parameter file. Raises `AgedgeError` if it is missing, damaged, or not of the symbol beside it."""
     file = Path(file)
     prefix = re.fullmatch(r"(.+)-\d{4}\.params", file.name)
     symbol_file = file.with_name(f"{prefix[1]}-symbol.json") if prefix else None

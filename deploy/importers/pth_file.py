@@ -260,14 +260,14 @@ def rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any)
 
 
 def require_key(key: Any) -> str:
-    """Return the name of a storage. Raises `AgedgeError` where it is neither a string nor a number."""
+    """Return the name of a storage. Raises `AgedgeError` if it is neither a string nor a number."""
     if not isinstance(key, (str, int)):
         raise AgedgeError("damaged: the name of a storage is not a string")
     return str(key)
 
 
 def require_count(number: Any) -> int:
-    """Return a count. Raises `AgedgeError` where it is not an integer from 0 to 2^63 - 1."""
+    """Return a count. Raises `AgedgeError` if it is not an integer from 0 to 2^63 - 1."""
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 63:
         raise AgedgeError("damaged: a shape, a stride or a size is not a count")
     return number
@@ -316,7 +316,7 @@ def to_float(kind: str, numbers: np.ndarray) -> np.ndarray:
 
 
 def view(tensor: Tensor, arrays: Dict[str, np.ndarray]) -> np.ndarray:
-    """Return the array of a tensor. Raises `AgedgeError` where it exceeds its storage, or that exceeds the file."""
+    """Return the array of a tensor. Raises `AgedgeError` if it exceeds its storage, or that exceeds the file."""
     storage, offset, shape, strides = tensor
     numbers = arrays[storage.key][storage.start : storage.start + storage.count]
     if len(numbers) != storage.count:

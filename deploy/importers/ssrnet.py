@@ -121,7 +121,7 @@ def name_weights(shapes: Dict[str, tuple], layers: Dict[str, str], between: str,
 
 
 def require_scale(network: str, heads: List[Edge]) -> None:
-    """Raise `AgedgeError` where the graph's last factor is not this network's; age and gender differ in it."""
+    """Raise `AgedgeError` if the graph's last factor is not this network's; age and gender differ in it."""
     node = heads[0][0]
     while node.op in PASSING:
         node = node.inputs[0][0]

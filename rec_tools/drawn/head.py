@@ -7,7 +7,7 @@ from rec_tools.drawn.pen import SIZE, Pen, arch, curve, mirrored, ring
 from rec_tools.drawn.person import Look
 
 SIDES = (-1, 1)
-SHADE_BLUE, SHADE_RED = np.float32(1.08), np.float32(0.78)  # as shares of green's: skin in the shade is redder
+SHADE_BLUE, SHADE_RED = np.float32(1.08), np.float32(0.78)  # shading relative to green: skin in the shade is redder
 
 
 def outline(look: Look) -> np.ndarray:
@@ -29,7 +29,7 @@ def outline(look: Look) -> np.ndarray:
 
 
 def draw_head(pen: Pen, canvas: np.ndarray, look: Look, light: float, rng: np.random.Generator) -> None:
-    """Clothes, neck, ears and the bare head onto the canvas, shaded; `light` in -1..1 is the side it comes from."""
+    """Draw clothes, neck, ears and the bare head onto the canvas, shaded; `light`: direction, -1 left to 1 right."""
     head = outline(look)
     skin = np.zeros((SIZE, SIZE), np.uint8)  # where the shading goes
     neck = [(-look.neck, 40), (-look.neck, 150), (look.neck, 150), (look.neck, 40)]

@@ -1,8 +1,8 @@
-"""Drawn people: what stays with a person for life, and how the look follows from it, from age and from gender.
+"""Drawn people: lifelong attributes of a person, and the look at an age that follows from them.
 
-The signals are statistical, as in life. Each person ages faster or slower, some women have short hair and some men
-long, a few dye it, and below ten years there is little to tell boys from girls by. Proportions follow the usual tables
-of drawing by age: a baby's eyes are large and low in a round head, the lower face grows until adulthood, nose and ears
+Age and gender determine the look only statistically. Each person ages faster or slower; some women have short hair and
+some men long hair; a few dye it; below ten years boys and girls differ little. Proportions follow the usual drawing
+tables by age: a baby's eyes are large and low in a round head, the lower face grows until adulthood, nose and ears
 grow for life, lips get thinner, skin sags. All numbers were chosen by eye on the contact sheet (`sheet.py`).
 """
 
@@ -22,7 +22,7 @@ STYLES = {  # by gender, from ten years on: style -> share
     FEMALE: {"long": 0.36, "wavy": 0.2, "bob": 0.17, "tied": 0.15, "curly": 0.07, "short": 0.05},
     MALE: {"short": 0.5, "side": 0.22, "buzz": 0.12, "curly": 0.08, "bob": 0.04, "long": 0.02, "tied": 0.02},
 }
-SHORT_OF_OLD = 0.55  # women over seventy who wear it short
+SHORT_OF_OLD = 0.55  # share of women over seventy with short hair
 
 
 def ramp(value: float, low: float, high: float) -> float:
@@ -34,21 +34,21 @@ def ramp(value: float, low: float, high: float) -> float:
 @compare_by_value
 @dataclass(frozen=True)
 class Person:
-    """What stays for life. Those without a unit are standard normal or shares of 0 to 1."""
+    """Lifelong attributes of a drawn person. Those without a comment are standard normal or from 0 to 1."""
 
     gender: int
     manly: float  # +1 a typical man's build, -1 a typical woman's; they overlap a little
     skin: np.ndarray
     hair: np.ndarray
     eyes: np.ndarray
-    ageing: float  # years that the looks are ahead of the age, at sixty
+    ageing: float  # years by which the apparent age exceeds the age, at sixty
     greying: float  # age at which half of the hair is grey
     balding: float  # age at which half of the top is bald
     style: str
     dyes: bool
-    makeup: float  # share of what make-up can do
+    makeup: float  # amount, 0..1
     beard: float  # 0 never .. 1 full beards
-    glasses: float  # a photo's draw below this (and age) wears glasses
+    glasses: float  # higher: more photos with glasses
     width: float
     jaw: float
     nose: float
@@ -108,7 +108,7 @@ class Look:
     eye: float  # half width of an eye
     open: float  # half height of an eye
     iris: float
-    hood: float  # 0..1 how far the upper lid hangs
+    hood: float  # 0..1: drooping of the upper lid
     brow: float  # y of the brows
     brow_thick: float
     brow_colour: np.ndarray
@@ -124,7 +124,7 @@ class Look:
     blush: float
     eyes: np.ndarray
     wrinkles: float  # 0..1
-    folds: float  # 0..1 how far a smile folds the cheeks: a baby's are plump
+    folds: float  # 0..1: depth of the smile lines; a baby has none
     sag: float  # 0..1
     hollow: float  # 0..1 sunken cheeks
     spots: int
@@ -133,7 +133,7 @@ class Look:
     style: str
     hairline: float  # y of the hairline's middle
     receding: float  # 0..1 corners of the hairline; above 0.8 the top is bald
-    density: float  # 0..1 how much skin shows through the hair
+    density: float  # 0..1: opacity of the hair; with 1 no skin shows through
     volume: float
     fringe: float  # 0 none .. 1 down to the brows
     beard: float  # length 0..1 of a beard
@@ -147,10 +147,10 @@ class Look:
 
 
 def make_look(person: Person, age: float, rng: np.random.Generator) -> Look:
-    """Return the looks of a person at an age (years) on one day."""
+    """Return the look of a person at an age (years) in one photo, with random variation."""
     child = 1 - ramp(age, 0, 15)  # 1 a newborn, 0.5 at seven
     baby = 1 - ramp(age, 0, 5)
-    grown = ramp(age, 10, 18)  # how far gender shows in the build
+    grown = ramp(age, 10, 18)  # 0..1: effect of gender on the build
     seems = age + person.ageing * ramp(age, 20, 60)
     old = ramp(seems, 25, 85)
     very_old = ramp(seems, 50, 92)

@@ -37,7 +37,7 @@ def draw_sheet(ages: Sequence[float] = AGES, each: int = 2, seed: int = 0) -> np
 
 
 def write_sheet(path: Path, ages: Sequence[float] = AGES, each: int = 2, seed: int = 0) -> None:
-    """Write `draw_sheet` as a PNG. Raises `AgedgeError` where it cannot be written."""
+    """Write `draw_sheet` as a PNG. Raises `AgedgeError` if it cannot be written."""
     path = Path(path)
     encoded, png = cv2.imencode(".png", draw_sheet(ages, each, seed))
     if not encoded:

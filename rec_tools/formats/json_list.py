@@ -1,7 +1,7 @@
-"""Read a JSON list item by item, so that a list of any length takes little memory.
+"""Read a JSON list item by item, to limit the memory for long lists.
 
-The package ijson does the same, but refuses a file with NaN in it, which Python's `json.dump` writes for a missing
-number, and sets no limit to the memory that one item may take.
+The package ijson does the same, but fails on NaN, which Python's `json.dump` writes for a missing number, and does not
+limit the memory of one item.
 """
 
 import json
@@ -17,7 +17,7 @@ _SPACE = re.compile(r"\s*")
 
 
 def read_items(file: Union[str, Path]) -> Iterator[Any]:
-    """Yield the items of a file that is one JSON list. Raises `AgedgeError` if it is damaged or no list."""
+    """Yield the items of a file that is one JSON list. Raises `AgedgeError` if it is damaged or not a list."""
     try:
         with open(file, encoding="utf-8-sig") as stream:
             yield from _parse(stream)
@@ -32,7 +32,7 @@ def read_items(file: Union[str, Path]) -> Iterator[Any]:
 def _parse(stream: TextIO) -> Iterator[Any]:
     decoder, text, at, mark = json.JSONDecoder(), "", 0, "["
     while True:
-        if len(text) - at < 2 * LONGEST:  # so that an item is cut only where the file is
+        if len(text) - at < 2 * LONGEST:  # then an item is incomplete only if the file is
             text, at = text[at:] + stream.read(2 * LONGEST), 0
         at = _skip_space(text, at)
         if mark == "," and text[at : at + 1] == "]":
@@ -51,5 +51,5 @@ def _parse(stream: TextIO) -> Iterator[Any]:
 
 def _skip_space(text: str, at: int) -> int:
     match = _SPACE.match(text, at)
-    assert match  # the pattern matches nothing too
+    assert match  # the pattern also matches the empty string
     return match.end()

@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 DROP = ("duplicates", "conflicts")
 KEPT, DUPLICATE, CONFLICT, NO_PERSON, NO_SPLIT = range(5)
-REASONS = ("", "copy of an image", "copies with different labels", "person not known", "fold is no name")
-NONE = -1  # in place of the number of a person or a split
+REASONS = ("", "copy of an image", "copies with different labels", "person not known", "fold is not a name")
+NONE = -1  # no person, or no split
 
 
 def parse_drop(text: str) -> Tuple[str, ...]:
@@ -34,7 +34,7 @@ def parse_drop(text: str) -> Tuple[str, ...]:
 class FaceMetadata:
     """The digest, fingerprint, label, person and fold of every face, in order.
 
-    `persons`, `folds`: {name: the number that stands for it}.
+    `persons`, `folds`: {name: its number}.
     """
 
     def __init__(self):
@@ -79,7 +79,7 @@ class FaceMetadata:
 
     def find_duplicates(self) -> DuplicateGroups:
         """Group copies by the bytes of their files and, if every face has a fingerprint, by fingerprint."""
-        blank = np.zeros(4 * len(self), np.uint64)  # matches no other
+        blank = np.zeros(4 * len(self), np.uint64)  # all zeros match no other fingerprint
         fingerprints = np.array(self._fingerprints, np.uint64) if self.has_fingerprints else blank
         return find_duplicates(np.array(self._digests[::2], np.uint64), fingerprints.reshape(-1, 4))
 
@@ -97,8 +97,10 @@ class FaceMetadata:
         return connected_components(graph, directed=False)[1][: len(rows)]
 
     def name_groups(self, groups: np.ndarray, rows: np.ndarray) -> Dict[int, str]:
-        """Return a name for each group of `rows`, whatever their order: the first of its persons' names, else of its
-        images' digests."""
+        """Return a name for each group of `rows`, which does not depend on their order.
+
+        It is the first of the group's persons in alphabetical order, or else the first of its digests.
+        """
         persons, names = list(self.persons), {}
         for row in rows.tolist():
             person, digest = self._persons[row], self._digests[2 * row : 2 * row + 2]
@@ -110,9 +112,9 @@ class FaceMetadata:
 class Assignment(NamedTuple):
     """The split of every face.
 
-    `splits`: their names, in order. `split` (n,): each face's, by number, or -1 where it is dropped. `reason` (n,):
-    why, as an index of `REASONS`. `copy_of` (n,): the first face of its group of copies. `copies`: counts of copies, as
-    `summarise_duplicates` returns them. `by`: how the splits were chosen, for NAME.json.
+    `splits`: names of the splits, in order. `split` (n,): index in `splits` of each face, -1 if it is dropped.
+    `reason` (n,): why it is dropped, as an index of `REASONS`. `copy_of` (n,): the first face of its group of copies.
+    `copies`: counts of copies, as `summarise_duplicates` returns them. `by`: how the splits were chosen, for NAME.json.
     """
 
     splits: Tuple[str, ...]
@@ -149,8 +151,11 @@ def has_these_folds(metadata: FaceMetadata, scheme: SplitScheme) -> bool:
 
 
 def find_drops(labels: np.ndarray, groups: np.ndarray, drop: Tuple[str, ...]) -> np.ndarray:
-    """Return `KEPT`, `DUPLICATE` or `CONFLICT` (n,). Of copies with compatible labels the first is kept; of copies with
-    conflicting labels none, since nothing tells which label is right."""
+    """Return `KEPT`, `DUPLICATE` or `CONFLICT` (n,).
+
+    Of copies with compatible labels the first is kept; of copies with conflicting labels none, since it is unknown
+    which label is right.
+    """
     reason = np.full(len(labels), KEPT, np.int8)
     several = np.flatnonzero(np.bincount(groups, minlength=1)[groups] > 1 if drop else [])
     several = several[np.argsort(groups[several], kind="stable")]

@@ -1,12 +1,13 @@
-"""Find the landmarks of the face in each image: those of the data set, else by a detector, in up to three passes.
+"""Find the landmarks of the face in each image: those of the data set, else by a detector in up to three passes.
 
-An image of a data set shows one person, usually large and in its middle. So the first pass runs the detector at one
-place only: the given box or the central square. If there is no face, the second pass searches the image. If there is
+An image of a data set shows one person, usually large and in its middle. So the first pass runs the detector on one
+region only: the given box or the central square. If there is no face, the second pass searches the image. If there is
 still none, the third pass searches the padded image, for crops so tight that a detector finds no face in them.
 
-The first pass takes a tenth of the time of a search and finds as many faces. Half of its landmarks lie within 0.02 to
-0.03 of the eye distance of a search's, as those of a search with another `min_face` do; 95% within 0.05 on UTKFace's
-chips (0.05), and within 0.22 on FairFace's loose crops with their turned heads (0.13). benchmarks/first_look.py.
+The first pass takes a tenth of the time of a search and finds as many faces. The median distance of its landmarks to
+those of a search is 0.02 to 0.03 eye distances, as between two searches with different `min_face`. 95% lie within
+0.05 on UTKFace's chips (two searches: 0.05), and within 0.22 on FairFace's loose crops with turned heads (two searches:
+0.13). Measured by benchmarks/first_look.py.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -23,7 +24,7 @@ from rec_tools.rows import Row
 CHOICES = ("nearest", "central", "drop")
 SMALLEST = 1 / 8  # of the image's shorter side: a smaller face is not the subject of the image
 FAR = 1e6  # pixels: larger than any image
-LARGEST = 640  # pixels of an image's longer side, when the face must fill it
+LARGEST = 640  # pixels of the longer side of an image that the face fills
 SET, AT_PLACE, SEARCHED = "landmarks of the set", "found at its place", "found by a search"
 PADDED, FIXED = "found after padding", "fixed affine of the set's own alignment"
 
@@ -91,7 +92,7 @@ def search(detector: Any, images: Sequence[np.ndarray], boxes: Boxes) -> Tuple[L
     if not hasattr(detector, "detect_batch"):
         return [detector.detect(image) for image in images], SEARCHED
     found = [Faces.empty()] * len(images)
-    # Images of one size share the size of the smallest face, and so a batch.
+    # Images of one size have the same `min_face`, so they can share a batch.
     for size in sorted({min(image.shape[:2]) for image in images}):
         alike = [index for index, image in enumerate(images) if min(image.shape[:2]) == size]
         faces = detector.detect_batch([images[index] for index in alike], max(detector.min_face, size * SMALLEST))

@@ -28,7 +28,7 @@ from rec_tools.rows import Dropped, Row, Rows
 log = logging.getLogger(__name__)
 
 SOURCE = "faces of a user's CSV"
-TERMS = "as the owner of the pictures allows"
+TERMS = "as the owner of the images allows"
 BOX = ("x1", "y1", "x2", "y2")
 SIDES = ("x", "y", "width", "height")
 COLUMNS = {

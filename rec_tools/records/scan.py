@@ -47,7 +47,7 @@ class FileScan:
     bad: Dict[str, List[int]]  # numbers of records by fault
     index: str  # fault of NAME.idx, or ""
     table: str  # fault of NAME.csv, or ""
-    damage: str  # where the file can be read no further, or ""
+    damage: str  # the error at which reading the file ended, or ""
     people: FrozenSet[str]  # identities in NAME.csv
 
 

@@ -3,7 +3,7 @@
 The keys of a file: `file`, `records`, `bytes`, `labels` (the layout), `images` {count, different_sizes, sizes [{width,
 height, count}], shorter_side {min, median, max}}, `gender` {female, male, unknown}, `age` {exact, interval, unknown,
 min, max}, `intervals` [{age_min, age_max, count}], `histogram` [{age, female, male, unknown}], `bad` {reason: {count,
-first}}, `index` and `table` ("right", "missing" or what is wrong), `damage` (null or where), `people`, and from
+first}}, `index` and `table` ("right", "missing" or what is wrong), `damage` (null or the error), `people`, and from
 NAME.json `source`, `terms`, `crop`. Beside `files` there are `copies`, as `summarise_duplicates` returns them, with
 `groups` [{identical, conflicting_labels, records [{file, record, gender, age_min, age_max}]}], and
 `people_in_several_files` {count, first}.
@@ -23,7 +23,7 @@ from rec_tools.records.scan import FileScan
 
 GENDERS = {FEMALE: "female", MALE: "male", UNKNOWN: "unknown"}
 DECADES = 12  # bands of ten years; the last ends at 120
-MOST_SIZES, MOST_GROUPS, MOST_NUMBERS = 20, 1000, 10  # how many are listed one by one
+MOST_SIZES, MOST_GROUPS, MOST_NUMBERS = 20, 1000, 10  # sizes, groups of copies and records that are listed
 
 
 def summarise_files(scans: Sequence[FileScan]) -> Dict[str, Any]:
@@ -83,8 +83,10 @@ def summarise_file(scan: FileScan) -> Dict[str, Any]:
 
 
 def count_ages(labels: np.ndarray) -> Iterator[Dict[str, Any]]:
-    """Count faces by age and gender: a row for every ten years up to the oldest, then one for every interval that
-    crosses a border of them."""
+    """Count faces by age and gender.
+
+    Yields a row for every ten years up to the oldest face, then one for every label interval that spans several rows.
+    """
     low, high = (np.minimum(labels[:, column] // 10, DECADES - 1) for column in (1, 2))
     unknown, inside = labels[:, 1] < 0, (low == high) & (labels[:, 1] >= 0)
     for decade in range(int(low[inside].max(initial=-1)) + 1):
@@ -185,7 +187,7 @@ def _format_histogram(rows: list) -> List[str]:
 
 
 def name_crop(crop: Optional[Dict[str, Any]]) -> str:
-    """Return the name of a crop's template, or else where it puts the eyes."""
+    """Return the name of a crop's template, or the positions of its eyes for another crop."""
     if not crop:
         return "not known"
     try:

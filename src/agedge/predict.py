@@ -141,14 +141,14 @@ class Predictor:
             return detect_batch(images)
         return [self.detector.detect(image) for image in images]
 
-    def _predict_faces(self, crops: np.ndarray) -> Iterator[Tuple[float, ...]]:
+    def _predict_faces(self, crops: np.ndarray) -> Iterator[Tuple[float, float, float, float]]:
         """Return age, the two ends of its interval and P(male) for each crop of (n, size, size, 3)."""
         prediction = self.model.predict(crops)
         low, high = age_interval(prediction, self.model.card)
         return zip(*(column.tolist() for column in (prediction.age, low, high, prediction.p_male)))
 
 
-def make_people(oriented: OrientedFaces, predictions: Iterator[Tuple[float, ...]]) -> Iterator[Person]:
+def make_people(oriented: OrientedFaces, predictions: Iterator[Tuple[float, float, float, float]]) -> Iterator[Person]:
     """Yield a `Person` for each face of an image; each good face takes the next of the `predictions`."""
     faces = oriented.faces_as_given()
     for box, score, landmarks, fault in zip(faces.boxes, faces.scores, faces.landmarks, oriented.faults):

@@ -99,7 +99,7 @@ def test_groups_of_ones_own(toys, tmp_path):
     [
         (("--model", "gender"), 1, "predicts no age, only p_male (probability_male)"),
         (("--model", "age", "--groups", "5-1"), 2, "--groups: 5-1"),
-        (("--model", "groups", "--groups", "0-10,11+"), 2, "own group 6-18 fits into none"),
+        (("--model", "groups", "--groups", "0-10,11+"), 2, "own group 6-18 does not fit into one"),
         (("--model", "age", "--faces", "-1"), 2, "--faces"),
         (("--model", "nothing"), 1, "no such model folder"),
     ],

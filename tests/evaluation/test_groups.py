@@ -42,7 +42,7 @@ def test_what_is_no_list_of_groups_is_refused(text):
 
 
 def test_what_is_wrong_with_a_group_is_said():
-    for text, fault in (("5-1", "5-1 does not end after it begins"), ("0-5,3-9", "3-9 does not begin after year 5")):
+    for text, fault in (("5-1", "5-1 must not end before it begins"), ("0-5,3-9", "3-9 must begin after year 5")):
         with pytest.raises(UsageError, match=fault):
             parse_groups(text)
 
@@ -67,7 +67,7 @@ def test_groups_that_are_asked_for_may_be_unions_of_the_networks():
     p = np.array([[0.3, 0.0, 0.2, 0.2, 0.25, 0.05]])
     assert find_predicted_groups(answers_of([0], p), list(BANDS), [(0, 18), (19, 45), (46, 120)]).tolist() == [1]
     assert find_predicted_groups(answers_of([0], p), list(BANDS), [(19, 30), (46, 65)]).tolist() == [-1]
-    with pytest.raises(UsageError, match="own group 0-5 fits into none of them; its groups are 0-5, 6-18, .*66\\+"):
+    with pytest.raises(UsageError, match="own group 0-5 does not fit into one .*; its groups are 0-5, 6-18, .*66\\+"):
         find_predicted_groups(answers_of([0], p), list(BANDS), [(0, 3), (4, 120)])
 
 

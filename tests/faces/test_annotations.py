@@ -60,7 +60,7 @@ def test_images_lie_in_images_or_beside_the_file(tmp_path, where, given_as):
     [
         ("10 10 0 5", "an empty box, 0 wide and 5 high"),
         ("10 10 5 -3", "an empty box"),
-        ("10 10 5 x3,", "3 numbers, and must have 4, 19, 20|'x3,' is not a number"),
+        ("10 10 5 x3,", "3 numbers; must be 4, 19, 20|'x3,' is not a number"),
         ("10 10 5 3a", "'3a' is not a number"),
         ("10 10 nan 3", "nan is no place"),
         ("10 10 inf 3", "inf is no place"),
@@ -93,7 +93,7 @@ def test_many_faults_are_counted_not_listed(tmp_path, caplog):
     "text, message",
     [
         ("", "it names no image"),
-        ("1 2 3 4\n# a.jpg\n", r"label\.txt:1: a face's line must follow one of an image"),
+        ("1 2 3 4\n# a.jpg\n", r"label\.txt:1: a face must follow the line of its image"),
         ("# a.jpg\nage,gender\n", r"label\.txt:2: .*no other face"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Batches of faces from a .rec file for evaluation: every record exactly once."""
+"""Read batches of faces from a .rec file for evaluation: every record exactly once."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -36,8 +36,8 @@ def evaluation_batches(
 ) -> Iterator[EvaluationBatch]:
     """Yield every readable record exactly once, in the file's order; the last batch may be shorter.
 
-    Faces that were cropped differently from `crop` are moved to it. The numbers of unreadable records are appended to
-    `bad`. Raises `AgedgeError` where the file is damaged.
+    Faces with another crop are realigned to `crop`. The numbers of unreadable records are appended to
+    `bad`. Raises `AgedgeError` if the file is damaged.
     """
     refit = make_refit(path, size, crop)
     records = enumerate(read_raw(path, labels))
@@ -56,7 +56,7 @@ def evaluation_batches(
 
 
 def make_refit(path: Union[str, Path], size: int, crop: Optional[Crop]) -> Callable[[Image], Image]:
-    """Return the function that brings a file's faces to a network's input: resized, and moved to `crop`.
+    """Return the function that resizes a file's faces to a network's input and realigns them to `crop`.
 
     It returns None for None, an image that could not be decoded.
     """

@@ -14,7 +14,7 @@ def measure_reliability(labels: np.ndarray, p_male: np.ndarray, bins: int = BINS
     """Compare P(male) (n,) with the labels (n, 3): {"n", "ece", "bins": [{"low", "high", "n", "predicted", "male"}]}.
 
     `predicted` is the mean P(male) of a bin, `male` the share of its faces that are labelled male. `ece`, the expected
-    calibration error, is the mean of |predicted - male| over the faces (Naeini et al., AAAI 2015); None where no
+    calibration error, is the mean of |predicted - male| over the faces (Naeini et al., AAAI 2015); None if no
     gender is known or predicted, and `bins` is then empty. Bins without a face are left out.
     """
     known = (labels[:, 0] >= 0) & ~np.isnan(p_male)

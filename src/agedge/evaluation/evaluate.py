@@ -31,7 +31,7 @@ class Predictions:
         ages: (n,) years, NaN where the model predicts none.
         p_male: (n,) the probability of being male, NaN where the model predicts none.
         bad: for each file the numbers of its unreadable records.
-        groups: (n, k) the probabilities of the model's age groups; None where it has none.
+        groups: (n, k) the probabilities of the model's age groups; None if it has none.
     """
 
     labels: np.ndarray
@@ -47,7 +47,7 @@ def predict_records(
     """Return the predictions for every readable record of one .rec file or several.
 
     `size`: pixels of the input's side; `labels`: the layout of the files' labels; `crop`: the model's, to which faces
-    that were cropped differently are moved. Raises `AgedgeError` where a file is damaged or no record is readable.
+    that were cropped differently are moved. Raises `AgedgeError` if a file is damaged or no record is readable.
     """
     bad: Dict[str, List[int]] = {str(path): [] for path in ([files] if isinstance(files, (str, Path)) else files)}
     columns, groups = [], []
@@ -68,7 +68,7 @@ def evaluate_model(
     """Return a model's predictions for .rec files, and their metrics as `measure` returns them.
 
     `card`: the model's, for its input size and crop. Unreadable records are left out and named in a warning, and so is
-    an unknown crop. Raises `AgedgeError` where a file is damaged or no record is readable.
+    an unknown crop. Raises `AgedgeError` if a file is damaged or no record is readable.
     """
     if card.crop is None:
         log.warning("%s: the model's crop is unknown: the faces are used as they are", card.folder or card.name)

@@ -1,4 +1,4 @@
-"""Metrics of age groups: accuracy and confusion matrix.
+"""Compute metrics of age groups: accuracy and confusion matrix.
 
 A network for age groups predicts its most probable group, any other model the group of its age.
 """
@@ -14,8 +14,8 @@ from agedge.evaluation.batches import evaluation_batches
 from agedge.evaluation.evaluate import Predictions
 from agedge.labels import MAX_AGE
 
-Groups = Sequence[Tuple[int, int]]  # first and last year of each, both included
-NONE = -1  # the index of no group
+Groups = Sequence[Tuple[int, int]]  # (first, last) year of each group, both included
+NONE = -1  # index for "in no group"
 
 
 def parse_groups(text: str) -> Groups:
@@ -29,11 +29,9 @@ def parse_groups(text: str) -> Groups:
         last = MAX_AGE if found[3] else int(found[2] or first)
         after = groups[-1][1] if groups else -1
         if not first <= last <= MAX_AGE:
-            raise UsageError(f"--groups: {word.strip()} does not end after it begins, or passes {MAX_AGE} years")
+            raise UsageError(f"--groups: {word.strip()} must not end before it begins, or after {MAX_AGE} years")
         if first <= after:
-            raise UsageError(
-                f"--groups: {word.strip()} does not begin after year {after}, the last of the group before"
-            )
+            raise UsageError(f"--groups: {word.strip()} must begin after year {after}, the last of the previous group")
         groups.append((first, last))
     return groups
 
@@ -46,7 +44,7 @@ def name_group(first: int, last: int) -> str:
 def find_true_groups(labels: np.ndarray, groups: Groups) -> np.ndarray:
     """Return (n,) the index of the group that contains the whole age of each label (n, 3).
 
-    -1 where the age is unknown, lies between groups or in several. An age of 5.5 is "5" until the sixth birthday.
+    -1 if the age is unknown, in no group or in several. An age of 5.5 counts as 5 years.
     """
     found = np.full(len(labels), NONE)
     for index, (first, last) in enumerate(groups):
@@ -55,10 +53,10 @@ def find_true_groups(labels: np.ndarray, groups: Groups) -> np.ndarray:
 
 
 def find_predicted_groups(predictions: Predictions, own: Groups, groups: Groups) -> np.ndarray:
-    """Return (n,) the index of the predicted group, -1 where the predicted year is in no group.
+    """Return (n,) the index of the predicted group, -1 if the predicted year is in no group.
 
-    `own`: the groups whose probabilities the model predicts; [] where it predicts an age, which is rounded to a whole
-    year as in test.py. Raises `UsageError` where one of `own` lies in several of `groups`.
+    `own`: the groups whose probabilities the model predicts; [] if it predicts an age, which is rounded to a whole
+    year as in test.py. Raises `UsageError` if one of `own` lies in several of `groups`.
     """
     if not own:
         years = np.floor(predictions.ages + 0.5)
@@ -71,7 +69,7 @@ def find_predicted_groups(predictions: Predictions, own: Groups, groups: Groups)
         touched = [index for index, (low, high) in enumerate(groups) if first <= high and low <= last]
         if touched and (len(touched) > 1 or first < groups[touched[0]][0] or last > groups[touched[0]][1]):
             raise UsageError(
-                f"--groups: the model's own group {name_group(first, last)} fits into none of them; "
+                f"--groups: the model's own group {name_group(first, last)} does not fit into one of the groups; "
                 f"its groups are {', '.join(name_group(*group) for group in own)}"
             )
         places.append(touched[0] if touched else NONE)
@@ -88,7 +86,7 @@ def measure_groups(labels: np.ndarray, predicted: np.ndarray, groups: Groups) ->
     """Return the accuracy, the share at most one group off, and the confusion matrix, whose rows are the true groups.
 
     `predicted` (n,): indices of groups; `outside` counts those in no group. Faces whose age is unknown or lies in no
-    single group are not counted. Raises `AgedgeError` where no face is left.
+    single group are not counted. Raises `AgedgeError` if no face is left.
     """
     true = find_true_groups(labels, groups)
     counted = true != NONE

@@ -1,4 +1,4 @@
-"""Metrics of ages and genders, for labels that may be intervals or unknown."""
+"""Compute metrics of ages and genders, for labels that may be intervals or unknown."""
 
 from typing import Any, Dict, Optional
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from agedge.labels import is_male
 
-# The six age groups usual for efficient networks; the seventh row is the age range that papers on adults report.
+# Six usual age groups; ADULTS is the age range that papers on adults report.
 BANDS = ((0, 5), (6, 18), (19, 30), (31, 45), (46, 65), (66, 120))
 ADULTS = (21, 60)
 
@@ -19,7 +19,7 @@ def age_errors(labels: np.ndarray, ages: np.ndarray) -> np.ndarray:
 
 
 def gender_hits(labels: np.ndarray, p_male: np.ndarray) -> np.ndarray:
-    """Return (n,) 1 where the predicted gender is the label's, 0 where it is not, NaN where either is unknown."""
+    """Return (n,) 1 for a correctly predicted gender, 0 for a wrong one, NaN if label or prediction is unknown."""
     known = (labels[:, 0] >= 0) & ~np.isnan(p_male)
     return np.where(known, is_male(p_male) == (labels[:, 0] == 1), np.nan)
 
@@ -27,8 +27,8 @@ def gender_hits(labels: np.ndarray, p_male: np.ndarray) -> np.ndarray:
 def measure(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray) -> Dict[str, Any]:
     """Return the metrics of n faces: age MAE and bias in years, CS@3, CS@5, gender accuracy, and the same by band.
 
-    CS@3 (cumulative score) is the share of ages at most 3 years off. A face whose interval lies in no single band is in
-    none. A metric without known values is None.
+    CS@3 (cumulative score) is the share of ages at most 3 years off. A face whose interval spans several bands
+    counts in no band. A metric without known values is None.
     """
     errors, hits = age_errors(labels, ages), gender_hits(labels, p_male)
 
@@ -44,7 +44,7 @@ def measure(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray) -> Dict[st
         }
 
     def band(first: int, last: int) -> Dict[str, Any]:
-        # An age of 5.5 is "5" until the sixth birthday.
+        # an age of 5.5 counts as 5 years
         inside = (labels[:, 1] >= first) & (np.floor(labels[:, 2]) <= last)
         return {"band": f"{first}-{last}" if last < 120 else f"{first}+", **row(inside)}
 
@@ -52,12 +52,12 @@ def measure(labels: np.ndarray, ages: np.ndarray, p_male: np.ndarray) -> Dict[st
 
 
 def within(errors: np.ndarray, years: float) -> np.ndarray:
-    """Return 1 where an error is at most `years`, 0 where it is not, NaN where it is unknown."""
+    """Return 1 for an error of at most `years`, 0 for a larger one, NaN for an unknown one."""
     return np.where(np.isnan(errors), np.nan, np.abs(errors) <= years)
 
 
 def mean(values: np.ndarray) -> Optional[float]:
-    """Return the mean of the values that are not NaN, to six decimals; None without any."""
+    """Return the mean of the values that are not NaN, to six decimals; None if there are none."""
     known = values[~np.isnan(values)]
     return round(float(known.mean()), 6) if known.size else None
 
@@ -66,7 +66,7 @@ def calibrate(labels: np.ndarray, ages: np.ndarray, level: float = 0.8, least: i
     """Return the offsets in years around a predicted age between which the true age lies in `level` of the cases.
 
     Split conformal prediction (Vovk et al. 2005) by predicted age: quantiles of true minus predicted age among exact
-    labels, in bins of ten years that grow until they hold `least` faces. {} where there are too few faces.
+    labels, in bins of ten years that grow until they hold `least` faces. {} if there are too few faces.
     """
     exact = (labels[:, 1] >= 0) & (labels[:, 1] == labels[:, 2]) & ~np.isnan(ages)
     predicted, true = ages[exact], labels[exact, 1]

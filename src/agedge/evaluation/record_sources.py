@@ -21,9 +21,9 @@ class RecordSource(NamedTuple):
 
 
 def find_sources(predictions: Predictions) -> List[RecordSource]:
-    """Return the record of each of n predictions: in the order of the files, without the unreadable records.
+    """Return the record of each prediction. Unreadable records, which have no prediction, are skipped.
 
-    Raises `AgedgeError` where the number of records in the files has changed since.
+    Raises `AgedgeError` if the number of records has changed since the files were read.
     """
     files = list(predictions.bad)
     counts = [sum(1 for _ in read_frames(path)) for path in files] if len(files) > 1 else []
@@ -40,7 +40,7 @@ def find_sources(predictions: Predictions) -> List[RecordSource]:
 def read_rows_by_number(path: Union[str, Path]) -> Dict[int, Dict[str, str]]:
     """Return the rows of the NAME.csv beside a .rec, by record number; {} where there is none.
 
-    Raises `AgedgeError` where it is damaged.
+    Raises `AgedgeError` if it is damaged.
     """
     file = table_of(path)
     if not file.is_file():
@@ -52,14 +52,14 @@ def read_rows_by_number(path: Union[str, Path]) -> Dict[int, Dict[str, str]]:
 
 
 def find_rows(sources: List[RecordSource], rows: Dict[str, Dict[int, Dict[str, str]]]) -> List[Dict[str, str]]:
-    """Return the row of each record; {} where its table, `rows` by file, has none."""
+    """Return the row of each record; {} if its table, `rows` by file, has none."""
     return [rows.get(file, {}).get(number, {}) for file, number in sources]
 
 
 def read_faces(
     sources: Iterable[RecordSource], size: int, labels: str = "auto", crop: Optional[Crop] = None
 ) -> Dict[RecordSource, np.ndarray]:
-    """Return {source: image (size, size, 3) BGR uint8}, moved to `crop`. Unreadable records are left out.
+    """Return {source: image (size, size, 3) BGR uint8}, realigned to `crop`. Unreadable records are left out.
 
     Only the faces of `sources` are decoded.
     """

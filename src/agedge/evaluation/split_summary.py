@@ -17,7 +17,7 @@ FORMS = {"age_mae": "{:.2f}", "age_cs5": "{:.1%}", "gender_acc": "{:.1%}"}
 def read_metrics(path: Path) -> Dict[str, Any]:
     """Return `n` and the metrics of FORMS from a JSON of evaluate.py or a run's test.json; a metric may be None.
 
-    Raises `AgedgeError` where the file is missing or not such a JSON.
+    Raises `AgedgeError` if the file is missing or not such a JSON.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -33,7 +33,7 @@ def read_metrics(path: Path) -> Dict[str, Any]:
 
 
 def name_split(path: Path) -> str:
-    """Return "3" for runs/NAME-split3/test.json; the whole path where the folder's name has no number."""
+    """Return "3" for runs/NAME-split3/test.json; the whole path if the folder's name has no number."""
     found = re.search(r"-split(\d+)$", path.parent.name)
     return found[1] if found else str(path)
 
@@ -52,7 +52,7 @@ def format_spread(splits: List[Tuple[str, Dict[str, Any]]]) -> str:
 
 
 def format_row(row: Dict[str, Any]) -> List[str]:
-    """Return the metrics as texts; "-" where one is unknown."""
+    """Return the metrics as texts; "-" if one is unknown."""
     return ["-" if row[key] is None else form.format(row[key]) for key, form in FORMS.items()]
 
 

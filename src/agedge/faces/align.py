@@ -1,4 +1,4 @@
-"""Align faces: turn them upright and cut them out, the same for training and prediction (contract: crop.py)."""
+"""Align faces: rotate them upright and crop them, in the same way for training and prediction (see crop.py)."""
 
 from typing import Tuple
 
@@ -8,17 +8,17 @@ import numpy as np
 from agedge.crop import Crop
 from agedge.errors import AgedgeError
 
-SHARPEST = 0.5  # bilinear sampling does not alias down to half the size; smaller faces come from a shrunk image
-SINGLE = 1e-12  # squared pixels: landmarks that spread no more than that are one point
-UNLIKE = 1e-6  # correlation with the crop's points below which no turn brings landmarks nearer to them
-LONGEST = 32000  # sides of images that OpenCV warps: its coordinates have 16 bits
+SHARPEST = 0.5  # bilinear sampling does not alias down to half the size; below, the image is shrunk first
+SINGLE = 1e-12  # squared pixels: landmarks with a smaller spread are a single point
+UNLIKE = 1e-6  # correlation with the crop's points below which no rotation fits
+LONGEST = 32000  # pixels of a side that OpenCV can warp: its coordinates have 16 bits
 
 
 def estimate_similarity(landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the (2, 3) matrix of rotation, scale and shift that takes landmarks (k, 2) closest to points (k, 2).
+    """Return the (2, 3) matrix of rotation, scale and shift that maps landmarks (k, 2) closest to points (k, 2).
 
     Least squares in closed form: Umeyama's solution (PAMI 1991) without reflection, which in the plane is one division
-    of complex numbers. Raises `AgedgeError` where the landmarks are a single point, not finite or so unlike the
+    of complex numbers. Raises `AgedgeError` if the landmarks are a single point, not finite or so unlike the
     points (some mirrored shapes) that the best scale is zero.
     """
     return estimate_similarities(np.asarray(landmarks)[None], points)[0]
@@ -30,7 +30,7 @@ def estimate_similarities(landmarks: np.ndarray, points: np.ndarray) -> np.ndarr
 
 
 def _estimate(landmarks: np.ndarray, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return turns and shifts (n,), complex: a place z of the image comes to turn * z + shift."""
+    """Return turns and shifts (n,), complex: a position z of the image is mapped to turn * z + shift."""
     source, target = (
         np.ascontiguousarray(array, np.float64).view(np.complex128)[..., 0] for array in (landmarks, points)
     )
@@ -80,10 +80,10 @@ def align_faces(image: np.ndarray, landmarks: np.ndarray, crop: Crop) -> np.ndar
 
 
 def _bring_near(turn: np.ndarray, shift: np.ndarray, size: int, shape: tuple) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the part of the image that each crop shows, (n, 2, 2), the low and the high x, y, and the shifts for it.
+    """Return the region (n, 2, 2) of the image that each crop shows, low and high (x, y), and the adapted shifts.
 
-    A crop that lies off the image altogether is moved until it lies just beside it: it shows the same there, for
-    borders are replicated, and OpenCV's coordinates of 32 bits do not overflow.
+    A crop that lies completely outside of the image is moved until it is just beside it. It shows the same there,
+    because borders are replicated, and OpenCV's coordinates of 32 bits do not overflow.
     """
     corners = np.array([-1 - 1j, size - 1j, -1 + size * 1j, size + size * 1j])
     seen = ((corners - shift[:, None]) / turn[:, None])[..., None].view(np.float64)
@@ -94,7 +94,7 @@ def _bring_near(turn: np.ndarray, shift: np.ndarray, size: int, shape: tuple) ->
 
 
 def _cut(image: np.ndarray, matrix: np.ndarray, view: np.ndarray, factor: float) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the `view` (2, 2) of the image, shrunk by `factor`, and the matrix that takes it to the crop."""
+    """Return the `view` (2, 2) of the image, shrunk by `factor`, and the matrix that maps it to the crop."""
     limit = np.array(image.shape[1::-1])
     pad = 2 / factor  # two pixels of the shrunk image
     x1, y1 = np.clip(np.floor(view[0] - pad), 0, limit - 1).astype(int)
@@ -115,6 +115,6 @@ def resize_square(image: np.ndarray, size: int) -> np.ndarray:
     square = image[top : top + side, left : left + side]
     if side == size:
         return square
-    # As `align` samples, so that a face packed whole looks like one that is aligned where the model is used.
+    # Sample as `align` does, so that whole packed images look like aligned faces in prediction.
     interpolation = cv2.INTER_AREA if size < SHARPEST * side else cv2.INTER_LINEAR
     return cv2.resize(square, (size, size), interpolation=interpolation)

@@ -1,8 +1,8 @@
-"""Read and write photographs with annotated faces: label.txt as RetinaFace has it for WIDER FACE, annotations.json.
+"""Read and write photographs with annotated faces: RetinaFace's label.txt for WIDER FACE, and annotations.json.
 
-label.txt (Deng et al., "RetinaFace", CVPR 2020): `# relative/path.jpg`, then a line a face: `x y w h`, and five times
-`x y flag` for landmarks, flag -1 where one is not known, and one more number, of the quality, which is not used. Lines
-of `x y w h` alone are faces without landmarks. Words may follow here: `ignore`, and what covers the face, as `masked`.
+label.txt (Deng et al., "RetinaFace", CVPR 2020): `# relative/path.jpg`, then one line per face: `x y w h`, five
+landmarks `x y flag` with flag -1 if unknown, and the quality, which is not used. Lines of `x y w h` alone are faces
+without landmarks. As an extension, words may follow: `ignore`, and what covers the face, such as `masked`.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Iterable, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
@@ -23,10 +23,11 @@ from agedge.value_equality import compare_by_value
 LENGTHS = (4, 4 + 3 * LANDMARK_COUNT, 5 + 3 * LANDMARK_COUNT)  # numbers of a face's line
 IGNORE = "ignore"
 WORD = re.compile(r"(?!(?:nan|inf|infinity)$)[a-z][a-z0-9_-]*", re.IGNORECASE)  # what follows the numbers
-FARTHEST = 1e6  # pixels: no image is so wide
-NAMED = 10  # faults named one by one; the rest are counted
+FARTHEST = 1e6  # pixels: larger coordinates are invalid
+NAMED = 10  # faults that are logged one by one; the others are only counted
 
 logger = logging.getLogger(__name__)
+ABSENT: Any = None  # `Photo` fills in an array
 
 
 @compare_by_value
@@ -41,9 +42,9 @@ class Photo:
 
     file: Path
     boxes: np.ndarray
-    landmarks: Optional[np.ndarray] = None
-    ignored: Optional[np.ndarray] = None
-    occlusion: Optional[np.ndarray] = None
+    landmarks: np.ndarray = ABSENT
+    ignored: np.ndarray = ABSENT
+    occlusion: np.ndarray = ABSENT
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
@@ -82,9 +83,9 @@ Rows = List[Tuple[str, List[AnnotatedFace]]]  # the name of an image, and its fa
 def read_annotations(path: Union[str, Path]) -> List[Photo]:
     """Return the photographs of a label.txt or, by its suffix, of an annotations.json, in the file's order.
 
-    Images lie in `images/` beside the file, or beside it, whichever holds them; whether each exists is not checked. A
-    face whose numbers are not valid is left out, named in the log and counted. Raises `AgedgeError` that names the line
-    where the file is neither of the two, or has no image.
+    Image paths are relative to `images/` beside the file, or to the file's folder, depending on where the images exist;
+    not every image is checked. Faces with invalid numbers are left out, logged and counted. Raises `AgedgeError`, which
+    names the line, if the file has neither format or names no image.
     """
     path, faults = Path(path), []
     try:
@@ -108,7 +109,7 @@ def write_annotations(path: Union[str, Path], photos: Iterable[Photo]) -> None:
     """Write a label.txt from which `read_annotations` reads the same photographs again.
 
     Paths are relative to `images/` beside the file where all lie in it, else to the file's folder; absolute for
-    images elsewhere. Raises `OSError` that names the file where it cannot be written.
+    images elsewhere. Raises `OSError` that names the file if it cannot be written.
     """
     path, photos = Path(path), list(photos)
     images = path.parent / "images"
@@ -129,7 +130,7 @@ def _read_lines(path: Path, text: str, faults: List[str]) -> Rows:
             rows.append((line[1:].strip(), []))
         elif line.strip():
             if not rows:
-                raise AgedgeError(f"{path}:{number}: a face's line must follow one of an image, '# path.jpg'")
+                raise AgedgeError(f"{path}:{number}: a face must follow the line of its image, '# path.jpg'")
             try:
                 rows[-1][1].append(_read_face(line))
             except ValueError as error:
@@ -141,7 +142,7 @@ def _read_face(line: str) -> AnnotatedFace:
     words = line.split()
     count = next((index for index, word in enumerate(words) if WORD.fullmatch(word)), len(words))
     if count not in LENGTHS:
-        raise ValueError(f"{count} numbers, and must have {', '.join(map(str, LENGTHS))}")
+        raise ValueError(f"{count} numbers; must be {', '.join(map(str, LENGTHS))}")
     wrong = [word for word in words[count:] if not WORD.fullmatch(word)]
     if wrong:
         raise ValueError(f"'{wrong[0]}' after the numbers")
@@ -184,7 +185,7 @@ def _read_entry(face: dict) -> AnnotatedFace:
     if face.get("landmarks"):
         landmarks = np.array([[_read_number(axis) for axis in point] for point in face["landmarks"]])
         if landmarks.shape != (LANDMARK_COUNT, 2):
-            raise ValueError(f"landmarks of the shape {landmarks.shape}, and must be five of x, y")
+            raise ValueError(f"landmarks of the shape {landmarks.shape}; must be five of x, y")
     return AnnotatedFace(box, landmarks, bool(face.get("ignore")), "masked" if face.get("masked") else "")
 
 

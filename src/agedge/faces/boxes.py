@@ -1,10 +1,10 @@
 """Overlap and non-maximum suppression of boxes (n, 4) x1, y1, x2, y2 in pixels.
 
-A box is x2 - x1 wide; with `border=1` its corners are inclusive and it is x2 - x1 + 1 wide. One whose corners are the
-wrong way round is empty. One whose area is not a finite number (NaN, infinite or absurdly large corners) overlaps none
+A box is x2 - x1 wide; with `border=1` its corners are inclusive and it is x2 - x1 + 1 wide. A box with
+swapped corners is empty. A box whose area is not finite (NaN, infinite or extremely large corners) overlaps no other
 and is never kept.
 
-The compiled functions of `_boxes.pyx` run where they were built, the NumPy ones elsewhere; both give the same
+The compiled functions of `_boxes.pyx` are used if they are built, else the NumPy functions; both return the same
 numbers.
 """
 
@@ -25,10 +25,10 @@ def overlaps_numpy(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> 
 
 
 def match_numpy(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tuple[np.ndarray, ...]:
-    """Return the best match of each box: for each of the boxes (n, 4) the index of the other (n,) and their overlap
-    (n,), for each of the others (m, 4) the index of the box (m,) and their overlap (m,).
+    """Return the best match of each of the boxes (n, 4) among the others (m, 4), and the reverse.
 
-    The first of equals; 0, 0.0 where none overlaps.
+    Four arrays: index (n,) and overlap (n,) of the best other for each box; index (m,) and overlap (m,) of the best box
+    for each other. Of equal overlaps, the first is returned; 0 and 0.0 if there is no overlap.
     """
     shared = overlaps_numpy(boxes, others, border)
     if not shared.size:
@@ -39,12 +39,11 @@ def match_numpy(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tup
 def nms_numpy(
     boxes: np.ndarray, scores: np.ndarray, threshold: float, method: str = "union", border: float = 0
 ) -> np.ndarray:
-    """Return the indices (k,) of the boxes that greedy non-maximum suppression keeps, the best score first, ties in the
-    given order.
+    """Return the indices (k,) of the boxes that greedy non-maximum suppression keeps, best score first, ties in order.
 
-    A box goes where its intersection with a better one exceeds `threshold`, 0 to 1, of their union, or ("min") of the
-    smaller. A box whose score is NaN is never kept. Memory grows as the boxes do, not as their pairs. Raises
-    `UsageError` on another method or threshold and where there are not as many scores as boxes.
+    A box is removed if its intersection with a better box exceeds `threshold`, 0 to 1, of their union, or (method
+    "min") of the smaller area. A box whose score is NaN is never kept. Memory is linear in the number of boxes. Raises
+    `UsageError` on an unknown method, an invalid threshold, or different numbers of scores and boxes.
     """
     order, sides = _by_score(boxes, scores, threshold, method, border)
     x1, y1, x2, y2, areas = sides
@@ -62,14 +61,14 @@ def nms_numpy(
 
 
 def overlaps(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> np.ndarray:
-    """Return what `overlaps_numpy` does, by compiled code where this installation has it."""
+    """Return the result of `overlaps_numpy`, by compiled code if it is built."""
     if _boxes is None:
         return overlaps_numpy(boxes, others, border)
     return _boxes.overlaps(_by_side(boxes, border), _by_side(others, border))
 
 
 def match(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tuple[np.ndarray, ...]:
-    """Return what `match_numpy` does, by compiled code where this installation has it, without memory for the pairs."""
+    """Return the result of `match_numpy`, by compiled code if it is built, which needs no memory for the pairs."""
     if _boxes is None:
         return match_numpy(boxes, others, border)
     return _boxes.match(_by_side(boxes, border), _by_side(others, border))
@@ -78,7 +77,7 @@ def match(boxes: np.ndarray, others: np.ndarray, border: float = 0) -> Tuple[np.
 def nms(
     boxes: np.ndarray, scores: np.ndarray, threshold: float, method: str = "union", border: float = 0
 ) -> np.ndarray:
-    """Return what `nms_numpy` does, by compiled code where this installation has it."""
+    """Return the result of `nms_numpy`, by compiled code if it is built."""
     if _boxes is None:
         return nms_numpy(boxes, scores, threshold, method, border)
     order, sides = _by_score(boxes, scores, threshold, method, border)
@@ -86,7 +85,10 @@ def nms(
 
 
 def _by_side(boxes: Any, border: float) -> np.ndarray:
-    """Return (5, n) x1, y1, x2, y2, area of boxes (n, 4); NaN, and corners that meet none, if not finite."""
+    """Return (5, n) x1, y1, x2, y2, area of boxes (n, 4).
+
+    A box whose area is not finite gets the area NaN and corners that overlap no box.
+    """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     sides = np.empty((5, len(boxes)))
     sides[:4] = boxes.T
@@ -106,7 +108,7 @@ def _by_score(boxes: Any, scores: Any, threshold: float, method: str, border: fl
     if not 0 <= threshold <= 1:
         raise UsageError(f"nms threshold {threshold}: must be a number from 0 to 1")
     sides, scores = _by_side(boxes, border), np.asarray(scores).reshape(-1)
-    if scores.dtype != np.float32:  # which sort faster
+    if scores.dtype != np.float32:  # float32 sorts faster
         scores = scores.astype(np.float64)
     if len(scores) != sides.shape[1]:
         raise UsageError(f"nms: {sides.shape[1]} boxes, {len(scores)} scores")
@@ -134,4 +136,4 @@ _boxes: Any = None
 try:
     _boxes = import_module("agedge.faces._boxes")
 except ImportError:
-    logging.getLogger(__name__).info("boxes: the compiled functions are not built here; NumPy does it, more slowly")
+    logging.getLogger(__name__).info("boxes: the compiled functions are not built; NumPy is used, which is slower")

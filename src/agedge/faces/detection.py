@@ -25,7 +25,7 @@ def create_detector(
 
     The options of both detectors are described by `DetectorOptions`. `others` are those of one class:
     `thresholds` and `weights` of `MTCNNDetector`; `folder`, `threshold` and `pyramid` of `ESSHDetector`.
-    Raises `UsageError` on another kind or an impossible option, `AgedgeError` where files are missing or were changed.
+    Raises `UsageError` on an unknown detector or an invalid option, `AgedgeError` if files are missing or were changed.
     """
     name = dict(enumerate(DETECTORS)).get(int(kind), kind) if str(kind).isdigit() else kind
     if name not in DETECTORS:
@@ -41,9 +41,9 @@ def create_detector(
 
 
 def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> Faces:
-    """Return the faces of an image widened on every side by `share` of its shorter side, the border replicated.
+    """Detect faces in an image padded on every side by `share` of its shorter side, with its border replicated.
 
-    For crops so tight that a detector finds no face in them. Coordinates are the image's own.
+    For crops so tight that a detector finds no face in them. Coordinates are those of the unpadded image.
     """
     image = check_image(image)
     if not image.size:
@@ -54,11 +54,11 @@ def detect_padded(detector: Detector, image: np.ndarray, share: float = 0.5) -> 
 
 
 def main_face(detector: Detector, image: np.ndarray) -> Optional[np.ndarray]:
-    """Return the landmarks (5, 2) of the face that an image of one person is about; None where no face is found.
+    """Return the landmarks (5, 2) of the face that an image of one person is about; None if no face is found.
 
-    The largest central face: that of the greatest side less twice its distance from the image's centre. Faces whose
-    landmarks cannot be aligned are left out. Where nothing is found, the image may be cropped too tightly: the detector
-    runs once more on the image padded by half its side.
+    It is the largest central face: the one with the greatest side minus twice its distance from the image's centre.
+    Faces whose landmarks cannot be aligned are left out. If nothing is found, the image may be cropped too tightly, so
+    the detector runs again on the image padded by half its side.
     """
     faces = _keep_alignable(detector.detect(image))
     if not len(faces):

@@ -1,4 +1,4 @@
-"""What a detection is: `Faces`, the `Detector` protocol, the options of every detector, and the checks of its input."""
+"""Define the interface of face detectors: `Faces`, the `Detector` protocol, common options, and input checks."""
 
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
@@ -40,7 +40,7 @@ class Faces:
 
     @classmethod
     def empty(cls) -> "Faces":
-        """Return no faces: arrays of length zero."""
+        """Return `Faces` with no faces: arrays of length zero."""
         return cls(np.empty((0, 4)), np.empty(0), np.empty((0, LANDMARK_COUNT, 2)))
 
     def take(self, index: Any) -> "Faces":
@@ -54,25 +54,25 @@ class Faces:
 
 
 class Detector(Protocol):
-    """Finds the faces of an image.
+    """Interface of a face detector.
 
-    Beside `detect` a detector may have `detect_batch`, for several images at once; and, for faces that may be turned, a
-    `sure_score`, which only upright faces reach, and `detect_middle`, which runs on small views of the others.
+    Besides `detect`, a detector may have `detect_batch`, for several images at once. To recognise turned faces it may
+    have a `sure_score`, which only upright faces reach, and `detect_middle`, which runs on small crops of the others.
     """
 
     def detect(self, image: np.ndarray) -> Faces:
-        """Return the faces of a BGR uint8 image (h, w, 3); `Faces.empty()` where there is none."""
+        """Return the faces of a BGR uint8 image (h, w, 3); `Faces.empty()` if there is none."""
         ...
 
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """The options of every detector. Raises `UsageError` on an impossible one.
+    """The options of every detector. Raises `UsageError` on an invalid one.
 
     Attributes:
-        runtime: what runs the networks: "mxnet", or "onnx", "ncnn", "ncnn-fp16" where the detector has such files.
+        runtime: of the networks: "mxnet", or "onnx", "ncnn", "ncnn-fp16" if the detector has files for it.
         min_face: the side, in pixels of the image, of the smallest face to find; None for the detector's default.
-        max_faces: how many faces of an image at most, the largest of them; None for all.
+        max_faces: keep at most so many faces of an image, the largest; None for all.
         min_score: faces with lower scores are left out.
         max_side: a larger image is shrunk to that longer side, in pixels; None for the detector's default.
     """
@@ -95,10 +95,10 @@ class DetectorOptions:
 
 
 def check_image(image: np.ndarray) -> np.ndarray:
-    """Return an image as every detector takes it, BGR uint8 (h, w, 3); one that is so already comes back uncopied.
+    """Convert an image to BGR uint8 (h, w, 3), the input of every detector; such an image is not copied.
 
-    Grey, (h, w) or (h, w, 1), becomes three equal channels; the alpha of (h, w, 4) is dropped; of uint16 the upper
-    eight bits of the range in use stay (`agedge.images.bit_depth`). An array without elements is an image without
+    Grey, (h, w) or (h, w, 1), becomes three equal channels; the alpha of (h, w, 4) is dropped; uint16 is reduced
+    to the upper eight bits of its used range (`agedge.images.bit_depth`). An array without elements is an image without
     pixels, (0, 0, 3). Raises `UsageError` on anything else.
     """
     if not isinstance(image, np.ndarray):

@@ -1,7 +1,7 @@
 """Check whether five landmarks are those of a face that can be aligned: upright enough, and shaped like a face.
 
-The limits lie outside of what MTCNN and ESSH gave on 2,100 upright faces of UTKFace, FairFace, All-Age-Faces and
-photographs, in brackets below: profiles and heads tilted by 45 degrees pass.
+The extremes of MTCNN and ESSH on 2,100 upright faces of UTKFace, FairFace, All-Age-Faces and photographs are in
+brackets below; the limits lie outside of them. Profiles and heads tilted by 45 degrees pass.
 """
 
 from typing import List, NamedTuple
@@ -10,21 +10,26 @@ import numpy as np
 
 from agedge.crop import TEMPLATES
 
-MAX_TILT = 60  # degrees from upright: beyond, an image turned by a quarter shows the face nearer to upright
-MIN_LIKENESS = 0.78  # correlation with the template, the nearest turn and size taken (0.81)
-MAX_SHIFT = 0.6  # of a landmark from its place in the template, in distances of the template's eyes (0.52)
-MIN_DROP = 0.3  # of the mouth under the eyes, in the same unit (0.65; the template's is 1.14)
-MIN_BREADTH = 0.25  # of the landmarks across, in extents along their longest axis: less is a line (0.37)
-MIN_EXTENT, LEAST_SHARE, MOST_SHARE = 1, 0.12, 1.5  # extent of the landmarks: in pixels, in box sides (0.26 to 0.8)
+MAX_TILT = 60  # degrees from upright; if more, the face is nearer to upright in the image turned by 90 degrees
+MIN_LIKENESS = 0.78  # correlation with the template after the best rotation and scaling (0.81)
+MAX_SHIFT = 0.6  # of a landmark from its position in the template, in eye distances of the template (0.52)
+MIN_DROP = 0.3  # distance of the mouth below the eyes, in the same unit (0.65; of the template 1.14)
+MIN_BREADTH = 0.25  # breadth of the landmarks over their length along the longest axis; less is a line (0.37)
+MIN_EXTENT, LEAST_SHARE, MOST_SHARE = 1, 0.12, 1.5  # of the landmarks' extent: pixels; range in box sides (0.26 to 0.8)
 
 _FACE = (TEMPLATES["arcface"] - TEMPLATES["arcface"].mean(axis=0)) @ (1, 1j)
 _EYES = abs(_FACE[1] - _FACE[0])
 
 
 class Fit(NamedTuple):
-    """How landmarks (n, 5, 2) fit the upright template: `tilt` (n,), degrees clockwise from upright, in -180..180;
-    `likeness` (n,), correlation in 0..1; `points` (n, 5), complex, where the landmarks come to lie, turned upright and
-    sized like the template, about 0, in distances of its eyes. NaN where landmarks are one point or not finite."""
+    """How landmarks (n, 5, 2) fit the upright template; NaN if they are a single point or not finite.
+
+    Attributes:
+        tilt: (n,) degrees clockwise from upright, in -180..180.
+        likeness: (n,) correlation with the template, in 0..1.
+        points: (n, 5) complex: the landmarks rotated upright, scaled to the template and centred at 0, in eye distances
+            of the template.
+    """
 
     tilt: np.ndarray
     likeness: np.ndarray
@@ -43,7 +48,7 @@ def fit_template(landmarks: np.ndarray) -> Fit:
 
 
 def find_faults(landmarks: np.ndarray, boxes: np.ndarray) -> List[str]:
-    """Return why landmarks (n, 5, 2) of faces in boxes (n, 4) must not be aligned, "" where nothing is wrong."""
+    """Return why landmarks (n, 5, 2) of faces in boxes (n, 4) must not be aligned, "" if nothing is wrong."""
     landmarks, boxes = np.asarray(landmarks, np.float64), np.asarray(boxes, np.float64)
     with np.errstate(all="ignore"):
         return [_find_fault(*face) for face in zip(landmarks, boxes, *fit_template(landmarks))]

@@ -1,6 +1,6 @@
-"""Cut patches of an image, or whole levels of its pyramid, in the layout of a network's input.
+"""Crop and resize patches of an image, or whole pyramid levels, to the layout of a network's input.
 
-The compiled function of `_patches.pyx` runs where it was built, OpenCV elsewhere; some pixels differ by one grey level.
+The compiled function of `_patches.pyx` is used if it is built, else OpenCV; some pixels differ by one grey level.
 """
 
 import logging
@@ -14,10 +14,10 @@ import numpy as np
 def cut_patches(image: np.ndarray, boxes: np.ndarray, patches: np.ndarray) -> None:
     """Fill patches (n, 3, rows, columns) float32, whole grey levels, with the boxes (n, 4) of an image (h, w, 3).
 
-    Corners are rounded to pixels, and a box shows at least one. The image's border is replicated where a box leaves it,
-    for as much as the image's longer side; there the box is cut off.
-    A box larger than the patch is shrunk by area, a smaller one grows by linear interpolation. The order of the
-    channels stays. Raises `ValueError` where the image has no pixels or a box is not finite.
+    Corners are rounded to pixels; a box has at least one pixel. Outside of the image its border is replicated, up to
+    the length of its longer side; a box that extends further is clipped. A box larger than the patch is shrunk by area
+    averaging, a smaller one is enlarged by linear interpolation. The order of the channels does not change. Raises
+    `ValueError` if the image has no pixels or a box is not finite.
     """
     if not image.size or not np.isfinite(boxes).all():
         raise ValueError("patches: the image must have pixels, and the boxes must be finite")
@@ -41,7 +41,7 @@ def fill_patches_numpy(image: np.ndarray, boxes: np.ndarray, patches: np.ndarray
 
 
 def _show(image: np.ndarray, start: int, end: int, axis: int) -> np.ndarray:
-    """Return the pixels start..end of an axis, the border replicated."""
+    """Return the pixels start..end along an axis, with the border replicated."""
     if start >= 0 and end <= image.shape[axis]:
         return image[start:end] if axis == 0 else image[:, start:end]
     return image.take(np.arange(start, end).clip(0, image.shape[axis] - 1), axis)
@@ -51,4 +51,4 @@ _patches: Any = None
 try:
     _patches = import_module("agedge.faces._patches")
 except ImportError:
-    logging.getLogger(__name__).info("patches: the compiled code is not built here; OpenCV does it, more slowly")
+    logging.getLogger(__name__).info("patches: the compiled code is not built; OpenCV is used, which is slower")

@@ -1,4 +1,4 @@
-"""Load a detector's networks at their first use, once in each process, for one thread at a time."""
+"""Load a detector's networks at their first use, once per process, for one thread at a time."""
 
 import os
 import threading
@@ -11,17 +11,17 @@ from agedge.runtime.mxnet_executors import MXNET_LOCK, note_use, was_used_before
 
 @dataclass
 class ProcessNetworks:
-    """The networks of a detector in one process, None until they are loaded; the holder of `lock` may use them."""
+    """The networks of a detector in one process, None until they are loaded. Hold `lock` to use them."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     networks: Any = None
 
 
 class PerProcessNetworks:
-    """The base of the detectors. Networks that a fork copied from another process are not used, for MXNet's threads
-    were not forked, and none are pickled.
+    """Base class of detectors, which opens the networks once per process.
 
-    `name`: what errors call the detector. `runtime`: what runs the networks, a key of `agedge.runtime.model.RUNTIMES`.
+    Networks that a fork copied are not used, since a fork does not copy MXNet's threads. Networks are not pickled.
+    `name`: of the detector, for errors. `runtime`: of the networks, a key of `agedge.runtime.model.RUNTIMES`.
     """
 
     name = "detector"
@@ -34,7 +34,7 @@ class PerProcessNetworks:
         return {**self.__dict__, "_processes": {}}
 
     def open_networks(self) -> Any:
-        """Open the networks from their files; each detector has its own."""
+        """Open the networks from their files. Subclasses implement it."""
         raise NotImplementedError
 
     def in_this_process(self) -> ProcessNetworks:
@@ -42,9 +42,9 @@ class PerProcessNetworks:
         return self._processes.setdefault(os.getpid(), ProcessNetworks())
 
     def load(self) -> Any:
-        """Return the networks of this process, which are opened at the first call.
+        """Return the networks of this process; open them at the first call.
 
-        Raises `AgedgeError` where a file is missing or damaged, and as `refuse_fork` does.
+        Raises `AgedgeError` if a file is missing or damaged, or in a forked process: see `refuse_fork`.
         """
         own = self.in_this_process()
         if own.networks is None:
@@ -58,8 +58,11 @@ class PerProcessNetworks:
 
 
 def refuse_fork(name: str) -> None:
-    """Raise `AgedgeError` in a process that was forked from one in which MXNet has run a network, unless MXNet has one
-    thread: it would wait for ever for threads that were not forked. `name`: what is not loaded."""
+    """Raise `AgedgeError` if this process was forked after MXNet has run a network.
+
+    MXNet would wait forever for threads that a fork does not copy; with a single thread it works. `name`: of the
+    detector, for the error.
+    """
     note_use()
     if was_used_before_fork() and os.environ.get("OMP_NUM_THREADS") != "1":
         reason = "MXNet has run here before the process was forked: start workers by spawn, or set OMP_NUM_THREADS=1"

@@ -1,9 +1,9 @@
-"""Run a model of ages in MXNet's own files, on a CPU or a GPU, at the batch sizes of a short ladder.
+"""Run a model from MXNet's own files, on a CPU or a GPU, at a few fixed batch sizes.
 
 A batch is cut into pieces of these sizes and the last one is padded, so that few executors are bound. Bound executors
-take the oneDNN fusions by themselves: 0.68 ms a face (MobileNet 0.25 at 112, one core), where a hybridized SymbolBlock
-with that backend took 0.75 ms. On that CPU pieces of 64 took 1.0 ms a face and 210 MB of memory, pieces of 8 0.66 ms
-and 14 MB.
+use the oneDNN fusions automatically: 0.68 ms per face (MobileNet 0.25 at 112 pixels, one core); a hybridized
+SymbolBlock with that backend takes 0.75 ms. On that CPU, pieces of 64 take 1.0 ms per face and 210 MB of memory;
+pieces of 8 take 0.66 ms and 14 MB.
 """
 
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def open_network(card: Card, runtime: str, threads: Optional[int], device: str) -> RunBatch:
     """Return the function that runs the network of `card`. Threads may share it, and so may a forked process.
 
-    Raises `AgedgeError` where the files are not those of a network, or the GPU does not exist.
+    Raises `AgedgeError` if the files are not those of a network, or the GPU does not exist.
     """
     with MXNET_LOCK:
         context = find_context(device)
@@ -37,7 +37,7 @@ def open_network(card: Card, runtime: str, threads: Optional[int], device: str) 
     def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
         if batch.shape[1:] != (3, size, size):
             sides = "x".join(map(str, batch.shape[1:]))
-            raise AgedgeError(f"{pool.name}: MXNet cannot run it: an image is {sides} and must be 3x{size}x{size}")
+            raise AgedgeError(f"{pool.name}: MXNet cannot run it: an image is {sides}; must be 3x{size}x{size}")
         pieces = []
         for start, count, step in cut_batch(len(batch), ladder):
             shape = (step, 3, size, size)
@@ -102,7 +102,7 @@ def set_threads(threads: Optional[int]) -> None:
 def find_context(device: str) -> Any:
     """Return MXNet's context for "cpu", "gpu" or "gpu:1".
 
-    Raises `UsageError` on another device, `AgedgeError` where the machine does not have that GPU.
+    Raises `UsageError` on another device, `AgedgeError` if the machine does not have that GPU.
     """
     import mxnet as mx
 

@@ -13,11 +13,12 @@ MAGIC = b"7767517"  # first line of a .param file
 
 
 def open_network(card: Card, runtime: str, threads: Optional[int], device: str) -> RunBatch:
-    """Return the function that runs the network of `card`. Threads may share it; a forked process opens a net of its
-    own with one thread, since OpenMP would wait there for the threads of its parent.
+    """Return the function that runs the network of `card`. Threads may share it.
 
-    `ncnn` is fp32 throughout. `ncnn-fp16` stores weights and feature maps in fp16 where the CPU can, and computes in
-    fp32: fp16 arithmetic resolves ages above 64 only to 1/16 of a year. Raises `AgedgeError` where the files are
+    A forked process opens its own net with one thread, since OpenMP would wait there for the threads of its parent.
+
+    `ncnn` is fp32 throughout. `ncnn-fp16` stores weights and feature maps in fp16 if the CPU supports it, and computes
+    in fp32: fp16 arithmetic resolves ages above 64 only to 1/16 of a year. Raises `AgedgeError` if the files are
     damaged or the package is not installed.
     """
     try:

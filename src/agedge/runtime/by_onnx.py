@@ -11,10 +11,10 @@ from agedge.runtime.forks import abandon_after_fork, open_in_each_process
 
 
 def open_network(card: Card, runtime: str, threads: Optional[int], device: str) -> RunBatch:
-    """Return the function that runs the network of `card`. Threads may share it; a forked process opens a session of
-    its own.
+    """Return the function that runs the network of `card`. Threads may share it; a forked process opens its own
+    session.
 
-    Raises `AgedgeError` where the file is not an ONNX model or not the card's, or the package is not installed.
+    Raises `AgedgeError` if the file is not an ONNX model or not the card's, or the package is not installed.
     """
     try:
         import onnxruntime
@@ -53,7 +53,7 @@ def open_network(card: Card, runtime: str, threads: Optional[int], device: str) 
 
 
 def split_batch(output: np.ndarray, count: int) -> np.ndarray:
-    """Return an output as (count, ...). Raises `ValueError` where it is not a whole number of rows for each image."""
+    """Return an output as (count, ...). Raises `ValueError` if it is not a whole number of rows for each image."""
     return output if output.shape[:1] == (count,) else output.reshape(count, -1)
 
 

@@ -41,7 +41,7 @@ class Card:
     `input`: {"name", "size", "channels": "RGB", "range": [0, 255]}; "constants", {name: numbers}, are inputs with the
         same value for every face, which `deploy slim --arange inputs` makes.
     `outputs`: kinds by name, in the order of the network: {"age": {"kind": "years"}}. In the file it is a list.
-    `crop`: how faces are cropped for the network, None where that is unknown.
+    `crop`: how faces are cropped for the network, None if that is unknown.
     `files`: file names by runtime: {"mxnet": {"symbol": F, "params": F}, "onnx": {"model": F},
         "ncnn": {"param": F, "bin": F}, "ncnn-fp16": {...}}, within the card's folder; `sha256` by file name.
     `blobs`: ncnn's own names of inputs and outputs: {"ncnn": {"data": "in0", "age": "out0"}, "ncnn-fp16": {...}}.
@@ -71,13 +71,13 @@ class Card:
 
     @classmethod
     def check_json(cls, value: Dict[str, Any]) -> None:
-        """Raise `ValueError`, which names the key, where a JSON object is not a card of this task in format 2."""
+        """Raise `ValueError`, which names the key, if a JSON object is not a card of this task in format 2."""
         check_common(value)
         check_model_input(value["input"])
         check_model_outputs(value["outputs"])
 
     def check_names(self) -> None:
-        """Raise `ValueError` where the name of the card or of a file is not plain and may leave the card's folder."""
+        """Raise `ValueError` if the name of the card or of a file is not plain and may leave the card's folder."""
         require_plain_name(self.name, "name")
         for runtime, parts in self.files.items():
             for part, name in parts.items():
@@ -107,7 +107,7 @@ class Card:
     def path(self, runtime: str, part: str) -> Path:
         """Return a file of this model, after checking its checksum and, for ONNX and ncnn, its content.
 
-        Raises `AgedgeError` where the file is missing, was changed or cannot be read by the runtime, and where an ONNX
+        Raises `AgedgeError` if the file is missing, was changed or cannot be read by the runtime, and if an ONNX
         or ncnn file has no checksum and the card is not `trusted`.
         """
         if runtime not in self.files:
@@ -163,7 +163,7 @@ def find_card(model: Union[str, Path]) -> Path:
 def load_card(model: Union[str, Path], kind: Type[AnyCard] = Card) -> AnyCard:
     """Read the card of a model folder into its class `kind`; cards of format 1 are converted.
 
-    Raises `AgedgeError` where the card is missing, of a newer format, of another task or not valid.
+    Raises `AgedgeError` if the card is missing, of a newer format, of another task or not valid.
     """
     path = find_card(model)
     try:

@@ -1,6 +1,6 @@
-"""Open networks anew in forked processes: a fork copies memory but no threads, and locks stay as threads held them.
+"""Open networks again in forked processes: a fork copies memory and the state of locks, but no threads.
 
-ONNX Runtime and OpenMP (in ncnn) would wait for ever for threads that do not exist in the child.
+ONNX Runtime and OpenMP (in ncnn) would wait forever for threads that do not exist in the child.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def open_in_each_process(open_network: Callable[[], RunBatch]) -> RunBatch:
 
     def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
         process = os.getpid()
-        # Two threads may open it at the same time: a lock could have been copied locked, and either network is right.
+        # Without a lock, which a fork could copy while held, two threads may both open it; either network is valid.
         return (opened.get(process) or opened.setdefault(process, open_network()))(batch)
 
     return run

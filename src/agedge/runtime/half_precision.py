@@ -1,9 +1,9 @@
-"""Round weights so that half precision holds them exactly: a model stored in fp16 is then the same model.
+"""Round weights so that they are exact in half precision: storing a model in fp16 then does not change it.
 
-Converters fold each BatchNorm into the convolution before it and then round to fp16. That rounding moves a probability
-by some thousandths, enough to flip the gender of a face near 0.5. Here the rounding is done once, before a model is
-measured: a convolution's weight w becomes half(w * s) / s, with s the factor that its BatchNorm folds in, so the
-converter's rounding changes nothing. Biases stay fp32 in ncnn's files. Weights that half precision cannot hold are
+Converters fold each BatchNorm into the convolution before it and then round to fp16. That rounding changes
+probabilities by some thousandths, enough to flip the gender of a face near 0.5. Here the rounding is done once, before
+a model is measured: a convolution's weight w becomes half(w * s) / s, where s is the factor of the folded BatchNorm, so
+the converter's rounding changes nothing. Biases stay fp32 in ncnn's files. Weights that half precision cannot hold are
 kept.
 """
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 # The largest relative change of a layer's weights by rounding, in their norm: eight times that of trained networks
 # (2.6e-4, the worst layer of models/mobilenet025 and ssh_model). It is larger for weights under 6e-5, for which half
 # precision has less than 11 bits.
-MOST_LOST = 0.002
+MAX_ROUNDING = 0.002
 
 
 def round_to_half(symbol: Any, args: Dict[str, Any], aux: Dict[str, Any]) -> Dict[str, Any]:
@@ -44,7 +44,7 @@ def round_to_half(symbol: Any, args: Dict[str, Any], aux: Dict[str, Any]) -> Dic
             with np.errstate(over="ignore"):
                 halves = folded.astype(np.float16).astype(np.float64)
             change = np.linalg.norm(halves - folded)
-            if not change <= MOST_LOST * np.linalg.norm(folded):  # also where a half is infinite
+            if not change <= MAX_ROUNDING * np.linalg.norm(folded):  # also true if a half is infinite
                 kept.append(name)
                 continue
             dead = np.broadcast_to(factor == 0, halves.shape)
@@ -57,7 +57,7 @@ def round_to_half(symbol: Any, args: Dict[str, Any], aux: Dict[str, Any]) -> Dic
 def fold_factor(node: Dict[str, Any], names: List[str], args: Dict[str, Any], aux: Dict[str, Any]) -> np.ndarray:
     """Return gamma / sqrt(variance + eps) (channels,) of a BatchNorm.
 
-    `names`: of its gamma, beta, mean and variance.
+    `names`: the names of its gamma, beta, mean and variance.
     """
     attrs = node.get("attrs", {})
     gamma, _, _, variance = ({**args, **aux}[name].asnumpy().astype(np.float64) for name in names)

@@ -1,4 +1,4 @@
-"""A model that predicts age and gender: the same faces get the same prediction in every runtime."""
+"""Load a model and predict age and gender, with the same predictions in every runtime."""
 
 from copy import copy
 from importlib import import_module
@@ -29,8 +29,8 @@ BATCH = 64  # faces converted to float32 at once: 9.6 MB at 112 pixels
 class Model:
     """A loaded network and its card. Threads may share it.
 
-    It can be pickled: the other process opens the files again at its first prediction. `arguments`: those with which
-    `open_run` opened the network, after the card; without them the network itself is pickled.
+    It can be pickled: the other process opens the files again at its first prediction. `arguments`: those of
+    `open_run` after the card; without them the network itself is pickled.
     """
 
     def __init__(self, card: Card, run: Optional[RunBatch], arguments: Tuple[Any, ...] = ()):
@@ -40,16 +40,16 @@ class Model:
     def __getstate__(self) -> dict:
         if not self._arguments:
             return self.__dict__
-        # The other process may work in another folder.
+        # The other process may have another working directory.
         card = copy(self.card)
         card.folder = card.folder and card.folder.absolute()
         return {**self.__dict__, "card": card, "_run": None}
 
     def predict(self, images: np.ndarray) -> Prediction:
-        """Return age and P(male) of n faces; `images` (n, size, size, 3) BGR uint8, cropped as `card.crop` says.
+        """Return age and P(male) of n faces; `images` (n, size, size, 3) BGR uint8, cropped to `card.crop`.
 
-        Raises `ValueError` where the array has another shape or type, `AgedgeError` where an output is not a number,
-        and in another process where the files cannot be opened again.
+        Raises `ValueError` if the array has another shape or type, `AgedgeError` if an output is not a number,
+        or if another process cannot open the files again.
         """
         raw = self.raw_outputs(images)
         if not all(np.isfinite(value).all() for value in raw.values()):
@@ -64,7 +64,7 @@ class Model:
         size = self.card.input["size"]
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
-            raise ValueError(f"faces must be (n, {size}, {size}, 3) uint8, and are {images.shape} {images.dtype}")
+            raise ValueError(f"faces must be (n, {size}, {size}, 3) uint8; they are {images.shape} {images.dtype}")
         run = self._run = self._run or open_run(self.card, *self._arguments)
         batches = [run(to_network_input(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
         if not batches:
@@ -89,15 +89,15 @@ def load_model(
     """Open a model folder, a run (`runs/NAME`) or a bare MXNet checkpoint ("PREFIX,EPOCH").
 
     `threads`: CPU threads, None for the library's own choice. `device`: "cpu"; for mxnet also "gpu" or "gpu:1". `form`:
-    what the one output of a bare checkpoint is, where it is not recognised: one of `outputs.FORMS`. `trust`: run ONNX
-    and ncnn files of which the card has no checksum.
-    Raises `UsageError` on an unknown runtime or device, `AgedgeError` where a file is missing, damaged or unknown.
+    the form of the single output of a bare checkpoint, if it is not recognised: one of `outputs.FORMS`. `trust`: run
+    ONNX and ncnn files without a checksum in the card.
+    Raises `UsageError` on an unknown runtime or device, `AgedgeError` if a file is missing, damaged or unknown.
     """
     if runtime not in RUNTIMES:
         raise choices("runtime", runtime, RUNTIMES)
     if runtime == "mxnet":
         set_threads(threads)
-    with MXNET_LOCK:  # the card of a bare checkpoint is made from what MXNet reads
+    with MXNET_LOCK:  # MXNet reads a bare checkpoint to generate its card
         card = find_model(find_shipped(model), form)
     card.trusted = trust
     require_known(card.outputs, model)
@@ -105,7 +105,7 @@ def load_model(
 
 
 def open_model(card: Card, runtime: str, threads: Optional[int] = None, device: str = "cpu") -> Model:
-    """Open the model of a card that is already read; where its outputs are unknown, only `raw_outputs` works."""
+    """Open the model of a card that was read before. If its outputs are unknown, only `raw_outputs` works."""
     if device != "cpu" and runtime != "mxnet":
         raise UsageError(f"device {device}: runtime {runtime} runs on the cpu only")
     return Model(card, open_run(card, runtime, threads, device), (runtime, threads, device))
@@ -114,7 +114,7 @@ def open_model(card: Card, runtime: str, threads: Optional[int] = None, device: 
 def open_run(card: Card, runtime: str, threads: Optional[int] = None, device: str = "cpu") -> RunBatch:
     """Open the network of a card and return the function that runs it.
 
-    Raises `AgedgeError` where a file is missing or damaged.
+    Raises `AgedgeError` if a file is missing or damaged.
     """
     if runtime == "mxnet":
         set_threads(threads)

@@ -19,20 +19,20 @@ from agedge.runtime.outputs import AGE_AND_GENDER, can_decode, outputs_of_form, 
 from agedge.safe_write import rename_synced, temporary_folder
 
 INPUT = "data"
-# Operators whose second input is a label that prediction does not need; and those whose output is a loss.
+# Operators whose second input is a label, which prediction does not need, and operators whose output is a loss.
 LABELLED = {"LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput", "SVMOutput"}
 LABELLED |= {"Softmax", "SoftmaxOutput"}
 LOSSES = {"MakeLoss", "make_loss", "softmax_cross_entropy"}
 RESHAPES = ("Reshape", "reshape", "reshape_like")
 STAGE = re.compile(r"stage_num\d+")
-MOST_NUMBERS = 1 << 24  # in the output of one node: 64 MB. VGG's largest at 224 pixels has 3.2 million
+MAX_VALUES = 1 << 24  # of the output of one node: 64 MB. For scale: the largest of VGG at 224 pixels has 3.2 million
 SIZES = (
     112,
     64,
     224,
     128,
     96,
-)  # input sides that are tried without a card: those of the known networks, usual ones first
+)  # input sides that are tried for a model without a card, the most usual first
 
 
 class Checkpoint(NamedTuple):
@@ -44,11 +44,11 @@ class Checkpoint(NamedTuple):
 
 
 def find_model(model: Union[str, Path], form: str = "") -> Card:
-    """Return the card of a model folder, of a run, or of "PREFIX,EPOCH", for which one is made if there is none.
+    """Return the card of a model folder, of a run, or of "PREFIX,EPOCH", for which one is generated if necessary.
 
     Outputs that are not recognised are of the kind "unknown": such a network can be slimmed and exported, but predicts
     nothing. `form`: the form of the single output of a bare checkpoint, one of `outputs.FORMS`. Raises `UsageError`
-    where a form is given for a model that has a card.
+    if a form is given for a model that has a card.
     """
     bare = re.fullmatch(r"(.+),\s*(\d+)", str(model))
     if bare and not Path(model).is_dir():
@@ -59,7 +59,7 @@ def find_model(model: Union[str, Path], form: str = "") -> Card:
 
 
 def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
-    """Return the card of a bare MXNet checkpoint. Raises `AgedgeError` where its files are missing or damaged."""
+    """Return the card of a bare MXNet checkpoint. Raises `AgedgeError` if its files are missing or damaged."""
     names = {"symbol": f"{prefix.name}-symbol.json", "params": f"{prefix.name}-{epoch:04d}.params"}
     folder = prefix.parent
     if (folder / "card.json").is_file():
@@ -85,7 +85,7 @@ def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
             **({"constants": stages} if stages else {}),
         },
         outputs=outputs,
-        # Earlier MXNet trainers align faces to the template of face recognition, on which their models are best.
+        # Earlier MXNet trainers align faces to the template of face recognition.
         crop=Crop.named("arcface", size) if can_decode(outputs) and outputs != AGE_AND_GENDER else None,
         files={"mxnet": names},
         folder=folder,
@@ -93,9 +93,9 @@ def describe_checkpoint(prefix: Path, epoch: int, form: str = "") -> Card:
 
 
 def find_stages(checkpoint: Checkpoint) -> Dict[str, List[List[int]]]:
-    """Return {name: [[0, 1, 2, ..]]} of the inputs `stage_num0`, ..., by which older tools replace SSR-Net's aranges.
+    """Return {name: [[0, 1, 2, ..]]} of the inputs `stage_num0`, ..., with which older tools replace SSR-Net's aranges.
 
-    ncnn has no arange. The length of each follows from the operand that it is added to.
+    ncnn has no arange. The length of each is that of the operand to which it is added.
     """
     symbol = checkpoint.symbol
     names = [name for name in symbol.list_arguments() if STAGE.fullmatch(name) and name not in checkpoint.args]
@@ -118,7 +118,7 @@ def find_stages(checkpoint: Checkpoint) -> Dict[str, List[List[int]]]:
 
 
 def guess_form(symbol: Any) -> str:
-    """Return the form, one of `outputs.FORMS`, of a single output as guessed from the graph; "" where it is unknown.
+    """Return the form, one of `outputs.FORMS`, of a single output as guessed from the graph; "" if it is unknown.
 
     It follows from the name of the label of its training, or else from SSR-Net's last factor: 101 for years, 1 for a
     gender score.
@@ -129,7 +129,7 @@ def guess_form(symbol: Any) -> str:
             return form
     graph = json.loads(symbol.tojson())
     last = graph["nodes"][graph["heads"][0][0]]
-    while last["op"] == "_copy":  # the name of the output, as `deploy slim` keeps it
+    while last["op"] == "_copy":  # by which `deploy slim` keeps the name of an output
         last = graph["nodes"][last["inputs"][0][0]]
     if last["op"] == "_mul_scalar":
         return {101.0: "age", 1.0: "gender"}.get(float(last["attrs"]["scalar"]), "")
@@ -172,7 +172,7 @@ def find_misfit(checkpoint: Checkpoint, size: int) -> str:
         if name in given and shape and 0 not in shape and given[name].shape != shape:
             return f"{name} is {given[name].shape}, the symbol needs {shape}"
     known = {**shapes_of(checkpoint.args), INPUT: (1, 3, size, size)}
-    return find_unsafe(symbol, MOST_NUMBERS, **known)
+    return find_unsafe(symbol, MAX_VALUES, **known)
 
 
 def output_name(name: str) -> str:
@@ -181,11 +181,11 @@ def output_name(name: str) -> str:
 
 
 def read_checkpoint(symbol_file: Path, params_file: Path, inputs: Iterable[str] = ()) -> Checkpoint:
-    """Read both files; `inputs`: the names of the inputs other than `data`.
+    """Read both files; `inputs`: names of inputs besides `data`.
 
     Weights that the symbol does not use are left out, the others are float32. Names may lack "arg:" and "aux:" or
-    carry the wrong one, and a statistic may be called moving_ or running_ in either file: trainers differ. Raises
-    `AgedgeError` where a file is missing or damaged, or where they are of different networks.
+    have the wrong one, and a statistic may be called moving_ or running_ in either file, since trainers differ. Raises
+    `AgedgeError` if a file is missing or damaged, or if the two files belong to different networks.
     """
     symbol = load_symbol(symbol_file)
     unsafe = find_unsafe(symbol)
@@ -213,13 +213,13 @@ def read_checkpoint(symbol_file: Path, params_file: Path, inputs: Iterable[str] 
 def load_params(file: Path) -> Dict[str, Any]:
     """Return the NDArrays of a parameter file by name, once it has passed `check_params`.
 
-    Raises `AgedgeError` where the file is missing, damaged or has arrays without names.
+    Raises `AgedgeError` if the file is missing, damaged or has arrays without names.
     """
     import mxnet as mx
 
     check_params(file)
     try:
-        params = mx.nd.load(str(file)) or {}  # MXNet returns a list where there are none
+        params = mx.nd.load(str(file)) or {}  # MXNet returns an empty list for an empty file
     except (mx.MXNetError, UnicodeDecodeError) as error:
         raise AgedgeError(f"{file}: not an MXNet parameter file, or damaged") from error
     if not isinstance(params, dict):
@@ -227,11 +227,11 @@ def load_params(file: Path) -> Dict[str, Any]:
     return params
 
 
-def find_unsafe(symbol: Any, most: float = MOST_NUMBERS, **known: Tuple[int, ...]) -> str:
-    """Return the first node that MXNet should not run, as text, or "".
+def find_unsafe(symbol: Any, most: float = MAX_VALUES, **known: Tuple[int, ...]) -> str:
+    """Return a description of the first node that is unsafe to run in MXNet, or "".
 
-    Such a node has over `most` values, or reshapes to another number of values: MXNet would write outside of its
-    memory. `known`: shapes of inputs. `find_misfit` finds shapes that do not fit.
+    Such a node has over `most` values, or reshapes to another number of values: MXNet would write outside of the
+    allocated memory. `known`: shapes of inputs. `find_misfit` finds shapes that do not fit.
     """
     from mxnet.base import MXNetError
 
@@ -281,7 +281,7 @@ def shapes_of(arrays: Dict[str, Any]) -> Dict[str, Tuple[int, ...]]:
 
 
 def find_weights(params: Dict[str, Any], names: List[str]) -> Dict[str, Any]:
-    """Return those of `params` with the given names, where moving_ and running_ mean the same."""
+    """Return the weights with the given names; moving_ and running_ in a name are equivalent."""
     found = {}
     for name in names:
         for known_as in (name, name.replace("moving_", "running_"), name.replace("running_", "moving_")):
@@ -321,7 +321,7 @@ def mean_of_devices(copies: List[Any]) -> Any:
 def save_checkpoint(checkpoint: Checkpoint, card: AnyCard, folder: Union[str, Path]) -> AnyCard:
     """Write a symbol with its weights and card as `save_model` does.
 
-    Raises `AgedgeError` where the outputs are not those of the card, `OSError` where the files cannot be written.
+    Raises `AgedgeError` if the outputs are not those of the card, `OSError` if the files cannot be written.
     """
     import mxnet as mx
     from mxnet.base import MXNetError
@@ -350,7 +350,7 @@ def save_checkpoint(checkpoint: Checkpoint, card: AnyCard, folder: Union[str, Pa
 def move_model(card: Card, folder: Path) -> None:
     """Move the files of a model from the folder of its card into `folder`, on the same disk, its card last.
 
-    Raises `AgedgeError` where a name of the card is not a plain file name.
+    Raises `AgedgeError` if a name of the card is not a plain file name.
     """
     require_plain_names(card, folder)
     for name in [*card.sha256, "card.json"]:
@@ -359,7 +359,7 @@ def move_model(card: Card, folder: Path) -> None:
 
 
 def require_plain_names(card: Card, folder: Path) -> None:
-    """Raise `AgedgeError` where the card's name or a file's may lead out of the folder."""
+    """Raise `AgedgeError` if the card's name or a file's may lead out of the folder."""
     try:
         card.check_names()
     except ValueError as error:

@@ -1,9 +1,9 @@
-"""The executors that MXNet binds for a network, a pool for each network, and the lock under which all of them run.
+"""Bind MXNet executors: a pool of them for each network, and a lock for all.
 
-MXNet plans memory for one input shape at a time, so a network is bound once for each shape that it is run at. Executors
-are not for two threads at once: without the lock one thread gets the outputs of another's images, and two threads that
-bind at the same time end in "Cannot find attribute shape in the graph". One lock serves all networks: MXNet runs their
-operations in one worker thread anyway.
+MXNet plans memory for one input shape, so a network is bound once for each shape. Executors are not thread-safe:
+without the lock, one thread gets the outputs of another's images, and two threads that bind at the same time fail with
+"Cannot find attribute shape in the graph". One lock is used for all networks, since MXNet runs their operations in one
+worker thread anyway.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from agedge.runtime.model_files import INPUT, Checkpoint, find_unsafe, shapes_of
 
 Shape = Tuple[int, ...]  # of a batch: (n, 3, h, w)
 
-# A thread holds it around each use of MXNet, from the input that it writes to the output that it reads.
+# A thread holds it from writing the input until it has read the output.
 MXNET_LOCK = threading.RLock()
-_processes: Set[int] = set()  # this one, and those that it was forked from, in which MXNet has run a network
+_processes: Set[int] = set()  # this process and its parents before forks, if MXNet has run a network in them
 
-# A fork waits until no other thread is within MXNet: the child's copy is then whole, and its lock is free.
+# A fork waits until no other thread is inside of MXNet, so the child's copy is consistent and its lock is free.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=MXNET_LOCK.acquire, after_in_child=MXNET_LOCK.release, after_in_parent=MXNET_LOCK.release
@@ -42,16 +42,16 @@ class ExecutorPool:
 
     `checkpoint`: the network; its arrays lie on the device of `context`, an MXNet context, None for the CPU. `name`:
     the file that errors name. `kept_pixels`: how many pixels the shapes beside the owner may have together; the one
-    that was used longest ago is dropped first.
+    that was used least recently is dropped first.
     """
 
     def __init__(self, checkpoint: Checkpoint, name: object, context: Any = None, kept_pixels: float = math.inf):
-        # Else MXNet writes a line on stderr for each executor.
+        # Without this, MXNet writes a line to stderr for each executor.
         os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
         self.checkpoint, self.name, self.context, self.kept_pixels = checkpoint, name, context, kept_pixels
         self.owner: Optional[Shape] = None
-        self.memory = np.zeros(0, np.float32)  # of the owner's input; other shapes use its beginning
-        self.executors: OrderedDict[Shape, Any] = OrderedDict()  # the last used one comes last
+        self.memory = np.zeros(0, np.float32)  # the owner's input; other shapes use the start of it
+        self.executors: OrderedDict[Shape, Any] = OrderedDict()  # most recently used last
 
     def reserve(self, shape: Shape) -> np.ndarray:
         """Return the memory of the next batch, `shape` (n, 3, h, w) float32, for the caller to write into.
@@ -67,7 +67,7 @@ class ExecutorPool:
     def run(self, shape: Shape) -> List[np.ndarray]:
         """Return the network's outputs for the batch that was written into `reserve(shape)` last.
 
-        Raises `AgedgeError` where the network cannot be run at this shape.
+        Raises `AgedgeError` if the network cannot be run at this shape.
         """
         import mxnet as mx
 
@@ -94,7 +94,7 @@ class ExecutorPool:
             raise AgedgeError(f"{self.name}: {unsafe}, for {shape[0]} images of {shape[3]}x{shape[2]} pixels")
         self._make_room(shape)
         names, shapes = symbol.list_arguments(), symbol.infer_shape_partial(**{INPUT: shape})[0]
-        # Labels of training, where a graph still takes them: their values do not matter here.
+        # Inputs for training labels, if the graph still has them: prediction ignores their values.
         labels = {
             name: mx.nd.zeros(its, ctx=context)
             for name, its in zip(names, shapes)

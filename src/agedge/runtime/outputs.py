@@ -22,7 +22,7 @@ PROBABILITY_MALE: Output = {"kind": "probability_male"}
 GENDER_SCORE: Output = {"kind": "gender_score"}
 GENDER_AND_AGE_PAIRS: Output = {"kind": "gender_and_age_pairs"}
 AGE_AND_GENDER: Outputs = {"age": YEARS, "p_male": PROBABILITY_MALE}
-# The single output of an earlier checkpoint, by its name for `--decode`.
+# The single output of an earlier checkpoint, by the value of `--decode`.
 FORMS: Dict[str, Output] = {"age": YEARS, "gender": GENDER_SCORE, "pairs": GENDER_AND_AGE_PAIRS}
 # The values per face of each kind that can be decoded; `age_groups` has one per group.
 WIDTHS = {"years": 1, "probability_male": 1, "gender_score": 1, "gender_and_age_pairs": 202}
@@ -87,7 +87,7 @@ def outputs_of_form(widths: Dict[str, int], form: str, file: Union[str, Path]) -
     """Return the `outputs` of a network whose single output has the `form` that the user chose.
 
     `widths` as for `recognise_outputs`; `file` is named in errors. Raises `UsageError` for an unknown form,
-    `AgedgeError` where the output has another number of values.
+    `AgedgeError` if the output has another number of values.
     """
     if form not in FORMS:
         raise choices("decode", form, FORMS)
@@ -99,7 +99,7 @@ def outputs_of_form(widths: Dict[str, int], form: str, file: Union[str, Path]) -
 
 
 def can_decode(outputs: Outputs) -> bool:
-    """Return whether all outputs are of a kind that `decode` knows, and there is at least one."""
+    """Return whether there is at least one output, and `decode` supports the kinds of all."""
     return bool(outputs) and all(width_of(output) for output in outputs.values())
 
 
@@ -118,7 +118,7 @@ def _has_kind(outputs: Outputs, *kinds: str) -> bool:
 
 
 def require_known(outputs: Outputs, file: Union[str, Path]) -> None:
-    """Raise `UsageError` where outputs cannot be decoded into an age, a gender or age groups."""
+    """Raise `UsageError` if outputs cannot be decoded into an age, a gender or age groups."""
     if not can_decode(outputs):
         raise UsageError(
             f"{file}: outputs {describe_outputs(outputs)}: known are age (1) with p_male (1), or a single output of "
@@ -127,7 +127,7 @@ def require_known(outputs: Outputs, file: Union[str, Path]) -> None:
 
 
 def group_bounds(outputs: Outputs) -> List[Tuple[int, int]]:
-    """Return the age groups of a network as [(0, 5), (6, 18), ...], both ends included; [] where it has none."""
+    """Return the age groups of a network as [(0, 5), (6, 18), ...], both ends included; [] if it has none."""
     for output in outputs.values():
         if output["kind"] == "age_groups":
             return [(first, last) for first, last in output["bounds"]]
@@ -137,7 +137,7 @@ def group_bounds(outputs: Outputs) -> List[Tuple[int, int]]:
 def decode(raw: Dict[str, np.ndarray], outputs: Outputs) -> Prediction:
     """Decode the raw outputs {name: (n, k)} of a network whose `outputs` are known.
 
-    Raises `AgedgeError` where an output does not have as many values per face as its kind.
+    Raises `AgedgeError` if an output does not have as many values per face as its kind.
     """
     decoded = {}
     for name, output in outputs.items():

@@ -10,9 +10,9 @@ from agedge.faces.essh.anchors import (
     CHANNELS,
     FACE,
     GROWTH,
-    KNOWN,
     STRIDES,
-    UNSURE,
+    WITH_LANDMARKS,
+    WITHOUT_LANDMARKS,
     assign_targets,
     decode_boxes,
     decode_landmarks,
@@ -171,7 +171,7 @@ def test_maps_of_any_layout_and_type_are_taken():
 
 def test_maps_that_are_not_of_the_family_are_answered_in_one_line():
     maps = make_maps()
-    with pytest.raises(AgedgeError, match="^outputs: 6, and must be nine maps.*$"):
+    with pytest.raises(AgedgeError, match="^outputs: 6; must be nine maps.*$"):
         find_candidates(maps[:6], 0.5)
     for number, wrong in (
         (4, maps[4][:, :4]),
@@ -179,7 +179,7 @@ def test_maps_that_are_not_of_the_family_are_answered_in_one_line():
         (6, np.repeat(maps[6], 2, axis=0)),
         (3, maps[3][0]),
     ):
-        with pytest.raises(AgedgeError, match="^outputs of stride (8|16): .* and must be .*$"):
+        with pytest.raises(AgedgeError, match="^outputs of stride (8|16): .*; must be .*$"):
             find_candidates(maps[:number] + [wrong] + maps[number + 1 :], 0.5)
 
 
@@ -215,11 +215,11 @@ def test_targets_are_those_of_plain_loops():
         points[::3, 1] = np.nan
         kinds, box_deltas, point_deltas = assign_targets(laid, boxes, points, ignored)
         owners = np.array(assign_plainly(laid, boxes, ignored))
-        known = np.where(np.isfinite(points).all(axis=(1, 2)), KNOWN, UNSURE)
+        known = np.where(np.isfinite(points).all(axis=(1, 2)), WITH_LANDMARKS, WITHOUT_LANDMARKS)
         assert kinds.tolist() == [{-1: 0, -2: -1}.get(owner, known[owner]) for owner in owners]
         its, faces = owners >= 0, owners[owners >= 0]
         np.testing.assert_allclose(decode_boxes(laid[its], box_deltas[its]), boxes[faces], atol=1e-3)
-        sure = kinds == KNOWN
+        sure = kinds == WITH_LANDMARKS
         np.testing.assert_allclose(decode_landmarks(laid[sure], point_deltas[sure]), points[owners[sure]], atol=1e-3)
         assert not box_deltas[~its].any() and not point_deltas[~its].any()
 

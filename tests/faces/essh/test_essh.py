@@ -309,7 +309,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     "options, reason",
     [
         ({"dropped": 1}, "8 outputs"),
-        ({"channels": (4, 8, 10)}, r"output kps_p32_output is (1, 10, 20, 20) and must be (1, 20, 20, 20)"),
+        ({"channels": (4, 8, 10)}, r"output kps_p32_output is (1, 10, 20, 20); must be (1, 20, 20, 20)"),
         ({"channels": (2, 8, 20)}, "output cls_p32_output is (1, 2, 20, 20)"),
     ],
 )

@@ -83,7 +83,7 @@ def test_a_folder_without_the_files_of_a_runtime_is_named_with_the_command_that_
     with pytest.raises(AgedgeError) as caught:
         create_detector("essh", runtime=runtime, folder=tmp_path)
     command = f"python -m deploy export --model {tmp_path} --out {tmp_path}"
-    assert str(caught.value) == f"{tmp_path}: no {runtime} files of the detector; `{command}` makes them"
+    assert str(caught.value) == f"{tmp_path}: no {runtime} files of the detector; `{command}` creates them"
 
 
 def test_a_file_that_the_card_names_and_is_missing_is_the_same_error(tmp_path):

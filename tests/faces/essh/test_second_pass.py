@@ -5,7 +5,7 @@ import pytest
 
 from agedge.faces.detector import Faces
 from agedge.faces.essh import second_pass
-from agedge.faces.essh.second_pass import CANVAS, MOST, refine_faces
+from agedge.faces.essh.second_pass import CANVAS, MAX_FACES, refine_faces
 from agedge.landmarks import mirror
 
 BOX = [100.0, 60, 156, 116]  # seen twice as large, the square about it beginning at (88, 48)
@@ -111,8 +111,8 @@ def test_the_best_score_comes_first_and_only_so_many_get_a_second_pass(answer):
     faces = refine_faces(Net(), IMAGE, faces_of(0.9, 0.6), 1)
     np.testing.assert_allclose(faces.scores, [0.8, 0.3], rtol=1e-6)
     net = Net()
-    scores = refine_faces(net, IMAGE, faces_of(*[0.6] * (MOST + 3)), 1).scores
-    assert len(net.shown) == MOST and np.isclose(scores, 0.6).sum() == 3
+    scores = refine_faces(net, IMAGE, faces_of(*[0.6] * (MAX_FACES + 3)), 1).scores
+    assert len(net.shown) == MAX_FACES and np.isclose(scores, 0.6).sum() == 3
 
 
 @pytest.mark.parametrize("box", [[0, 0, 1, 1], [0, 0, 240, 200], [230, 190, 240, 200], [3, 0, 4, 200]])

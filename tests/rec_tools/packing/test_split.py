@@ -82,7 +82,7 @@ def test_copies_are_dropped_as_asked():
 def test_the_sets_own_parts_are_followed_unless_others_are_asked_for():
     folds = ["test", "train", "val", "train", None, "no/name"]
     metadata = metadata_of([(i << 64, None, exact(0, 30), f"p{i}", fold) for i, fold in enumerate(folds)])
-    assert places(metadata, SplitScheme.parse("")) == ["test", "train", "val", "train", "all", "fold is no name"]
+    assert places(metadata, SplitScheme.parse("")) == ["test", "train", "val", "train", "all", "fold is not a name"]
     assert assign_splits(metadata, SplitScheme.parse("")).splits == ("train", "val", "test", "all")
     assert set(places(metadata, SplitScheme.parse("here=1"))) == {"here"}
     five = metadata_of([(i << 64, None, exact(0, 30), f"p{i}", str(i % 5)) for i in range(20)])

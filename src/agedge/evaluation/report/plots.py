@@ -140,7 +140,7 @@ def draw_reliability(bins: List[dict]) -> bytes:
 
 
 def draw_mae_by_subgroup(subgroups: Sequence[Subgroup], labels: np.ndarray, ages: np.ndarray) -> Optional[bytes]:
-    """Plot the age MAE of subgroups with the 95% interval of each mean. Return None where no error is known."""
+    """Plot the age MAE of subgroups with the 95% interval of each mean. Return None if no error is known."""
     errors = np.abs(age_errors(labels, ages))
     values = [(name, errors[chosen][~np.isnan(errors[chosen])]) for name, chosen in subgroups]
     values = [(name, known) for name, known in values if len(known)]

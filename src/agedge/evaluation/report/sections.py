@@ -42,9 +42,9 @@ class ReportData(NamedTuple):
         predictions: for n records.
         metrics: of them, by `measure`.
         groups: the age groups of the tables.
-        own: the age groups that the model predicts; [] where it predicts none.
+        own: the age groups that the model predicts; [] if it predicts none.
         sources: the record of each prediction.
-        rows: the row of NAME.csv of each prediction; {} where there is none.
+        rows: the row of NAME.csv of each prediction; {} if there is none.
     """
 
     predictions: Predictions
@@ -56,7 +56,7 @@ class ReportData(NamedTuple):
 
 
 def format_number(value: Optional[float], form: str = "{}") -> str:
-    """Return a number as text, "-" where it is unknown."""
+    """Return a number as text, "-" if it is unknown."""
     return "-" if value is None else form.format(value)
 
 
@@ -66,7 +66,7 @@ def format_metrics(metrics: Dict[str, Any]) -> List[str]:
 
 
 def describe_curves(log: List[dict], best: Optional[int]) -> List[Block]:
-    """Plot loss, errors and learning rate by epoch, as far as they were logged. `best`: the epoch that was kept."""
+    """Plot loss, errors and learning rate by epoch, if they were logged. `best`: the epoch that was kept."""
     if not log:
         return [Missing("there is no log.csv of a training run beside this model")]
     images = []
@@ -100,7 +100,7 @@ def describe_errors(data: ReportData) -> List[Block]:
 
 
 def describe_bias(data: ReportData) -> List[Block]:
-    """Plot predicted against true ages: of exact labels and, apart from them, of intervals."""
+    """Plot predicted against true ages: for exact labels and, in another plot, for intervals."""
     labels, ages = data.predictions.labels, data.predictions.ages
     known = (labels[:, 1] >= 0) & ~np.isnan(ages)
     exact = known & (labels[:, 1] == labels[:, 2])

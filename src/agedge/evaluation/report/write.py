@@ -47,9 +47,9 @@ def write_report(
 ) -> None:
     """Write the report of a model's predictions to `path`, whole or not at all.
 
-    `labels`: as `predict_records` had them. `calibrated`: the card's intervals come from these very predictions.
+    `labels`: as for `predict_records`. `calibrated`: whether the card's intervals come from these predictions.
     `others`: (name, metrics) of other data, for the headline. A section without data is a line with the reason. Log,
-    recipe and date are those of the run in whose folder the model lies. Raises `AgedgeError` where a .rec file has
+    recipe and date are those of the run in whose folder the model lies. Raises `AgedgeError` if a .rec file has
     changed since the predictions.
     """
     run = find_run(card)
@@ -171,7 +171,7 @@ def describe_recipe(run: RunSummary, card: Card) -> List[Block]:
 
 
 def _read_or_warn(read: Callable[[Any], T], file: Any, default: T) -> T:
-    """Return what `read(file)` returns. A damaged file beside a .rec or a model is a warning, not the end of a run."""
+    """Return the result of `read(file)`; a damaged file is logged as a warning and does not stop the report."""
     try:
         return read(file)
     except AgedgeError as error:

@@ -1,4 +1,4 @@
-"""Anchors: the boxes relative to which ESSH's maps give faces, how the maps are decoded, and the training targets.
+"""Lay ESSH's anchors, decode its output maps relative to them, and assign training targets.
 
 Boxes (n, 4) have inclusive corners here, as in the detectors of that family: a box is x2 - x1 + 1 wide.
 """
@@ -12,12 +12,14 @@ from agedge.faces.boxes import _boxes, match
 from agedge.landmarks import LANDMARK_COUNT
 
 STRIDES = (32, 16, 8)  # in the order of the network's outputs
-BASE = 16  # the side of the square that scales multiply
+BASE = 16  # pixels: the side of an anchor of scale 1
 SCALES = {32: (32, 16), 16: (8, 4), 8: (2, 1)}
-FACE, BACKGROUND = 0.5, 0.3  # overlaps with a face from which an anchor is one, and below which it is background
-UNSURE, KNOWN = 1, 2  # kinds of a face anchor: without landmarks, with them
+FACE, BACKGROUND = 0.5, 0.3  # IoU with a face, from which an anchor is a face, and below which it is background
+WITHOUT_LANDMARKS, WITH_LANDMARKS = 1, 2  # kinds of a face anchor
 CHANNELS = (4, 8, 20)  # of the three maps of a stride: class probabilities, box deltas, landmark deltas
-GROWTH = np.log(1000 / 16)  # the largest growth of a side, as in Detectron: beyond it is noise, and its exp overflows
+GROWTH = np.log(
+    1000 / 16
+)  # limit of the log of a side's growth, as in Detectron: larger values are noise, and exp overflows
 
 
 class Candidates(NamedTuple):
@@ -29,8 +31,11 @@ class Candidates(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """The training targets of A anchors: `faces` (A,) float32 is KNOWN, UNSURE (without landmarks), 0 for background
-    or -1 for neither; `box_deltas` (A, 4) and `landmark_deltas` (A, 10) float32, 0 where there are none."""
+    """The training targets of A anchors.
+
+    `faces` (A,) float32: WITH_LANDMARKS or WITHOUT_LANDMARKS for a face, 0 for background, -1 for neither.
+    `box_deltas` (A, 4) and `landmark_deltas` (A, 10) float32: 0 for anchors without them.
+    """
 
     faces: np.ndarray
     box_deltas: np.ndarray
@@ -38,8 +43,10 @@ class Targets(NamedTuple):
 
 
 def base_anchors(stride: int) -> np.ndarray:
-    """Return the (2, 4) anchors at place 0, 0 of the map of `stride`: squares about the centre of the first BASE
-    pixels."""
+    """Return the (2, 4) anchors at position (0, 0) of the map of `stride`.
+
+    They are squares around the centre of the first BASE x BASE pixels.
+    """
     half = BASE * np.array(SCALES[stride], np.float64) / 2
     centre = (BASE - 1) / 2
     low, high = centre - half + 0.5, centre + half - 0.5
@@ -73,12 +80,13 @@ def decode_landmarks(anchors: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 
 
 def find_candidates(outputs: Sequence[np.ndarray], threshold: float) -> List[Candidates]:
-    """Return the candidates of each of N images, in pixels of the network's input: the anchors whose face score is
-    over `threshold`, by stride, then in the order of `lay_anchors`.
+    """Return the candidates of each of N images, in pixels of the network's input.
+
+    These are the anchors with a face score over `threshold`, by stride, then in the order of `lay_anchors`.
 
     `outputs`: nine maps by position, for stride 32, 16, 8 class probabilities (N, 4, h, w) = [background a0, background
     a1, face a0, face a1], box deltas (N, 8, h, w) and landmark deltas (N, 20, h, w) of any h and w. An anchor with a
-    score or delta that is NaN or infinite is not a candidate. Raises `AgedgeError` where the maps are not such maps.
+    score or delta that is NaN or infinite is not a candidate. Raises `AgedgeError` if the maps have other shapes.
     """
     check_maps(outputs)
     images, found = len(outputs[0]), []
@@ -91,15 +99,15 @@ def find_candidates(outputs: Sequence[np.ndarray], threshold: float) -> List[Can
 
 
 def check_maps(outputs: Sequence[np.ndarray]) -> None:
-    """Raise `AgedgeError` where outputs are not nine maps as `find_candidates` takes them."""
+    """Raise `AgedgeError` if outputs are not the nine maps that `find_candidates` takes."""
     if len(outputs) != len(STRIDES) * len(CHANNELS):
-        raise AgedgeError(f"outputs: {len(outputs)}, and must be nine maps, three for each stride of {STRIDES}")
+        raise AgedgeError(f"outputs: {len(outputs)}; must be nine maps, three for each stride of {STRIDES}")
     for i, stride in enumerate(STRIDES):
         shapes = [np.shape(each) for each in outputs[3 * i : 3 * i + 3]]
         images, places = np.shape(outputs[0])[:1], shapes[0][2:]
         if shapes != [(*images, channels, *places) for channels in CHANNELS] or len(places) != 2:
             expected = ", ".join(f"(N, {channels}, h, w)" for channels in CHANNELS)
-            raise AgedgeError(f"outputs of stride {stride}: {', '.join(map(str, shapes))}, and must be {expected}")
+            raise AgedgeError(f"outputs of stride {stride}: {', '.join(map(str, shapes))}; must be {expected}")
 
 
 def decode_maps_numpy(
@@ -121,10 +129,10 @@ def decode_maps_numpy(
 def decode_maps(
     stride: int, score: np.ndarray, box: np.ndarray, landmarks: np.ndarray, threshold: float
 ) -> Tuple[np.ndarray, ...]:
-    """Return what `decode_maps_numpy` does, by compiled code where this installation has it.
+    """Return the result of `decode_maps_numpy`, by compiled code if it is built.
 
-    There exp is the C library's, which may differ in the last bit, and a side of a box by 2**-50 of the longest side or
-    coordinate.
+    The compiled code uses exp of the C library, which may differ in the last bit; a side of a box may then differ by
+    2**-50 of the longest side or coordinate.
     """
     if _boxes is None:
         return decode_maps_numpy(stride, score, box, landmarks, threshold)
@@ -133,25 +141,25 @@ def decode_maps(
 
 
 def encode_boxes(anchors: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Return the deltas (n, 4) from which `decode_boxes` makes boxes (n, 4)."""
+    """Return the deltas (n, 4) that `decode_boxes` decodes to boxes (n, 4)."""
     size, target_size = (each[:, 2:] - each[:, :2] + 1 for each in (anchors, boxes))
     centre, target = (each[:, :2] + (side - 1) / 2 for each, side in ((anchors, size), (boxes, target_size)))
     return np.concatenate([(target - centre) / size, np.log(target_size / size)], axis=1)
 
 
 def encode_landmarks(anchors: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Return the deltas (n, 10) from which `decode_landmarks` makes landmarks (n, 5, 2)."""
+    """Return the deltas (n, 10) that `decode_landmarks` decodes to landmarks (n, 5, 2)."""
     size = anchors[:, 2:] - anchors[:, :2] + 1
     centre = anchors[:, :2] + (size - 1) / 2
     return ((landmarks - centre[:, None]) / size[:, None]).reshape(-1, 10)
 
 
 def assign_targets(anchors: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray, ignored: np.ndarray) -> Targets:
-    """Return the targets of anchors (A, 4) for an image with faces of `boxes` (n, 4) and `landmarks` (n, 5, 2), NaN
-    where they are not known; those of `ignored` (n,) bool are neither faces nor background.
+    """Return the targets of anchors (A, 4) for an image with faces.
 
-    An anchor belongs to the face that it overlaps most, from FACE on; the anchor that overlaps a face most belongs to
-    that face in any case, or small faces between two anchors would have none.
+    `boxes` (n, 4); `landmarks` (n, 5, 2), NaN if unknown; faces in `ignored` (n,) bool are neither faces nor
+    background. An anchor is assigned to the face with the highest IoU, if that is at least FACE. The anchor with the
+    highest IoU with a face is always assigned to it; otherwise small faces between two anchors would have none.
     """
     count = len(anchors)
     faces = np.zeros(count, np.float32)
@@ -165,7 +173,7 @@ def assign_targets(anchors: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray
     chosen = np.flatnonzero((most >= FACE) & ~ignored[owner])
     its = owner[chosen]
     has_landmarks = np.isfinite(landmarks[its]).all(axis=(1, 2))
-    faces[chosen] = np.where(has_landmarks, KNOWN, UNSURE)
+    faces[chosen] = np.where(has_landmarks, WITH_LANDMARKS, WITHOUT_LANDMARKS)
     box_deltas[chosen] = encode_boxes(anchors[chosen], boxes[its])
     landmark_deltas[chosen] = np.nan_to_num(encode_landmarks(anchors[chosen], landmarks[its]))
     return Targets(faces, box_deltas, landmark_deltas)

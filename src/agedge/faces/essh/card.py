@@ -15,7 +15,7 @@ from agedge.runtime.model_files import INPUT, save_model
 from agedge.runtime.outputs import Outputs
 
 ANCHORS = {stride: [BASE * scale for scale in SCALES[stride]] for stride in STRIDES}  # sides in pixels
-# By the output's name without the stride. `layout`: what the channels count, slowest first.
+# By the name of an output without its stride. `layout`: meaning of the channels, slowest first.
 KINDS = {
     "score": {"kind": "face_probabilities", "layout": ["class", "anchor"]},
     "box": {"kind": "box_deltas", "layout": ["anchor", "coordinate"]},
@@ -37,12 +37,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class DetectorCard(Card):
-    """The card of a detector, with these fields of another meaning than in `Card`.
+    """The card of a detector. These fields differ from those of `Card`:
 
     `input`: no size, since images of any size are taken, but `mean`: (R, G, B), subtracted from the pixels.
     `outputs`: for strides 32, 16, 8 probabilities (n, 4, h, w), box deltas (n, 8, h, w) and landmark deltas
         (n, 20, h, w), as `symbols.essh` has them.
-    `threshold`: the lowest score of a face, unless the user gives another.
+    `threshold`: the default of the lowest score of a face.
     `error`: the metrics on photographs.
     """
 
@@ -62,7 +62,7 @@ class DetectorCard(Card):
 
     @classmethod
     def check_json(cls, value: Dict[str, Any]) -> None:
-        """Raise `ValueError`, which names the key, where a JSON object is not a detector's card in format 2."""
+        """Raise `ValueError`, which names the key, if a JSON object is not a detector's card in format 2."""
         check_common(value, ("threshold",))
         check_input(value["input"], ("mean",))
         mean = value["input"]["mean"]
@@ -77,7 +77,7 @@ class DetectorCard(Card):
             require(is_same, f"outputs: {output['name']!r:.50}", f"{expected}")
 
     def verify(self) -> None:
-        """Raise `AgedgeError` where a file of the checkpoint is missing or does not have its checksum."""
+        """Raise `AgedgeError` if a file of the checkpoint is missing or does not have its checksum."""
         for part in self.files.get("mxnet", {}) if self.is_read else ():
             self.path("mxnet", part)
 
@@ -85,8 +85,8 @@ class DetectorCard(Card):
 def read_card(folder: Union[str, Path]) -> DetectorCard:
     """Return the card of a detector's folder, such as `ssh_model`, or of the run that trained it.
 
-    A checkpoint from elsewhere has no card: its mean is 0. The card is ignored, too, where both of its files were
-    replaced by others. A single file without its checksum is damaged: see `verify`. Raises `AgedgeError` where
+    A user's checkpoint may have no card: then its mean is 0. A card is ignored, with a warning, if both of its files
+    were replaced. If only one file differs from its checksum, it is damaged: see `verify`. Raises `AgedgeError` if
     card.json is not the card of a detector.
     """
     bare = DetectorCard(files={"mxnet": dict(CHECKPOINT)}, folder=Path(folder))

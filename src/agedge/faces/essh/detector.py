@@ -1,6 +1,6 @@
-"""ESSH: faces and five landmarks by one network with anchors that sees the whole image, in any runtime.
+"""ESSH: detect faces and five landmarks by one anchor-based network on the whole image, in any runtime.
 
-After SSH (Najibi et al., ICCV 2017). The network is whatever checkpoint of that family lies in the detector's folder.
+After SSH (Najibi et al., ICCV 2017). The network is the checkpoint in the detector's folder, of any backbone.
 """
 
 import logging
@@ -19,36 +19,47 @@ from agedge.faces.essh.anchors import Candidates, find_candidates
 from agedge.faces.essh.card import read_card
 from agedge.faces.essh.network import ESSHNetwork, open_network, require_files
 from agedge.faces.essh.second_pass import DOUBTFUL, FAINT, SURE, refine_faces
-from agedge.faces.essh.views import LOWEST, OVERVIEW, PLAIN, SEEN, View, lay_tiles, make_batches
+from agedge.faces.essh.views import (
+    DETECTABLE,
+    MIN_INPUT_SIDE,
+    OVERVIEW,
+    SMALLEST_IN_TILES,
+    View,
+    lay_tiles,
+    make_batches,
+)
 from agedge.faces.per_process import PerProcessNetworks
 from agedge.landmarks import LANDMARK_COUNT
 from agedge.shipped import find_shipped
 
 MAX_SIDE = 1280  # pixels: the default of `max_side`
-SQUAT = 3 / 4  # A squarer image is shrunk to as many pixels as one of this shape and of `max_side`.
-OVERLAP = 0.3  # of two boxes, over which the lower score goes
-PART = 0.75  # share of a box within a larger face's, over which it is a part of that
+SQUAT = 3 / 4  # aspect ratio; a squarer image is shrunk to as many pixels as one of this ratio and `max_side`
+OVERLAP = 0.3  # intersection over union of two boxes above which the one with the lower score is removed
+PART = 0.75  # share of a box inside of a larger face's box above which it is a feature of that face
 log = logging.getLogger(__name__)
 
 
 class ESSHDetector(PerProcessNetworks):
     """The detector of `--det 1`.
 
-    `options`: see `DetectorOptions`. `min_face`: by default 0. `max_side`: by default 1280; an image squarer than 4:3
-    is shrunk to as many pixels as one of 4:3 then has; memory grows with its square. Where that leaves fewer than 16
-    pixels of a face of `min_face`, the network also runs on overlapping tiles, as large as the shrunk image.
-    `folder`: where the checkpoint or the exported files lie. `threshold`: the lowest score of a face, by default the
-    card's, and 0.5 without a card. `pyramid`: scales of the shrunk image at which the network runs, and at no other.
-    Without it: once at 1; where a face could be over 220 pixels tall, once more at a sixth of the size, but 160 pixels
-    at least, which finds such faces; and again on small and doubtful faces (`agedge.faces.essh.second_pass`).
+    Args:
+        options: see `DetectorOptions`; `min_face` is 0 by default. `max_side` is 1280 by default; an image squarer than
+            4:3 is shrunk to as many pixels as a 4:3 image then has, and memory grows with its square. If a face of
+            `min_face` then has fewer than 16 pixels, the network also runs on overlapping tiles, as large as the
+            shrunk image.
+        folder: the folder of the checkpoint or the exported files.
+        threshold: the lowest score of a face; by default the card's, and 0.5 without a card.
+        pyramid: scales of the shrunk image at which the network runs, and at no other. Without it the network runs at
+            scale 1; if a face could be over 220 pixels tall, once more at a sixth of the size (at least 160 pixels),
+            which finds such faces; and again on small and doubtful faces (`agedge.faces.essh.second_pass`).
 
-    The network is loaded at the first `detect`, and anew in a forked process, which MXNet refuses with several CPU
-    threads; threads take turns. Raises `UsageError` on an impossible option, `AgedgeError` where a file is missing, and
-    at the first `detect` where one is damaged or not an ESSH network.
+    The network is loaded at the first `detect`, and again in a forked process; MXNet with several CPU threads raises an
+    error there. Threads wait for each other. Raises `UsageError` on an invalid option and `AgedgeError` if a file is
+    missing; the first `detect` raises `AgedgeError` if a file is damaged or not an ESSH network.
     """
 
     name = "ESSH"
-    sure_score = 0.998  # 3 of 676 faces found in turned images had it, 393 of 1,061 in upright ones
+    sure_score = 0.998  # reached by 3 of 676 faces found in turned images, and by 393 of 1,061 in upright ones
 
     def __init__(
         self,
@@ -63,8 +74,8 @@ class ESSHDetector(PerProcessNetworks):
         self.threshold = card.threshold if threshold is None else threshold
         _require(_is_number(self.threshold) and self.threshold < 1, "threshold", threshold, "a score between 0 and 1")
         self.max_side = MAX_SIDE if options.max_side is None else options.max_side
-        side = f"a number of pixels, from {LOWEST} on"
-        _require(_is_number(self.max_side, LOWEST), "max_side", self.max_side, side)
+        side = f"a number of pixels, from {MIN_INPUT_SIDE} on"
+        _require(_is_number(self.max_side, MIN_INPUT_SIDE), "max_side", self.max_side, side)
         self.pyramid = pyramid
         scales = pyramid is None or np.ndim(pyramid) == 1 and len(pyramid) > 0 and all(map(_is_number, pyramid))
         _require(scales, "pyramid", pyramid, "a list of scales above 0")
@@ -78,11 +89,11 @@ class ESSHDetector(PerProcessNetworks):
         return open_network(read_card(self.folder), self.runtime)
 
     def detect(self, image: np.ndarray) -> Faces:
-        """Return the faces of a BGR uint8 image (h, w, 3), or of what else `check_image` takes; best score first."""
+        """Return the faces of a BGR uint8 image (h, w, 3), or of an array that `check_image` accepts; best first."""
         return self.detect_batch([image])[0]
 
     def detect_batch(self, images: Sequence[np.ndarray], min_face: Optional[float] = None) -> List[Faces]:
-        """Return `Faces` for each of several images of any sizes. `min_face`: another smallest face for this call."""
+        """Return `Faces` for each of several images of any sizes. `min_face`: replaces the detector's for this call."""
         min_face = self.min_face if min_face is None else _check_min_face(min_face)
         images = [check_image(image) for image in images]
         nothing = Candidates(np.empty((0, 4)), np.empty(0), np.empty((0, LANDMARK_COUNT, 2)))
@@ -122,15 +133,15 @@ class ESSHDetector(PerProcessNetworks):
         if min(whole.size[0], OVERVIEW.aspect * whole.size[1]) > OVERVIEW.tall:
             smallest_of_overview = OVERVIEW.large / whole.overview_share
             whole = replace(whole, largest=max(OVERVIEW.tall, OVERVIEW.kept * smallest_of_overview))
-        if limit >= 1 or min_face * limit >= SEEN:
+        if limit >= 1 or min_face * limit >= DETECTABLE:
             return [whole]
         if min_face:
-            return [whole, *lay_tiles(whole, min(1, PLAIN / min_face))]
+            return [whole, *lay_tiles(whole, min(1, SMALLEST_IN_TILES / min_face))]
         if not self._warned_of_shrinking:
             self._warned_of_shrinking = True
             shown = f"an image of {width}x{height} pixels is shrunk to {whole.size[1]}x{whole.size[0]}"
             log.warning(
-                "%s: faces of under %.0f pixels are hardly found; set min_face to find them", shown, SEEN / limit
+                "%s: faces of under %.0f pixels are hardly found; set min_face to find them", shown, DETECTABLE / limit
             )
         return [whole]
 
@@ -143,7 +154,7 @@ class ESSHDetector(PerProcessNetworks):
         network = self.load()
         shape = len(views), 3, *views[0].padded
         for planes, image, view in zip(network.reserve(shape), images, views):
-            # A plane at a time, to memory in use: blobFromImage takes new memory, and many times as long.
+            # One plane at a time, into reserved memory: blobFromImage allocates memory and takes many times as long.
             for target, plane, mean in zip(planes, cv2.split(view.render(image))[::-1], network.mean):
                 np.subtract(plane, mean, out=target, dtype=np.float32)
         return find_candidates(network.run(shape), self.threshold * (DOUBTFUL if self.pyramid is None else 1))
@@ -151,7 +162,7 @@ class ESSHDetector(PerProcessNetworks):
     def detect_middle(self, views: np.ndarray, side: float) -> List[Faces]:
         """Return `Faces`, of any score, for each of square images (n, s, s, 3), s a multiple of 32.
 
-        `side`: about the pixels of the face that may be in the middle of each; this detector does without it.
+        `side`: approximate size, in pixels, of the face that may be in the middle of each; this detector ignores it.
         """
         with self.in_this_process().lock:
             network = self.load()
@@ -166,8 +177,8 @@ def choose_faces(
 ) -> Faces:
     """Return the faces among the candidates of an image of `shape` (h, w, 3).
 
-    Of those that overlap the best is taken, cut off at the image's border; without those that are too small or a part
-    of a sure face.
+    The best of overlapping candidates is kept, clipped to the image. Candidates that are too small, or features of a
+    larger face with a high score, are removed.
     """
     kept = nms(boxes, scores, OVERLAP)
     boxes = boxes[kept].clip(0, np.tile(shape[1::-1], 2)).astype(np.float32)
@@ -179,9 +190,9 @@ def choose_faces(
 
 
 def is_part(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return (n,) bool: which of the boxes (n, 4) lie within a sure face of over twice the area.
+    """Return (n,) bool: which of the boxes (n, 4) lie within a high-scoring face of over twice the area.
 
-    A view gives such boxes for features of a face that is too large for it.
+    A view has such boxes on the features of a face that is too large for it.
     """
     areas, parts = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.zeros(len(boxes), bool)
     for sure in np.flatnonzero(scores > SURE):

@@ -1,4 +1,4 @@
-"""Open an ESSH network, whoever trained it, in any runtime, and check that it belongs to the family."""
+"""Open an ESSH network in any runtime, and check that its outputs are those of the family."""
 
 import os
 from pathlib import Path
@@ -15,19 +15,19 @@ from agedge.runtime.model_files import INPUT, Checkpoint, find_misfit, read_chec
 from agedge.runtime.mxnet_executors import ExecutorPool
 
 SIDE = 640  # pixels of the square for which shapes are checked
-# A network bound to a shape takes 72 bytes of memory a pixel on an x86 CPU, and in the pool of a larger one 21 to 28.
-# So, beside the one that owns the pool, as many shapes are kept as have this number of pixels together: two of 640x448.
+# An executor takes 72 bytes of memory per input pixel on an x86 CPU, or 21 to 28 if it shares the memory of a larger
+# one. Besides the largest executor, further ones are kept up to this number of pixels in total: two of 640x448.
 KEPT_PIXELS = 0.6e6
 
 
 class ESSHNetwork:
-    """An opened network, for one thread at a time. `mean` (3,), R, G, B: what the caller subtracts from the pixels."""
+    """An opened network, for one thread at a time. `mean` (3,) R, G, B: the caller subtracts it from the pixels."""
 
     def __init__(self, runner: BatchRunner, mean: np.ndarray):
         self.runner, self.mean = runner, mean
 
     def reserve(self, shape: Tuple[int, ...]) -> np.ndarray:
-        """Return the memory of the next batch, `shape` (n, 3, h, w) float32, for RGB less the mean."""
+        """Return the input array of the next batch, `shape` (n, 3, h, w) float32, for RGB minus the mean."""
         return self.runner.reserve(shape)
 
     def run(self, shape: Tuple[int, ...]) -> List[np.ndarray]:
@@ -36,23 +36,21 @@ class ESSHNetwork:
 
 
 def require_files(card: DetectorCard, runtime: str) -> None:
-    """Raise `AgedgeError` where the files that `runtime` needs do not exist."""
+    """Raise `AgedgeError` if the files that `runtime` needs do not exist."""
     if runtime == "mxnet" and runtime in card.files:
         for file in find_checkpoint(card):
             if not file.is_file():
-                raise AgedgeError(
-                    f"{file}: missing: the detector of --det 1 (in pack: --align essh) is read from there"
-                )
+                raise AgedgeError(f"{file}: missing: --det 1 (in pack: --align essh) needs this file")
         return
     folder, names = card.folder, card.files.get(runtime, {}).values()
     assert folder is not None, "the card was read from a folder"
     if not names or not all((folder / name).is_file() for name in names):
         command = f"python -m deploy export --model {folder} --out {folder}"
-        raise AgedgeError(f"{folder}: no {runtime} files of the detector; `{command}` makes them")
+        raise AgedgeError(f"{folder}: no {runtime} files of the detector; `{command}` creates them")
 
 
 def open_network(card: DetectorCard, runtime: str) -> ESSHNetwork:
-    """Open the network of a card. Raises `AgedgeError` where a file is missing, damaged or not an ESSH network."""
+    """Open the network of a card. Raises `AgedgeError` if a file is missing, damaged or not an ESSH network."""
     if runtime == "mxnet":
         return ESSHNetwork(open_pool(card), card.mean)
     return ESSHNetwork(BufferedRunner(open_run(card, runtime), list(card.outputs)), card.mean)
@@ -60,7 +58,7 @@ def open_network(card: DetectorCard, runtime: str) -> ESSHNetwork:
 
 def open_pool(card: DetectorCard) -> ExecutorPool:
     """Return the MXNet executors of a card's network, after all checks of its files."""
-    # Else MXNet and oneDNN keep code for every shape ever run.
+    # Without a limit, MXNet and oneDNN keep compiled code for every input shape.
     os.environ.setdefault("MXNET_MKLDNN_CACHE_NUM", "64")
     os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", "64")
     card.verify()
@@ -76,14 +74,14 @@ def open_pool(card: DetectorCard) -> ExecutorPool:
 
 
 def check_weights(checkpoint: Checkpoint, params_file: Path) -> None:
-    """Raise `AgedgeError` where a weight is NaN or infinite."""
+    """Raise `AgedgeError` if a weight is NaN or infinite."""
     for name, value in {**checkpoint.args, **checkpoint.aux}.items():
         if not np.isfinite(value.asnumpy()).all():
             raise AgedgeError(f"{params_file}: {name} is not finite: damaged, or the training diverged")
 
 
 def check_inputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
-    """Raise `AgedgeError` where the graph has an input whose shape does not follow from the image's."""
+    """Raise `AgedgeError` if the shape of an input cannot be inferred from the image's."""
     symbol: Any = checkpoint.symbol
     shapes, _, _ = symbol.infer_shape_partial(**{INPUT: (1, 3, SIDE, SIDE)})
     for name, shape in zip(symbol.list_arguments(), shapes):
@@ -92,7 +90,7 @@ def check_inputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
 
 
 def check_outputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
-    """Raise `AgedgeError` where the outputs, by position, are not the nine maps of the family."""
+    """Raise `AgedgeError` if the outputs, by position, are not the nine maps of the family."""
     symbol: Any = checkpoint.symbol
     _, shapes, _ = symbol.infer_shape_partial(**{INPUT: (1, 3, SIDE, SIDE)})
     expected = [(channels, SIDE / stride) for stride in STRIDES for channels in CHANNELS]
@@ -102,4 +100,4 @@ def check_outputs(checkpoint: Checkpoint, symbol_file: Path) -> None:
         # A map may be rounded down or up, or lack a border.
         if len(shape) != 4 or shape[1] != channels or max(abs(each - side) for each in shape[2:]) > 2:
             one = f"(1, {channels}, {side:.0f}, {side:.0f})"
-            raise AgedgeError(f"{symbol_file}: output {name} is {shape} and must be {one}")
+            raise AgedgeError(f"{symbol_file}: output {name} is {shape}; must be {one}")

@@ -1,7 +1,7 @@
-"""The second pass of ESSH: doubtful faces and small ones of the first pass are cut out, enlarged and detected again.
+"""The second pass of ESSH: crop doubtful and small faces of the first pass, enlarge them and detect them again.
 
-A pattern that looks like a face at one size seldom does so at another size and mirrored, while a face does; and the
-landmarks of a small face are read from more pixels.
+A false detection at one size is rarely detected again at another size and mirrored; a face is. Landmarks of a small
+face become more accurate with more pixels.
 """
 
 from typing import Tuple
@@ -16,24 +16,24 @@ from agedge.faces.patches import cut_patches
 from agedge.landmarks import LANDMARK_COUNT, mirror
 
 SURE = 0.98  # score from which on a face is not doubtful
-SMALL = 52  # pixels: a face whose longer side was shown with fewer has its landmarks read again
-SIDE, CANVAS = 112, 160  # pixels of that side, and of the square around it, in the second pass
-MOST = 16  # faces of an image; further ones, of lower scores, stay as they are
-AGREES = 0.4  # overlap with the first pass's box from which on it is the same face
-FAINT, NOTHING = 0.02, 0.05  # scores of no face; below the second a face is not detected a third time, mirrored
-DOUBTFUL = 3 / 4  # of the threshold: the score from which on a candidate gets a second pass
+SMALL = 52  # pixels of the longer side in the first view: smaller faces get new landmarks
+SIDE, CANVAS = 112, 160  # pixels of the longer side, and of the square around it, in the second pass
+MAX_FACES = 16  # per image, highest scores first; further faces stay as they are
+SAME_FACE = 0.4  # least overlap of a box with that of the first pass, to be the same face
+FAINT, NOTHING = 0.02, 0.05  # lowest score of a candidate; and of a face that is also detected mirrored
+DOUBTFUL = 3 / 4  # share of the threshold: lowest score of a candidate for the second pass
 
 
 def refine_faces(network: ESSHNetwork, image: np.ndarray, faces: Faces, scale: float) -> Faces:
-    """Return the faces of an image (h, w, 3) BGR uint8, best score first, with the second pass's scores and landmarks.
+    """Return the faces of an image (h, w, 3) BGR uint8, best first, with scores and landmarks of the second pass.
 
-    `scale`: the size of the first view, in sizes of the image. The score of a doubtful face becomes the mean of three:
-    the first pass's, and those of the enlarged face and of its mirror image, which are 0 where it is not found.
+    `scale`: size of the first view as a share of the image's. The score of a doubtful face becomes the mean of three:
+    of the first pass, of the enlarged face and of its mirror image; a score is 0 if the face is not found.
     """
     scores, landmarks = faces.scores.copy(), faces.landmarks.copy()
     sides = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1)
     doubtful = faces.scores < SURE
-    for index in np.flatnonzero(doubtful | (sides * scale < SMALL))[:MOST]:
+    for index in np.flatnonzero(doubtful | (sides * scale < SMALL))[:MAX_FACES]:
         box = faces.boxes[index].astype(np.float64)
         score, points = detect_enlarged(network, image, box)
         if doubtful[index]:
@@ -49,8 +49,10 @@ def refine_faces(network: ESSHNetwork, image: np.ndarray, faces: Faces, scale: f
 def detect_enlarged(
     network: ESSHNetwork, image: np.ndarray, box: np.ndarray, mirrored: bool = False
 ) -> Tuple[float, np.ndarray]:
-    """Return the score and landmarks (5, 2) of the face in a box (4,) of the image, enlarged; the score 0 and zeros
-    where no such face is found."""
+    """Detect the face in a box (4,) of the image again, enlarged.
+
+    Returns its score and landmarks (5, 2) in the image; 0 and zeros if it is not found.
+    """
     side = max(1, round((box[2:] - box[:2]).max() * CANVAS / SIDE))
     corner, zoom = np.round((box[:2] + box[2:] - side) / 2), CANVAS / side
     shape = (1, 3, CANVAS, CANVAS)
@@ -62,7 +64,7 @@ def detect_enlarged(
     if mirrored:
         boxes, landmarks = mirror(boxes, landmarks, CANVAS)
     expected = (box - np.tile(corner, 2))[None] * zoom
-    scores = np.where(overlaps(boxes, expected)[:, 0] >= AGREES, scores, 0)
+    scores = np.where(overlaps(boxes, expected)[:, 0] >= SAME_FACE, scores, 0)
     if not scores.any():
         return 0.0, np.zeros((LANDMARK_COUNT, 2))
     best = scores.argmax()

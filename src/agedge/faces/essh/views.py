@@ -1,5 +1,8 @@
-"""The views in which ESSH sees an image: the whole, shrunk where it is large, an overview for large faces, and tiles
-for small faces in a large image."""
+"""Plan the views of an image on which ESSH runs.
+
+The first view is the whole image, shrunk if it is large. An overview, a smaller view, is for large faces; tiles are for
+small faces in a large image.
+"""
 
 import math
 from dataclasses import dataclass
@@ -10,27 +13,27 @@ import numpy as np
 
 from agedge.faces.essh.anchors import Candidates
 
-LOWEST = 64  # pixels: the smallest side of the network's input
-BATCH_PIXELS = 320 * 320  # Views of one padded shape share a batch of at most so many pixels.
-# Pixels of a face's longer side in a view: SEEN, from which on a face is found, and PLAIN, which tiles show of the
-# smallest face to find.
-SEEN, PLAIN = 16, 24
+MIN_INPUT_SIDE = 64  # pixels
+BATCH_PIXELS = 320 * 320  # per batch of views of one padded shape
+# The longer side of a face in a view, in pixels: the smallest that is found, and the scale of tiles, at which the
+# smallest face to find has this size.
+DETECTABLE, SMALLEST_IN_TILES = 16, 24
 
 Size = Tuple[int, int]  # (height, width)
 
 
 @dataclass(frozen=True)
 class OverviewRule:
-    """When an image gets an overview, a second and smaller view, since faces too tall for the first are found badly.
+    """When an image gets an overview: a second, smaller view for faces that are too tall to be found in the first.
 
     Attributes:
-        tall: pixels of a view from which on a face is too tall for it.
-        aspect: how many times as tall as wide a face may be: an image gets an overview where such a face has room.
+        tall: height in pixels, in a view, from which on a face is too tall for it.
+        aspect: height of a face over its width, at most: an image gets an overview if a too tall face fits into it.
         hint: the share of `tall` from which on a candidate's box suggests a face that is too tall.
-        share: the size of the overview, in sizes of the first view.
-        least: pixels of the overview's longer side, at least.
-        large: pixels, in the overview, from which on faces are taken from it.
-        kept: the first view keeps boxes of up to `tall`, or `kept` times the smallest that the overview gives.
+        share: size of the overview as a share of the first view's.
+        least: minimum of the overview's longer side in pixels.
+        large: longer side in pixels, in the overview, from which on faces are taken from it.
+        kept: the first view keeps boxes of up to `tall`, or of up to `kept` times the smallest face of the overview.
     """
 
     tall: float = 220
@@ -51,12 +54,12 @@ class View:
 
     Attributes:
         owner: the number of the image.
-        full: (height, width) of the image; of a tile, that of its part of the image.
-        size: (height, width) at which it is shown.
-        padded: (height, width) of the canvas on whose upper left it is shown.
-        smallest, largest: pixels, as shown, of the longer side of the boxes that are kept.
-        corner: (x, y) in the image where a tile begins.
-        core: x1, y1, x2, y2 in the image, where the centres of a tile's boxes lie.
+        full: (height, width) of the image, or of a tile's region in the image.
+        size: (height, width) to which it is resized.
+        padded: (height, width) of the network's input: the resized view, padded at the right and the bottom.
+        smallest, largest: range of the longer side of the boxes that are kept, in pixels of the resized view.
+        corner: (x, y) of a tile's upper left corner in the image.
+        core: x1, y1, x2, y2 in the image: boxes of a tile are kept if their centres lie in it.
     """
 
     owner: int
@@ -76,12 +79,12 @@ class View:
 
     @property
     def scale(self) -> float:
-        """The size as shown, in sizes of the image."""
+        """The size of the resized view as a share of the image's."""
         return self.size[0] / self.full[0]
 
     @property
     def overview_share(self) -> float:
-        """The size of this view's overview, in sizes of this view."""
+        """The size of this view's overview as a share of this view's."""
         return max(OVERVIEW.share, OVERVIEW.least / max(self.size))
 
     def overview(self) -> "View":
@@ -95,25 +98,26 @@ class View:
         return self.largest < math.inf and bool(long)
 
     def render(self, image: np.ndarray) -> np.ndarray:
-        """Return this view of an image (h, w, 3), at the size of the canvas."""
+        """Crop, resize and pad an image (h, w, 3) to this view."""
         (x, y), (height, width), (rows, columns) = self.corner, self.full, self.size
         image = np.ascontiguousarray(image[y : y + height, x : x + width])
         if self.size != self.full:
-            # An overview, for large faces only, is as good without averaging, and faster.
+            # Area averaging is slower and does not improve overviews, which are for large faces only.
             averages = rows < image.shape[0] and not self.smallest
             image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if averages else cv2.INTER_LINEAR)
         if self.size != self.padded:
-            # Black moved scores on 60 photographs by 0.0002 and added no face, a replicated border 0.0033 and three.
+            # Measured on 60 photographs: black padding changes scores by 0.0002 and adds no face; a replicated border
+            # changes them by 0.0033 and adds three.
             sides = 0, self.padded[0] - rows, 0, self.padded[1] - columns
             image = cv2.copyMakeBorder(image, *sides, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         return image
 
     def to_image(self, boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray) -> Candidates:
-        """Return candidates with inclusive corners in this view as candidates in the image, where a pixel is 1 wide."""
+        """Convert candidates from this view, with inclusive corners, to the image, with exclusive corners."""
         scale = np.array([self.full[1] / self.size[1], self.full[0] / self.size[0]])
         boxes = boxes + (0, 0, 1, 1)
         sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-        # Landmarks are at centres of pixels: that of the first is 0.
+        # Landmarks are at pixel centres: the centre of the first pixel is 0.
         landmarks = (landmarks + 0.5) * scale - 0.5 + self.corner
         boxes = boxes * np.tile(scale, 2) + np.tile(self.corner, 2)
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -125,11 +129,11 @@ class View:
 def lay_tiles(whole: View, scale: float) -> List[View]:
     """Return tiles that show an image at `scale`, each at the size of the view of the `whole`.
 
-    They are for the faces of less than twice SEEN pixels in the whole view, and overlap by that and a quarter, at most
-    by half of a tile.
+    Tiles are for faces of less than 2 * DETECTABLE pixels in the whole view. They overlap by 1.25 times that, at most
+    by half a tile.
     """
     height, width = (min(side, int(shown / scale)) for side, shown in zip(whole.full, whole.size))
-    overlap = 2.5 * SEEN / whole.scale
+    overlap = 2.5 * DETECTABLE / whole.scale
     rows, columns = (lay_spans(full, side, overlap) for full, side in zip(whole.full, (height, width)))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     return [
@@ -143,8 +147,11 @@ def lay_tiles(whole: View, scale: float) -> List[View]:
 
 
 def lay_spans(full: int, side: int, overlap: float) -> List[Tuple[int, float, float]]:
-    """Return (start, low, high) of spans of one length `side` that cover 0..full and overlap by `overlap` or half a
-    span; low..high, to the middles of the overlaps, belongs to that span alone."""
+    """Return (start, low, high) of spans of length `side` that cover 0..full.
+
+    They overlap by `overlap`, at most by half a span. low..high, up to the middles of the overlaps, is the core of a
+    span: cores do not overlap.
+    """
     count = math.ceil((full - side) / (side - min(overlap, side / 2))) + 1
     starts = [round(number * (full - side) / max(1, count - 1)) for number in range(count)]
     borders = [(start + side + following) / 2 for start, following in zip(starts, starts[1:])]
@@ -152,18 +159,18 @@ def lay_spans(full: int, side: int, overlap: float) -> List[Tuple[int, float, fl
 
 
 def pad_side(side: int) -> int:
-    """Return the next step of a ladder from 64: by 32 up to 512, and then by eighths of the power of two below."""
+    """Round a side up: to multiples of 32, at least 64; above 512, to eighths of the power of two below it."""
     step = max(32, 2 ** ((side - 1).bit_length() - 1) // 8) if side > 1 else 32
-    return max(LOWEST, -(-side // step) * step)
+    return max(MIN_INPUT_SIDE, -(-side // step) * step)
 
 
 def make_batches(views: List[View]) -> Iterator[List[View]]:
-    """Yield views in batches of one padded shape; large shapes first, in whose memory the others then work."""
+    """Yield batches of views of one padded shape, large shapes first: smaller ones then reuse their memory."""
     shapes = {view.padded for view in views}
     for shape in sorted(shapes, key=lambda shape: (-shape[0] * shape[1], shape)):
         alike = [view for view in views if view.padded == shape]
         while alike:
             count = min(len(alike), max(1, BATCH_PIXELS // (shape[0] * shape[1])))
-            count = 2 ** (count.bit_length() - 1)  # few different batches
+            count = 2 ** (count.bit_length() - 1)  # few different batch sizes
             yield alike[:count]
             alike = alike[count:]

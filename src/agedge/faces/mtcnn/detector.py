@@ -1,7 +1,7 @@
-"""MTCNN: faces and five landmarks by a cascade of three small networks (Zhang et al., IEEE SPL 2016), run by MXNet.
+"""MTCNN: detect faces and five landmarks by three cascaded networks (Zhang et al., IEEE SPL 2016) on MXNet.
 
-P-net scans every place of an image pyramid, R-net refines the boxes that P-net proposes, and O-net gives the faces and
-landmarks of those that remain. All images of a call share the networks' batches.
+P-net scans an image pyramid and proposes boxes, R-net refines them, and O-net returns the faces and landmarks of the
+remaining boxes. All images of a call share the networks' batches.
 """
 
 import math
@@ -20,8 +20,8 @@ from agedge.faces.patches import cut_patches
 from agedge.faces.per_process import PerProcessNetworks
 
 MIN_FACE = 40  # pixels: the default of `min_face`
-SAME_LEVEL, ACROSS_LEVELS, LAST = 0.5, 0.7, 0.7  # NMS thresholds, of the paper's authors' code
-# Batch sizes and input sides of the networks. MXNet keeps an executor for each size; larger ones are slower a face.
+SAME_LEVEL, ACROSS_LEVELS, LAST = 0.5, 0.7, 0.7  # NMS thresholds, as in the code of the paper's authors
+# Batch sizes and input sides of the networks. MXNet has an executor per batch size; larger ones are slower per face.
 NETWORKS = {"pnet": ((1,), CANVAS), "rnet": ((4, 16, 32), 24), "onet": ((1, 2, 4), 48)}
 
 
@@ -40,17 +40,17 @@ class MTCNNDetector(PerProcessNetworks):
     """The detector of `--det 0`.
 
     `options`: see `DetectorOptions`. `min_face`: by default 40, at least 12; it counts pixels of the image as given,
-    also where `max_side` shrinks it. `max_side`: by default none; it bounds the time. `runtime`: only "mxnet".
-    `thresholds`: the least probability of a face for P-, R- and O-net. `weights`: a folder with the three weight files
-    in place of the installed wheel's.
+    even if `max_side` shrinks it. `max_side`: by default none; it limits the time. `runtime`: only "mxnet".
+    `thresholds`: minimum face probabilities for P-, R- and O-net. `weights`: a folder with three weight files that
+    replace those of the installed wheel.
 
-    Networks are loaded at the first call, once in each process; a forked one refuses with several CPU threads. Threads
-    take turns. Raises `UsageError` on an impossible option, and at the first call `AgedgeError` where the weights are
-    missing or are not the known ones.
+    Networks are loaded at the first call, once per process; a forked process raises an error if MXNet has several CPU
+    threads. Threads wait for each other. Raises `UsageError` on an invalid option, and at the first call `AgedgeError`
+    if the weights are missing or are not the known ones.
     """
 
     name = "MTCNN"
-    # None of 479 faces found in turned images had it (0.9989 at most), 635 of 1,057 in upright ones.
+    # Reached by none of 479 faces found in turned images (0.9989 at most), and by 635 of 1,057 in upright ones.
     sure_score = 0.9995
 
     def __init__(
@@ -68,13 +68,13 @@ class MTCNNDetector(PerProcessNetworks):
         self.thresholds, self.weights = _check_thresholds(thresholds), weights
 
     def detect(self, image: np.ndarray) -> Faces:
-        """Return the faces of a BGR uint8 image (h, w, 3), or of what else `check_image` takes; best score first."""
+        """Return the faces of a BGR uint8 image (h, w, 3), or of an array that `check_image` accepts; best first."""
         return self.detect_batch([image])[0]
 
     def detect_batch(self, images: Sequence[np.ndarray], min_face: Optional[float] = None) -> List[Faces]:
-        """Return `Faces` for each of several images of any sizes, which is several times as fast for small ones.
+        """Return `Faces` for each of several images of any sizes; for small ones several times as fast as `detect`.
 
-        `min_face`: another smallest face for this call.
+        `min_face`: replaces the detector's for this call.
         """
         min_face = self.min_face if min_face is None else _check_min_face(min_face)
         images = list(map(check_image, images))
@@ -85,19 +85,19 @@ class MTCNNDetector(PerProcessNetworks):
         return [self._choose(enlarge(faces, scale)) for faces, scale in zip(found, scales)]
 
     def detect_at(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> List[Faces]:
-        """Return `Faces` for each image in its boxes (n, 4), where faces may be, without a search of the image.
+        """Return `Faces` for each image from candidate boxes (n, 4), without a search of the image.
 
-        For images whose face is known to lie near a place: ten times as fast, and found as often; how precisely,
-        benchmarks/first_look.py measures. Raises `UsageError` where the boxes are not finite.
+        For images with a known approximate position of the face: ten times as fast, with the same recall;
+        benchmarks/first_look.py measures the precision of landmarks. Raises `UsageError` if the boxes are not finite.
         """
         images = list(map(check_image, images))
         boxes = [_check_boxes(its, image) for its, image in zip(boxes, images)]
         return list(map(self._choose, self._find_at(images, boxes)))
 
     def detect_middle(self, views: np.ndarray, side: float) -> List[Faces]:
-        """Return `Faces`, of any score, for each of square images (n, s, s, 3) in whose middle a face of about `side`
-        pixels may be."""
-        half = np.array([1, 1.4]) * side / 2  # a box about features alone, and one about the head
+        """Return `Faces`, of any score, for square images (n, s, s, 3), each with a face of about `side` pixels in the
+        middle."""
+        half = np.array([1, 1.4]) * side / 2  # a box of the facial features, and one of the head
         middle = views.shape[1] / 2
         boxes = np.stack([middle - half, middle - half, middle + half, middle + half], axis=1)
         return self._find_at(list(views), [boxes] * len(views))
@@ -119,7 +119,7 @@ class MTCNNDetector(PerProcessNetworks):
         return {name: open_network(name, sizes, side, self.weights) for name, (sizes, side) in NETWORKS.items()}
 
     def _propose(self, images: Sequence[np.ndarray], min_face: float, scales: Sequence[float]) -> List[np.ndarray]:
-        """Return P-net's proposals, square boxes (n, 4), for each image, which was shrunk by its scale before."""
+        """Return P-net's proposals, square boxes (n, 4), for each image; `scales`: how much each was shrunk before."""
         pyramids = [shrink_levels(image, max(CELL, min_face * scale)) for image, scale in zip(images, scales)]
         found = iter(self._scan([level for pyramid in pyramids for _, level in pyramid]))
         proposals = []
@@ -134,7 +134,7 @@ class MTCNNDetector(PerProcessNetworks):
         return proposals
 
     def _scan(self, levels: List[np.ndarray]) -> List[Cells]:
-        """Return P-net's cells in each of some pyramid levels."""
+        """Return P-net's proposals in each pyramid level."""
         network, least = self.load()["pnet"], logit(self.thresholds[0])
         found = [[NO_CELLS] for _ in levels]
         for pieces in pack([(level.shape[1], level.shape[2]) for level in levels]):
@@ -153,7 +153,7 @@ class MTCNNDetector(PerProcessNetworks):
         return [Cells(*map(np.concatenate, zip(*its))) for its in found]
 
     def _refine(self, images: Sequence[np.ndarray], proposals: List[np.ndarray]) -> List[np.ndarray]:
-        """Return the square boxes (n, 4), of each image's proposals, that are faces for R-net."""
+        """Return the proposals that R-net accepts, refined, as square boxes (n, 4) for each image."""
         refined = []
         for boxes, outputs in zip(proposals, self._run_on_boxes("rnet", images, proposals)):
             scores = sigmoid(outputs[:, -1])
@@ -164,7 +164,7 @@ class MTCNNDetector(PerProcessNetworks):
         return refined
 
     def _finish(self, images: Sequence[np.ndarray], refined: List[np.ndarray]) -> List[Faces]:
-        """Return the faces, for O-net, among each image's boxes, with landmarks."""
+        """Return the boxes that O-net accepts as faces, with landmarks, for each image."""
         found = []
         for image, boxes, outputs in zip(images, refined, self._run_on_boxes("onet", images, refined)):
             scores = sigmoid(outputs[:, -1])
@@ -199,7 +199,7 @@ def move(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def make_square(boxes: np.ndarray) -> np.ndarray:
-    """Return squares about the centres of boxes (n, 4), as large as their longer sides."""
+    """Return squares around the centres of boxes (n, 4), with the longer sides of the boxes."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
     return np.concatenate([centre - half, centre + half], axis=1)
@@ -222,13 +222,13 @@ def logit(probability: float) -> float:
 
 
 def shrink(image: np.ndarray, scale: float) -> np.ndarray:
-    """Return an image at `scale`, averaged; itself at 1."""
+    """Shrink an image to `scale` by area averaging; at scale 1 return it unchanged."""
     size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
     return image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def enlarge(faces: Faces, scale: float) -> Faces:
-    """Return faces of an image that was shrunk by `scale`, in pixels of the image before."""
+    """Return faces of an image that was shrunk by `scale`, in pixels of the original image."""
     return faces if scale == 1 else Faces(faces.boxes / scale, faces.scores, (faces.landmarks + 0.5) / scale - 0.5)
 
 

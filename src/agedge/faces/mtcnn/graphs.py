@@ -1,18 +1,18 @@
 """Build MTCNN's networks as graphs that MXNet runs fast on a CPU: the same functions, in operations of oneDNN.
 
-MXNet has PReLU only as a plain loop over arrays that are first brought out of oneDNN's layout. Here it is what MXNet
-does fuse, two convolutions with a ReLU (the operation `Activation`; one called `relu` is not fused) and a sum:
+MXNet implements PReLU as a simple loop, for which arrays leave oneDNN's layout. Here PReLU is built from operations
+that MXNet fuses, two convolutions with a ReLU (the operation `Activation`; `relu` is not fused) and a sum:
 
     prelu(x) = relu((1 - slope) x) + slope x      for a slope <= 1
-    -prelu(x) = relu((slope - 1) x) - slope x     for a slope > 1; the next layer's weights take the sign back
+    -prelu(x) = relu((slope - 1) x) - slope x     for a slope > 1; the next layer's weights restore the sign
 
-Where a maximum is pooled from it, the pooling comes first. For a slope >= 0, prelu is monotonic and the two change
-places; for one below, the maximum of prelu is that of x or of slope x:
+If max pooling follows, it is moved before the PReLU. For a slope >= 0, prelu is monotonic and commutes with the
+maximum. For a negative slope, the maximum of prelu is that of x or of slope x:
 
     max prelu(x) = max(max x, max slope x) = relu(max x - max slope x) + max slope x
 
-so that such a channel is pooled twice, and the same two convolutions, now 1x1, put it together. The scaling of the
-input and the order of its channels go into the first weights; of the two logits of a face their difference remains.
+so such a channel is pooled twice, and the same two convolutions, now 1x1, combine the results. The scaling of the input
+and its channel order are folded into the first weights. The two logits of a face are replaced by their difference.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ from agedge.runtime.batch_runner import BatchRunner
 from agedge.runtime.model_files import Checkpoint
 from agedge.runtime.mxnet_executors import ExecutorPool
 
-UNIT = 16  # channels come in multiples of it, the rest are zeros: oneDNN then keeps its fast layout from layer to layer
+UNIT = 16  # channels are zero-padded to multiples of it, so that oneDNN keeps its fast layout between layers
 
 Arrays = Dict[str, np.ndarray]
 Layer = Tuple[np.ndarray, np.ndarray]  # weight, bias
@@ -34,9 +34,9 @@ Layer = Tuple[np.ndarray, np.ndarray]  # weight, bias
 class CascadeNetwork:
     """One of the three networks, run on batches of a few fixed sizes.
 
-    The caller writes images into `data` (largest, 3, side, side) float32: BGR, 0..255. `outputs`: how many numbers the
-    network gives for an image, or for a place of P-net's map: box, landmarks, and last the logit of a face. A form of
-    the networks in another runtime needs another `runner`, with the same input and the same single output.
+    The caller writes images into `data` (largest, 3, side, side) float32: BGR, 0..255. `outputs`: number of values
+    per image, or per position of P-net's map: box, landmarks, and last the logit of a face. Another runtime needs
+    another `runner` with the same input and the same single output.
     """
 
     def __init__(self, name: str, runner: BatchRunner, batches: Sequence[int], side: int):
@@ -45,8 +45,10 @@ class CascadeNetwork:
         self.outputs = sum(HEADS[name].values()) - 1
 
     def run(self, count: int) -> np.ndarray:
-        """Return the outputs for the first `count` images of `data`: (count, outputs) of R- and O-net, (count, outputs,
-        rows, columns) of P-net."""
+        """Return the outputs for the first `count` images of `data`.
+
+        Their shape is (count, outputs) for R- and O-net, and (count, outputs, rows, columns) for P-net.
+        """
         size = min(size for size in self.batches if size >= count)
         (output,) = self.runner.run((size, 3, self.side, self.side))
         return output[:count, : self.outputs]
@@ -57,7 +59,7 @@ def open_network(
 ) -> CascadeNetwork:
     """Open a network in MXNet from its weights in `folder`, by default those of the installed wheel.
 
-    All batch sizes are bound at once, the largest first, in whose memory the others work.
+    All batch sizes are bound at once, the largest first; the others share its memory.
     """
     import mxnet as mx
 
@@ -86,7 +88,7 @@ def build_graph(name: str, weights: Arrays) -> Tuple[Any, Arrays]:
             x = mx.sym.Convolution(x, kernel=weight.shape[2:], num_filter=len(weight), name=layer)
         return mx.sym.Activation(x, act_type="relu") if relu else x
 
-    signs = np.ones(3)  # of the channels of x, 0 for those that are padding
+    signs = np.ones(3)  # of the channels of x; 0 for padding
     for number, (kind, *_) in enumerate(LAYERS[name], 1):
         if kind == "pool":
             continue
@@ -104,7 +106,7 @@ def build_graph(name: str, weights: Arrays) -> Tuple[Any, Arrays]:
             bent, straight = _scale(weight, bias, np.abs(1 - slopes)), _scale(weight, bias, _straight(slopes))
         bent, straight = _pad_outputs(*bent), _pad_outputs(*straight)
         signs = np.pad(np.where(slopes > 1, -1.0, 1.0), (0, len(bent[1]) - len(slopes)))
-        if next_kind == "heads":  # they are linear as the straight part is: together one layer beside the bent part
+        if next_kind == "heads":  # the heads and the linear part of PReLU are merged into one layer
             heads = _join_heads(name, weights, signs)
             straight = _join_linear(straight, heads)
         sides = apply(x, f"bent{number}", *bent, relu=True)
@@ -123,12 +125,12 @@ def _take_layer(weights: Arrays, number: int) -> Tuple[np.ndarray, np.ndarray, n
 
 
 def _take_pixels(weight: np.ndarray, bias: np.ndarray) -> Layer:
-    """Return the first weights, which are for RGB, (x - 127.5) / 128, changed for BGR, 0..255."""
+    """Convert the first weights from RGB input scaled to (x - 127.5) / 128 to BGR input of 0..255."""
     return weight[:, ::-1] / 128, bias - weight.sum(axis=(1, 2, 3)) * (127.5 / 128)
 
 
 def _match_inputs(weight: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Return weights for the channels of the layer before, which may be negated or padding."""
+    """Adapt weights to the channels of the previous layer, which may be negated or padding."""
     if weight.ndim == 2:  # of a dense layer; the maps before it need no padding
         return weight * np.repeat(signs, weight.shape[1] // len(signs))
     missing = len(signs) - weight.shape[1]
@@ -144,14 +146,14 @@ def _straight(slopes: np.ndarray) -> np.ndarray:
 
 
 def _double_falling(weight: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> Layer:
-    """Return the channels, and after them those with a negative slope again, times that slope."""
+    """Return the channels, followed by copies, times their slope, of those with a negative slope."""
     falling = np.flatnonzero(slopes < 0)
     again = _scale(weight[falling], bias[falling], slopes[falling])
     return np.concatenate([weight, again[0]]), np.concatenate([bias, again[1]])
 
 
 def _join_pooled(slopes: np.ndarray) -> Tuple[Layer, Layer]:
-    """Return the bent and the straight 1x1 convolution that make PReLU of the channels of `_double_falling`."""
+    """Return the 1x1 convolutions (with ReLU, linear) that compute PReLU from the channels of `_double_falling`."""
     channels, falling = len(slopes), np.flatnonzero(slopes < 0)
     again = channels + np.arange(len(falling))
     bent, straight = np.zeros((2, channels, len(_pad(np.zeros(channels + len(falling))))))
@@ -163,7 +165,7 @@ def _join_pooled(slopes: np.ndarray) -> Tuple[Layer, Layer]:
 
 
 def _join_heads(name: str, weights: Arrays, signs: np.ndarray) -> Layer:
-    """Return the heads as one layer: box, landmarks, and a face's logit less that of no face."""
+    """Return the heads as one layer: box, landmarks, and the face logit minus the background logit."""
     joined = []
     for what in ("weight", "bias"):
         values = [weights[f"{head}_{what}"].astype(np.float64) for head in HEADS[name]]
@@ -173,14 +175,14 @@ def _join_heads(name: str, weights: Arrays, signs: np.ndarray) -> Layer:
 
 
 def _join_linear(first: Layer, second: Layer) -> Layer:
-    """Return one layer for two linear ones of which the second is 1x1 or both are dense."""
+    """Merge two linear layers, of which the second is 1x1 or both are dense, into one."""
     (weight, bias), (mixing, shift) = first, second
     mixing = mixing.reshape(mixing.shape[:2])
     return np.tensordot(mixing, weight, 1), mixing @ bias + shift
 
 
 def _pad_outputs(weight: np.ndarray, bias: np.ndarray) -> Layer:
-    """Return a convolution with a multiple of UNIT outputs; dense layers stay as they are."""
+    """Pad a convolution to a multiple of UNIT outputs; dense layers are not changed."""
     return (weight, bias) if weight.ndim == 2 else (_pad(weight), _pad(bias))
 
 

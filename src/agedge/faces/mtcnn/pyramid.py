@@ -1,8 +1,8 @@
-"""The image pyramid of MTCNN's P-net: its levels, and how those of any images are packed onto canvases of one size.
+"""Build the image pyramid of MTCNN's P-net, and pack the levels of several images onto canvases of one size.
 
-P-net runs on canvases only, so one input shape serves every photograph. The levels are cut into strips that overlap by
-what two cells share, and the strips, the highest first, fill shelf after shelf; one that does not fit is cut once more.
-Where two pieces meet, P-net's input is a mixture, and those cells are not read.
+P-net runs on canvases only, so all photographs share one input shape. The levels are cut into strips that overlap by
+the pixels that two neighbouring cells share. The strips, highest first, are placed on shelves; a strip that does not
+fit is cut again. Cells that cover two pieces are ignored.
 """
 
 import math
@@ -12,15 +12,15 @@ import numpy as np
 
 from agedge.faces.patches import cut_patches
 
-CELL, STRIDE = 12, 2  # a cell of P-net is 12x12 pixels, at every second pixel
+CELL, STRIDE = 12, 2  # pixels: an output cell of P-net sees 12x12 pixels, at every second position
 OVERLAP = CELL - STRIDE
 FACTOR = 0.709  # from one level of the pyramid to the next: half the area
-CANVAS = 128  # side; larger ones cost the same a cell, and more of them stays empty
-SHORTEST = 32  # a piece is not cut shorter than that
+CANVAS = 128  # side in pixels; on larger ones a cell costs the same, and more space stays empty
+SHORTEST = 32  # pixels: minimum width of a piece that is cut off
 
 
 class Piece(NamedTuple):
-    """A part of a level, `height` x `width` pixels from (`top`, `left`), that lies at (`y`, `x`) of a canvas."""
+    """A region of a level, `height` x `width` pixels at (`top`, `left`), placed at (`y`, `x`) on a canvas."""
 
     level: int
     top: int
@@ -32,10 +32,11 @@ class Piece(NamedTuple):
 
 
 def shrink_levels(image: np.ndarray, min_face: float) -> List[Tuple[float, np.ndarray]]:
-    """Return (scale, level) of the pyramid from the one where `min_face` pixels are a cell to the last that holds one.
+    """Return (scale, level) for the levels of the pyramid.
 
-    A level is (3, rows, columns) float32, shrunk by area from the image. Its sides are made even, the last pixel
-    repeated, so that cells reach its border.
+    The first level shrinks `min_face` to the size of a cell; the last is the smallest that contains a cell. A level is
+    (3, rows, columns) float32, area-averaged from the image. Its sides are padded to even numbers by repeating the last
+    pixel, so that cells reach the border.
     """
     height, width = image.shape[:2]
     levels, scale = [], CELL / min_face
@@ -58,9 +59,9 @@ def pack(shapes: Sequence[Tuple[int, int]]) -> List[List[Piece]]:
             (min(CANVAS, height - top), width, level, top) for top in range(0, height - OVERLAP, CANVAS - OVERLAP)
         ]
     canvases: List[List[Piece]] = []
-    spaces: List[List[int]] = []  # the rows that are left, of canvases that have some: [number, rows]
+    spaces: List[List[int]] = []  # [number of a canvas, free rows], of canvases with free rows
     number = y = 0
-    x = CANVAS  # of the shelf that is being filled
+    x = CANVAS  # on the current shelf
     for height, width, level, top in sorted(strips, reverse=True):
         if height < CELL:
             continue

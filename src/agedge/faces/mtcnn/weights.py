@@ -38,7 +38,7 @@ LAST_MAP = 3  # side of the map that is the input of the first dense layers of R
 
 
 def find_weights() -> Path:
-    """Return the folder of the weights in the installed wheel. Raises `AgedgeError` where it is not installed."""
+    """Return the folder of the weights in the installed wheel. Raises `AgedgeError` if it is not installed."""
     try:
         wheel = metadata.distribution("mtcnn")
     except metadata.PackageNotFoundError:
@@ -58,7 +58,9 @@ def load_weights(name: str, folder: Optional[Union[str, Path]] = None) -> List[n
         raise AgedgeError(f"{path}: missing: MTCNN's weights come with mtcnn {VERSION}")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256[name]:
-        raise AgedgeError(f"{path}: its SHA-256 is not that of mtcnn {VERSION}: not opened, for it could run code")
+        raise AgedgeError(
+            f"{path}: its SHA-256 is not that of mtcnn {VERSION}: not opened, since a pickle can run code"
+        )
     return joblib.load(io.BytesIO(content))
 
 

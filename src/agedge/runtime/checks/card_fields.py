@@ -42,7 +42,7 @@ TYPES = {list: "a list", int: "an integer", dict: "an object", str: "a string"}
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file. Raises `ValueError` where it is too large or an object has a key twice."""
+    """Return the value of a JSON file. Raises `ValueError` if it is too large or an object has a key twice."""
 
     def make_object(pairs: list) -> dict:
         value = dict(pairs)
@@ -73,7 +73,7 @@ def is_number(value: Any) -> bool:
 
 
 def check_keys(value: Any, key: str, required: Sequence[str], optional: Sequence[str] = ()) -> None:
-    """Raise `ValueError` where a value is not an object with all of `required` and nothing but `optional` beside."""
+    """Raise `ValueError` if a value is not an object with all of `required` and nothing but `optional` beside."""
     require(isinstance(value, dict), key, "an object")
     for name in required:
         if name not in value:
@@ -221,7 +221,7 @@ def check_training(training: Dict[str, Any]) -> None:
 
 
 def require_plain_name(name: Any, key: str) -> None:
-    """Raise `ValueError` where `name` is not a file name on every system: no folder, drive or control character."""
+    """Raise `ValueError` if `name` is not a file name on every system: no folder, drive or control character."""
     if not isinstance(name, str) or not name.strip(" .") or not name.isprintable():
         raise ValueError(f"{key}: must be a plain file name")
     if set(name) & set('/\\:*?"<>|') or name[-1] in " ." or name.lower() == "card.json":

@@ -22,7 +22,7 @@ DETECTOR_ANCHORS = {32: [512, 256], 16: [128, 64], 8: [32, 16]}  # sides in pixe
 def convert_format_1(card: Dict[str, Any]) -> Dict[str, Any]:
     """Return a card of format 1 (a JSON object) as one of format 2.
 
-    Raises `ValueError`, which names the key, where input or outputs are not those of format 1. All other checks are
+    Raises `ValueError`, which names the key, if input or outputs are not those of format 1. All other checks are
     those of format 2.
     """
     for key in ("input", "outputs"):
@@ -60,7 +60,7 @@ def convert_output(name: str, sentence: Any) -> Dict[str, Any]:
 
 
 def read_bounds(sentence: str) -> List[List[int]]:
-    """Return [[0, 5], [66, 120]] from "probabilities of 0-5, 66+"; [] where the sentence is not of that form."""
+    """Return [[0, 5], [66, 120]] from "probabilities of 0-5, 66+"; [] if the sentence is not of that form."""
     if not sentence.startswith(GROUPS):
         return []
     found = [re.fullmatch(r"(\d{1,3})(?:-(\d{1,3})|\+)", group) for group in sentence[len(GROUPS) :].split(", ")]

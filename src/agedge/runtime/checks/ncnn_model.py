@@ -1,4 +1,4 @@
-"""Check ncnn's .param and .bin before ncnn reads them: it trusts their counts, names and sizes, and may crash.
+"""Check ncnn's .param and .bin before ncnn reads them: ncnn does not validate counts, names and sizes, and may crash.
 
 .param is text: 7767517, the numbers of layers and blobs, then for each layer its type, name, numbers of inputs and
 outputs, their blobs, and parameters `number=value`, or `-(23300 + number)=count,value,...` for arrays. .bin holds the
@@ -13,13 +13,13 @@ from typing import Dict, List, Optional, Tuple, Union
 from agedge.errors import AgedgeError
 
 MAGIC = "7767517"
-MOST_BYTES = 1 << 20  # of a .param; ours have 9 KB
-MOST = 10_000  # layers, and blobs; ours have 135
-ARRAY, MOST_PARAMETERS, LONGEST_ARRAY = 23300, 32, 64  # as ncnn's paramdict.h has the first two
-LARGEST = 1 << 24  # a number among the parameters, as in `check_symbol`
+MOST_BYTES = 1 << 20  # of a .param; the shipped ones have 9 KB
+MOST = 10_000  # layers, and blobs; the shipped models have 135
+ARRAY, MOST_PARAMETERS, LONGEST_ARRAY = 23300, 32, 64  # the first two as in ncnn's paramdict.h
+LARGEST = 1 << 24  # largest parameter, as in `check_symbol`
 FP16 = 0x01306B47  # the tag of weights in fp16; 0 is that of fp32
 CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "DeconvolutionDepthWise")
-# {type: (inputs, outputs)}, None for any number from one on.
+# {type: (inputs, outputs)}; None: any number, at least one.
 LAYERS: Dict[str, Tuple[Optional[int], Optional[int]]] = {
     "Input": (0, 1),
     "MemoryData": (0, 1),
@@ -37,7 +37,7 @@ POSITIVE = {  # by type, the parameters that ncnn divides by: kernel, dilation, 
     "Pooling": (1, 2, 11, 12),
     "ShuffleChannel": (0,),
 }
-# By type, the parameters that may be fractions, and those that are arrays: ncnn takes their bits for another kind's.
+# By type, the parameters that may be fractions, and those that are arrays: ncnn misreads the bits of another kind.
 FRACTIONS = {"BinaryOp": {2}, "Clip": {0, 1}, "ELU": {0}, "HardSigmoid": {0, 1}, "HardSwish": {0, 1}, "Interp": {1, 2}}
 FRACTIONS.update(
     {"LRN": {2, 3, 4}, "Normalize": {2}, "Padding": {4}, "Power": {0, 1, 2}, "Reduction": {2}, "ReLU": {0}}
@@ -46,12 +46,12 @@ FRACTIONS.update({"LayerNorm": {1}, "InstanceNorm": {1}, "GroupNorm": {2}, "Gemm
 FRACTIONS.update({"BatchNorm": {1}, "Dropout": {0}, "SELU": {0, 1}, **{name: {18} for name in CONVOLUTIONS}})
 ARRAYS = {"Crop": {9, 10, 11}, "Eltwise": {1}, "InnerProduct": {10}, "Reduction": {3}, "Slice": {0, 2}}
 ARRAYS.update({"ExpandDims": {3}, "Squeeze": {3}, **{name: {10} for name in CONVOLUTIONS}})
-MOST_SIDE = 2048  # to which Interp enlarges
+MOST_SIDE = 2048  # of the output of Interp
 NUMBER = re.compile(r"[-+]?(\d{1,10}|\d*\.\d+|\d+\.)([eE][-+]?\d{1,3})?")
 
 
 def check_ncnn(param: Union[str, Path], weights: Union[str, Path], blobs: List[str]) -> None:
-    """Check both files; `blobs`: those that the card names. Raises `AgedgeError`, one line that names the file."""
+    """Check both files. `blobs`: the blob names in the card. Raises `AgedgeError`, one line that names the file."""
     param, weights = Path(param), Path(weights)
     try:
         if param.stat().st_size > MOST_BYTES:
@@ -70,14 +70,14 @@ def check_ncnn(param: Union[str, Path], weights: Union[str, Path], blobs: List[s
 def _read_layers(lines: List[str], blobs: List[str]) -> List[Tuple[str, str, dict]]:
     """Return (type, name, parameters) of every layer. Raises `ValueError`."""
     if not lines or lines[0].strip() != MAGIC:
-        raise ValueError("it does not begin like one")
+        raise ValueError(f"its first line is not {MAGIC}")
     counts = lines[1].split() if len(lines) > 1 else []
     if len(counts) != 2 or not all(re.fullmatch(r"\d{1,5}", each) and 0 < int(each) <= MOST for each in counts):
         raise ValueError("its second line is not the numbers of layers and blobs")
     rows = [line.split() for line in lines[2:] if line.strip()]
     if len(rows) != int(counts[0]):
-        raise ValueError(f"{len(rows)} layers, where it says {counts[0]}")
-    channels: Dict[str, int] = {}  # of every blob that was produced; 0 where they are not known
+        raise ValueError(f"{len(rows)} layers; the header says {counts[0]}")
+    channels: Dict[str, int] = {}  # of every blob that was produced; 0 if unknown
     used, layers = set(), []
     for row in rows:
         if len(row) < 4 or row[0] not in LAYERS:
@@ -103,7 +103,7 @@ def _read_layers(lines: List[str], blobs: List[str]) -> List[Tuple[str, str, dic
         channels.update({blob: out for blob in tops})
         layers.append((kind, name, found))
     if len(channels) != int(counts[1]):
-        raise ValueError(f"{len(channels)} blobs, where it says {counts[1]}")
+        raise ValueError(f"{len(channels)} blobs; the header says {counts[1]}")
     missing = [blob for blob in blobs if blob not in channels]
     if missing:
         raise ValueError(f"it has no blob {missing[0]!r:.80}, which card.json names")
@@ -125,11 +125,11 @@ def _read_parameters(name: str, kind: str, words: List[str]) -> dict:
         if not all(NUMBER.fullmatch(each) for each in values):
             raise ValueError(f"{name}: parameter {key} is not a number")
         if is_array and not (len(values) <= LONGEST_ARRAY and values[0] == str(len(values) - 1)):
-            raise ValueError(f"{name}: parameter {key} has not as many values as it says")
+            raise ValueError(f"{name}: parameter {key} does not have as many values as declared")
         if not is_array and len(values) != 1:
             raise ValueError(f"{name}: parameter {key} is not one number")
         numbers = [float(each) if re.search("[.eE]", each) else int(each) for each in values[is_array:]]
-        # -233 is ncnn's "all the rest", +-FLT_MAX that of Clip.
+        # -233 means "all the rest" in ncnn; Clip may have +-FLT_MAX.
         if any(abs(each) > LARGEST for each in numbers if isinstance(each, int)):
             raise ValueError(f"{name}: parameter {key} is over {LARGEST:,}")
         found[number] = numbers if is_array else numbers[0]
@@ -149,7 +149,7 @@ def _read_parameters(name: str, kind: str, words: List[str]) -> dict:
 def _count_channels(name: str, kind: str, found: dict, inputs: List[int]) -> int:
     """Return the channels of a layer's output, 0 where they are not followed.
 
-    Raises `ValueError` where a convolution's weights are not for the channels of its input: ncnn would read on behind
+    Raises `ValueError` if a convolution's weights are not for the channels of its input: ncnn would read on behind
     them.
     """
     given = inputs[0] if inputs else 0
@@ -179,7 +179,7 @@ def _count_channels(name: str, kind: str, found: dict, inputs: List[int]) -> int
 
 
 def _check_weights(file: Path, layers: List[Tuple[str, str, dict]]) -> None:
-    """Raise `ValueError` where the file is shorter or longer than the weights of the layers."""
+    """Raise `ValueError` if the file is shorter or longer than the weights of the layers."""
     total = file.stat().st_size
     with file.open("rb") as opened:
         for kind, name, found in layers:
@@ -198,7 +198,7 @@ def _check_weights(file: Path, layers: List[Tuple[str, str, dict]]) -> None:
 def _list_weights(kind: str, name: str, found: dict) -> List[Tuple[int, bool]]:
     """Return (count of numbers, whether a tag comes first) of each array of weights that ncnn reads for a layer.
 
-    In the order of `load_model` of each layer in ncnn's src/layer. Raises `ValueError` where a size is not a count.
+    In the order of `load_model` of each layer in ncnn's src/layer. Raises `ValueError` if a size is not a count.
     """
 
     def count(number: int, default: int = 0, least: int = 1) -> int:

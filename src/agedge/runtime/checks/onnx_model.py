@@ -29,7 +29,7 @@ DATA_LOCATION, EXTERNAL_DATA, DOMAIN = 14, 13, 7
 def check_onnx(path: Union[str, Path]) -> None:
     """Check an ONNX file.
 
-    Raises `AgedgeError`, one line, where it is missing, damaged, too large, or refers to other files or to operators
+    Raises `AgedgeError`, one line, if it is missing, damaged, too large, or refers to other files or to operators
     that are not ONNX's own.
     """
     path = Path(path)

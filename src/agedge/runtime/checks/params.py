@@ -25,7 +25,7 @@ LONGEST_NAME = 4096  # bytes; names of modules in modules have some hundred
 def check_params(path: Union[str, Path], shown_as: Optional[Union[str, Path]] = None) -> None:
     """Check the structure of a parameter file without reading its numbers; `shown_as`: what errors call the file.
 
-    Raises `AgedgeError`, one line, where the file is missing or is not a complete file of dense arrays.
+    Raises `AgedgeError`, one line, if the file is missing or is not a complete file of dense arrays.
     """
     path, shown_as = Path(path), shown_as or path
     try:
@@ -39,7 +39,7 @@ def check_params(path: Union[str, Path], shown_as: Optional[Union[str, Path]] = 
 
 def _walk(file: BinaryIO, total: int) -> None:
     if _read(file, "<Q") != MAGIC:
-        raise ValueError("it does not begin like one")
+        raise ValueError("it does not begin with MXNet's magic number")
     _read(file, "<Q")
     count = _read(file, "<Q")
     if count > total:

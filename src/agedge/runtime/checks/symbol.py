@@ -1,7 +1,7 @@
-"""Check a graph of MXNet, PREFIX-symbol.json, before MXNet reads it: some operators call a pointer that the file gives,
-load other files or run code, and MXNet trusts the indices.
+"""Check an MXNet graph, PREFIX-symbol.json, before MXNet reads it.
 
-MXNet reads a graph that is written anew from what was checked.
+Some operators call a pointer from the file, load other files or run code, and MXNet does not validate indices. MXNet
+gets a graph that is rewritten from the checked content.
 """
 
 import json
@@ -76,7 +76,7 @@ NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 def load_symbol(path: Union[str, Path]) -> Any:
     """Return the `mx.sym.Symbol` of a file.
 
-    Raises `AgedgeError`, one line, where it is missing or not a graph of known operators.
+    Raises `AgedgeError`, one line, if it is missing or not a graph of known operators.
     """
     import mxnet as mx
 

@@ -191,5 +191,5 @@ def warn_of_other_crops(files: Sequence[Path]) -> None:
     first = read_crop(files[0])
     for path in files[1:]:
         crop = read_crop(path)
-        if (crop is None) != (first is None) or crop and not crop.same_as(first):
+        if (crop is None) != (first is None) or crop and first and not crop.same_as(first):
             log.warning("%s: its faces have a different crop from those of %s", path, files[0])
