@@ -40,7 +40,7 @@ def weights(folder, recipe, name="last"):
 
 
 def test_a_run_learns_and_leaves_what_its_user_expects(tmp_path, toys):
-    folder, recipe = run(tmp_path / "run", toys, "train.epochs=12", "optimizer.lr=0.005")
+    folder, recipe = run(tmp_path / "run", toys, "train.epochs=12", "optimizer.lr=0.005", curves=True)
     log = read_log(folder / "log.csv")
     assert len(log) == 12 and log[-1]["loss"] < 0.8 * log[0]["loss"]
     assert log[-1]["train_gender_acc"] > 0.9
