@@ -40,7 +40,7 @@ def weights(folder, recipe, name="last"):
 
 
 def test_a_run_learns_and_leaves_what_its_user_expects(tmp_path, toys):
-    folder, recipe = run(tmp_path / "run", toys, "train.epochs=12", "optimizer.lr=0.005")
+    folder, recipe = run(tmp_path / "run", toys, "train.epochs=12", "optimizer.lr=0.005", curves=True)
     log = read_log(folder / "log.csv")
     assert len(log) == 12 and log[-1]["loss"] < 0.8 * log[0]["loss"]
     assert log[-1]["train_gender_acc"] > 0.9
@@ -97,14 +97,17 @@ def test_fine_tuning_starts_from_given_weights(tmp_path, toys):
         assert read_log(tuned / "log.csv")[0]["loss"] == pytest.approx(before, rel=0.25)
 
 
-def test_a_run_measures_as_evaluate_does_where_faces_are_cut_in_another_way(tmp_path, toys):
+def test_a_run_measures_as_evaluate_does_where_faces_are_cut_in_another_way(tmp_path, toys, caplog):
+    from evaluate import evaluate
+
     val = write_toys(tmp_path / "wide.rec", 72, 5, crop="arcface")
     folder, recipe = run(tmp_path / "run", toys, f"data.val={val}", "train.epochs=2")
     finish(symbols.create(**recipe.network), recipe, folder)
     card = load_card(folder)
-    command = [sys.executable, "evaluate.py", "--model", str(folder), "--data", str(val), "--json", str(tmp_path / "e")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert "moved to the model's crop" in done.stderr, done.stderr
+    caplog.clear()
+    caplog.set_level("INFO")
+    evaluate(str(folder), [val], "mxnet", "", "auto", tmp_path / "e", None)
+    assert "moved to the model's crop" in caplog.text
     assert json.loads((tmp_path / "e").read_text())["age_mae"] == pytest.approx(card.error["age_mae"], abs=1e-4)
     assert read_log(folder / "log.csv")[-1]["val_age_mae"] == pytest.approx(card.error["age_mae"], abs=0.1)
 
@@ -166,22 +169,24 @@ def test_data_that_cannot_train_is_named(tmp_path, toys):
         run(tmp_path / "run", toys, "optimizer.name=foo")
 
 
-def test_the_door(tmp_path, toys):
+def test_the_door(tmp_path, toys, capsys, monkeypatch):
+    import train as door
+    from evaluate import evaluate
+
     network = ["--network", "mobilenet", "--multiplier", "0.25"]
     command = [sys.executable, "train.py", *network, "--prefix", str(tmp_path / "r"), "--quiet", *SMALL, *toys]
     done = subprocess.run([*command, "train.epochs=1"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "epoch 1: loss" in done.stderr and "gender" in done.stdout and "model:" in done.stdout
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 1 and again.stderr.startswith("error: ") and len(again.stderr.splitlines()) == 1
-    evaluated = subprocess.run(
-        [sys.executable, "evaluate.py", "--model", str(tmp_path / "r"), "--data", toys[1].split("=")[1]]
-        + ["--json", str(tmp_path / "e.json"), "--report", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert evaluated.returncode == 0, evaluated.stderr
+    monkeypatch.setattr(door, "use_all_cores", lambda: None)  # it sets the environment
+    with pytest.raises(SystemExit) as ended:
+        run_command(door.main, command[2:])
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and said.startswith("error: ") and len(said.splitlines()) == 1
+    words = ["--model", str(tmp_path / "r"), "--data", toys[1].split("=")[1]]
+    with pytest.raises(SystemExit) as ended:
+        run_command(evaluate, [*words, "--json", str(tmp_path / "e.json"), "--report", str(tmp_path)])
+    assert ended.value.code == 0
     measured = json.loads((tmp_path / "e.json").read_text())
     assert measured["n"] == 37 == sum(band["n"] for band in measured["bands"]) + measured_outside(toys)
     assert (tmp_path / "errors.png").is_file()

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -16,11 +17,12 @@ from agedge.faces.annotations import Photo, read_annotations, write_annotations
 from agedge.training.recipe import load_recipe, refuse_keys
 from agedge.training.run.checkpoint import load_checkpoint
 from agedge.training.run.pretrained import load_pretrained_detector
-from agedge.training.tasks.detection import TrainedDetector, train_detector, validate
+from agedge.training.tasks.detection import DetectionTask, TrainedDetector, train_detector, validate
 from agedge.training.tasks.finalize_detection import finish_detector
 from rec_tools.detection.compose import compose
 from tests.card_schema import assert_valid
 from tests.paths import ROOT
+from tests.training.toy_runs import draw_nothing
 
 VALIDATED = ("recall", "precision", "average_precision")
 
@@ -68,11 +70,13 @@ def recipe_of(data, run, *overrides):
     )
 
 
-def train(recipe, resume=False):
+def train(recipe, resume=False, curves=False):
     import mxnet as mx
 
     network = symbols.create(**recipe.network)
-    return train_detector(network, recipe, [mx.cpu()], resume, progress=False)
+    plot = DetectionTask.plot if curves else draw_nothing
+    with patch.object(DetectionTask, "plot", staticmethod(plot)):
+        return train_detector(network, recipe, [mx.cpu()], resume, progress=False)
 
 
 def parameters(folder, recipe) -> dict:
@@ -83,7 +87,7 @@ def parameters(folder, recipe) -> dict:
 
 def test_a_run_leaves_a_model_its_card_and_its_figures(data, tmp_path):
     recipe = recipe_of(data, tmp_path / "run", f"scenes.photographs={data / 'val' / 'label.txt'}")
-    folder = train(recipe)
+    folder = train(recipe, curves=True)
     said = finish_detector(symbols.create(**recipe.network), recipe, folder)
     rows = (folder / "log.csv").read_text().splitlines()
     assert rows[0].startswith("epoch,step,lr,loss,face_loss,box_loss,landmarks_loss,val_recall") and len(rows) == 3

@@ -1,7 +1,6 @@
 """Which parameters train, how fast, and where they start from: frozen, at a rate of their own, or afresh."""
 
-import subprocess
-import sys
+import shutil
 
 import cv2
 import mxnet as mx
@@ -23,7 +22,6 @@ from agedge.training.tasks.age_gender import train
 from agedge.training.tasks.finalize_age_gender import finish
 from agedge.training.weights.load_weights import load_weights
 from agedge.training.weights.param_groups import freeze, match_names, set_rates
-from tests.paths import ROOT
 from tests.training.toy_runs import SIZE, SMALL, run, write_toys
 
 
@@ -186,10 +184,6 @@ def test_a_misspelt_fresh_pattern_is_told_without_weights_too(tmp_path, toys):
         run(tmp_path / "run", toys, "fresh=[agee.*]")
 
 
-def call(*words):
-    return subprocess.run([sys.executable, "train.py", "--quiet", *words], cwd=ROOT, capture_output=True, text=True)
-
-
 def test_without_ages_there_is_no_picture_of_their_errors(tmp_path, caplog, capsys):
     from evaluate import evaluate
 
@@ -205,17 +199,26 @@ def test_without_ages_there_is_no_picture_of_their_errors(tmp_path, caplog, caps
     assert "errors.png is not written" in caplog.text and not (tmp_path / "report" / "errors.png").exists()
 
 
-def test_the_doors_test_and_fin(tmp_path, toys, begun):
-    first, _ = begun
+def test_the_doors_test_and_fin(tmp_path, toys, begun, capsys, caplog, monkeypatch):
+    import train as door
+
+    monkeypatch.setattr(door, "use_all_cores", lambda: None)  # it sets the environment
+
+    def call(*words):
+        with pytest.raises(SystemExit) as ended:
+            run_command(door.main, ["--quiet", *words])
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    caplog.set_level("INFO")
+    first = shutil.copytree(begun[0], tmp_path / "begun")
     here = [f"run.dir={first}", *SMALL, *toys]
-    done = call("--test", *here)
-    assert done.returncode == 0 and "validation: val.rec" in done.stdout and not (first / "test.json").exists()
-    done = call("--test", *here, toys[1].replace("data.val", "data.test"))
-    assert done.returncode == 0 and "test: val.rec" in done.stdout and (first / "test.json").is_file()
+    assert "validation: val.rec" in call("--test", *here) and not (first / "test.json").exists()
+    said = call("--test", *here, toys[1].replace("data.val", "data.test"))
+    assert "test: val.rec" in said and (first / "test.json").is_file()
     tuned = [*SMALL, *toys, "train.epochs=1", "network.age_head=regression", f"run.dir={tmp_path / 'tuned'}"]
-    done = call("--fin", "--pretrained", str(first), *tuned)
-    assert done.returncode == 0, done.stderr
-    assert "2 parameters start afresh, of age" in done.stderr and "parameters are frozen" in done.stderr
+    call("--fin", "--pretrained", str(first), *tuned)
+    assert "2 parameters start afresh, of age" in caplog.text and "parameters are frozen" in caplog.text
     after = read_run(tmp_path / "tuned", age_head="regression")
     np.testing.assert_array_equal(after["body.0.weight"], read_run(first)["body.0.weight"])
 
