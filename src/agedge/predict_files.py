@@ -89,7 +89,7 @@ def _predict_batch(predictor: Predictor, images: List[SourceImage]) -> Iterator[
     """Yield the results of one call for all images; where that fails, of a call for each."""
     if len(images) > 1:
         try:
-            found = predictor.predict_batch([image.image for image in images])
+            found = predictor.predict_batch([image.image for image in images if image.image is not None])
         except Exception as error:
             log.debug("%d images together: %s", len(images), describe(error), exc_info=True)
         else:
@@ -97,6 +97,7 @@ def _predict_batch(predictor: Predictor, images: List[SourceImage]) -> Iterator[
             return
     for image in images:
         try:
+            assert image.image is not None, "unreadable images are not predicted"
             yield ImageResult(image, predictor.predict(image.image), "")
         except Exception as error:  # a fault of one image does not stop the next one
             log.debug("%s", image.file, exc_info=True)
@@ -121,8 +122,8 @@ class ResultWriter:
         """Write an object into the JSON file, and a row a face into the CSV file."""
         source, people, fault = result
         if self._json:
-            shape = (None, None) if source.image is None else source.image.shape[:2]
-            value = to_json(source.file, shape, fault or ("ok" if people else "no face"), people)
+            height, width = (None, None) if source.image is None else source.image.shape[:2]
+            value = to_json(source.file, (height, width), fault or ("ok" if people else "no face"), people)
             self._json.write(json.dumps(value, ensure_ascii=False) + "\n")
         if self._csv:
             header = [] if self._has_header else [COLUMNS]
@@ -137,7 +138,9 @@ class ResultWriter:
         `OSError` where no other image could be written either, as on a full disk.
         """
         try:
-            annotated = draw_people(result.source.image, result.people)
+            image = result.source.image
+            assert image is not None, "unreadable images are not annotated"
+            annotated = draw_people(image, result.people)
             if self._save:
                 save_image(annotated, self._save, result.source.file, self._saved)
             return annotated, ""

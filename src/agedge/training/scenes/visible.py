@@ -41,7 +41,7 @@ def clip_faces(
     landmarks: Rows,
     ignored: Rows,
     visible: Rows,
-    covers: Sequence[str],
+    covers: Union[Sequence[str], np.ndarray],
 ) -> SceneFaces:
     """Return the faces of `image` (h, w, 3) as training targets, with boxes clipped at the border of the image.
 
