@@ -36,7 +36,7 @@ def model(tmp_path_factory):
         name="tiny",
         network={"name": "tiny"},
         input={"name": "data", "size": 32, "channels": "RGB", "range": [0, 255]},
-        outputs={"age": "years", "p_male": "probability"},
+        outputs={"age": {"kind": "years"}, "p_male": {"kind": "probability_male"}},
         crop=Crop.named("arcface", 32),
         interval={"level": 0.8, "age": [0, 100], "low": [-4, -4], "high": [6, 6]},
     )

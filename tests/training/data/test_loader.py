@@ -13,7 +13,7 @@ from agedge.errors import AgedgeError
 from agedge.labels import exact
 from agedge.records import RecordWriter, encode
 from agedge.training.data.dataset import open_dataset
-from agedge.training.data.loader import AHEAD, FaceLoader
+from agedge.training.data.loader import PREFETCH, FaceLoader
 from agedge.training.data.sampling import draw_order
 from agedge.training.recipe import AugmentSection
 
@@ -107,10 +107,10 @@ def test_few_batches_are_made_ahead(faces):
     slow = Slow(faces)
     with FaceLoader(slow, ORDER, BATCH, AUGMENT, 5, 2) as loader:
         time.sleep(0.2)
-        assert slow.loaded == AHEAD
+        assert slow.loaded == PREFETCH
         next(loader)
         time.sleep(0.2)
-        assert slow.loaded == AHEAD + 1
+        assert slow.loaded == PREFETCH + 1
 
 
 def test_an_error_is_raised_in_place_of_its_batch(faces):
