@@ -6,7 +6,7 @@ import pytest
 from mxnet import autograd, gluon, nd
 
 import symbols
-from symbols.essh import ANCHORS, ESSH, FEWEST, NEGATIVES, OUTPUTS, STRIDES
+from symbols.essh import ANCHORS, ESSH, MIN_NEGATIVES, NEGATIVES, OUTPUTS, STRIDES
 
 CHANNELS = {"score": 4, "box": 8, "landmarks": 20}
 
@@ -134,8 +134,8 @@ def test_the_loss_of_a_case_worked_out_by_hand():
     outputs[0][0, :, 0, 0] = [1, 0, -1, 0]  # the first anchor says background by 2
     outputs[1][0, :4, 0, 0] = [0.5, 0.5, 0.51, 2.5]  # of its targets of 0.5: off by 0, 0, 0.01 and 2
     said, box, landmarks = losses(outputs, *make_targets(1, 32, [(0, 0, 2)]))
-    # One face, and FEWEST backgrounds at log 2 each.
-    assert said == pytest.approx((np.log1p(np.exp(2)) + FEWEST * np.log(2)) / (1 + FEWEST), rel=1e-5)
+    # One face, and MIN_NEGATIVES backgrounds at log 2 each.
+    assert said == pytest.approx((np.log1p(np.exp(2)) + MIN_NEGATIVES * np.log(2)) / (1 + MIN_NEGATIVES), rel=1e-5)
     # Smooth L1 that is straight from 1/64 on: 32 x^2 and x - 1/128.
     assert box == pytest.approx(32 * 0.01**2 + 2 - 1 / 128, rel=1e-5)
     assert landmarks == pytest.approx(10 * (0.5 - 1 / 128), rel=1e-5)
@@ -144,7 +144,7 @@ def test_the_loss_of_a_case_worked_out_by_hand():
 def test_the_hardest_backgrounds_are_learnt_from_three_for_each_face():
     side = 64
     anchors = count_anchors(side)
-    faces = [(0, 8 + anchor, 1) for anchor in range(10)]  # among those of stride 16: 3 * 10 > FEWEST
+    faces = [(0, 8 + anchor, 1) for anchor in range(10)]  # among those of stride 16: 3 * 10 > MIN_NEGATIVES
     outputs = make_outputs(side)
     outputs[6][0, :2] = 50  # stride 8 is sure of background ...
     outputs[6][0, 2:, 0, :] = 100  # ... but for a row of eight places, which are sure of a face at both anchors
