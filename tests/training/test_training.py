@@ -170,7 +170,7 @@ def test_data_that_cannot_train_is_named(tmp_path, toys):
 
 
 def test_the_door(tmp_path, toys, capsys, monkeypatch):
-    import train as door
+    import train as command_line
     from evaluate import evaluate
 
     network = ["--network", "mobilenet", "--multiplier", "0.25"]
@@ -178,9 +178,9 @@ def test_the_door(tmp_path, toys, capsys, monkeypatch):
     done = subprocess.run([*command, "train.epochs=1"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "epoch 1: loss" in done.stderr and "gender" in done.stdout and "model:" in done.stdout
-    monkeypatch.setattr(door, "use_all_cores", lambda: None)  # it sets the environment
+    monkeypatch.setattr(command_line, "use_all_cores", lambda: None)  # it sets the environment
     with pytest.raises(SystemExit) as ended:
-        run_command(door.main, command[2:])
+        run_command(command_line.main, command[2:])
     said = capsys.readouterr().err
     assert ended.value.code == 1 and said.startswith("error: ") and len(said.splitlines()) == 1
     words = ["--model", str(tmp_path / "r"), "--data", toys[1].split("=")[1]]
@@ -216,9 +216,9 @@ def measured_outside(toys):
     ],
 )
 def test_wrong_usage_is_one_line_and_the_right_status(words, status, says, tmp_path, capsys):
-    import train as door
+    import train as command_line
 
     with pytest.raises(SystemExit) as ended:
-        run_command(door.main, [*words, f"run.dir={tmp_path / 'r'}"])
+        run_command(command_line.main, [*words, f"run.dir={tmp_path / 'r'}"])
     said = capsys.readouterr().err
     assert ended.value.code == status and says in said and len(said.splitlines()) == 1

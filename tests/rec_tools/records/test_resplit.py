@@ -1,4 +1,4 @@
-"""Splitting a finished .rec through its door: persons and copies on one side, copies dropped, nothing lost."""
+"""Splitting a finished .rec by its command: persons and copies on one side, copies dropped, nothing lost."""
 
 import csv
 import json

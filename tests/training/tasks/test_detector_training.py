@@ -1,4 +1,4 @@
-"""A detector trained through the door: on composed scenes and on photographs, stopped and gone on with."""
+"""A detector trained by the command: on composed scenes and on photographs, stopped and gone on with."""
 
 import json
 import re

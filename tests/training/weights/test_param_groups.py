@@ -200,13 +200,13 @@ def test_without_ages_there_is_no_picture_of_their_errors(tmp_path, caplog, caps
 
 
 def test_the_doors_test_and_fin(tmp_path, toys, begun, capsys, caplog, monkeypatch):
-    import train as door
+    import train as command_line
 
-    monkeypatch.setattr(door, "use_all_cores", lambda: None)  # it sets the environment
+    monkeypatch.setattr(command_line, "use_all_cores", lambda: None)  # it sets the environment
 
     def call(*words):
         with pytest.raises(SystemExit) as ended:
-            run_command(door.main, ["--quiet", *words])
+            run_command(command_line.main, ["--quiet", *words])
         assert ended.value.code == 0
         return capsys.readouterr().out
 
@@ -239,9 +239,9 @@ def test_the_doors_test_and_fin(tmp_path, toys, begun, capsys, caplog, monkeypat
     ],
 )
 def test_wrong_usage_is_one_line(words, status, says, capsys):
-    import train as door
+    import train as command_line
 
     with pytest.raises(SystemExit) as ended:
-        run_command(door.main, words)
+        run_command(command_line.main, words)
     said = capsys.readouterr().err
     assert ended.value.code == status and says in said and len(said.splitlines()) == 1
