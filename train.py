@@ -7,13 +7,13 @@ import typer
 
 from agedge.cli import describe, run_command, say
 from agedge.errors import AgedgeError
-from agedge.training.cli import TrainOptions, with_options
+from agedge.training.commands.flags import find_contexts
+from agedge.training.commands.options import TrainOptions, with_options
+from agedge.training.commands.sweep import run_sweep
 from agedge.training.distributed.kvstore import ending_with_others, is_chief
 from agedge.training.distributed.launch import launch
 from agedge.training.distributed.roles import serve_unless_worker
 from agedge.training.distributed.threads import use_all_cores
-from agedge.training.flags import find_contexts
-from agedge.training.sweep import run_sweep
 from agedge.training.tasks.choose import choose_task, create_network
 
 PROGRAM = [sys.executable, __file__]

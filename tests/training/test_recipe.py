@@ -9,7 +9,7 @@ import symbols
 from agedge.cli import run_command
 from agedge.errors import AgedgeError, UsageError
 from agedge.training import show_recipe
-from agedge.training.flags import find_contexts, flags_to_overrides
+from agedge.training.commands.flags import find_contexts, flags_to_overrides
 from agedge.training.recipe import as_plain, collect_keys, find_value, load_recipe
 from tests.paths import ROOT
 

@@ -16,8 +16,8 @@ from agedge.evaluation.evaluate import predict_records, to_json
 from agedge.labels import exact
 from agedge.records import RecordWriter, read_records
 from agedge.runtime import Prediction, load_card
+from agedge.training.commands.flags import flags_to_overrides
 from agedge.training.data.folds import count_splits, find_folds, main, split_of_folds
-from agedge.training.flags import flags_to_overrides
 from agedge.training.recipe import load_recipe
 from agedge.training.tasks.finalize_age_gender import finish
 from tests.paths import ROOT

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from agedge.errors import UsageError
-from agedge.training.sweep import parse_axis, run_sweep, sample_trials, split_values, to_name
+from agedge.training.commands.sweep import parse_axis, run_sweep, sample_trials, split_values, to_name
 from tests.paths import ROOT
 
 # Learns in no time: the further its rate is from 0.01, the worse. It notes every start.
@@ -108,7 +108,7 @@ def test_ctrl_c_ends_with_the_table_and_the_trial_is_resumed(tmp_path):
     script.write_text(PRETENDED)
     base = tmp_path / "base"
     given = ["optimizer.lr=0.02", f"run.dir={base}"]
-    code = "import sys; from agedge.training.sweep import run_sweep; "
+    code = "import sys; from agedge.training.commands.sweep import run_sweep; "
     code += f"sys.exit(run_sweep([sys.executable, {str(script)!r}], {given}, ['train.seed=0,1,2'], 0, None, {given}))"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     waiting = base / "sweep-seed=1" / "last-7.ckpt"

@@ -20,9 +20,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from agedge.errors import AgedgeError, UsageError
 from agedge.run_folder import list_last
 from agedge.safe_write import write_json
+from agedge.training.commands.sweep_table import Row, describe_row, format_table, to_row, write_table
 from agedge.training.distributed.launch import Process, collected_signals, end, start, wait_for
 from agedge.training.recipe import DEFAULTS, as_plain, load_recipe, merge_values, parse_override
-from agedge.training.sweep_table import Row, describe_row, format_table, to_row, write_table
 
 log = logging.getLogger(__name__)
 

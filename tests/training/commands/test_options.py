@@ -3,7 +3,7 @@
 import pytest
 
 from agedge.errors import UsageError
-from agedge.training.cli import TrainOptions
+from agedge.training.commands.options import TrainOptions
 from agedge.training.recipe import as_plain, load_recipe
 
 

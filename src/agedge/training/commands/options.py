@@ -13,9 +13,9 @@ import typer
 
 from agedge.errors import UsageError
 from agedge.shipped import find_shipped
+from agedge.training.commands.flags import flags_to_overrides
 from agedge.training.distributed.cluster import KINDS
 from agedge.training.distributed.launch import share_gpus
-from agedge.training.flags import flags_to_overrides
 from agedge.training.recipe import Recipe, load_recipe
 
 log = logging.getLogger(__name__)
