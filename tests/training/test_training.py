@@ -147,10 +147,10 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path, toys):
 
 def test_missing_data_is_named(tmp_path):
     for overrides, says in (
-        ([], "data.train: not given"),
+        ([], "data.train: must be given"),
         (["data.train=no.rec", "data.val=no.rec"], "no.rec: missing"),
-        (["data.train=no.rec"], "data.val: not given"),
-        (["data.train=no.rec", "data.val=[]"], "data.val: not given"),
+        (["data.train=no.rec"], "data.val: must be given"),
+        (["data.train=no.rec", "data.val=[]"], "data.val: must be given"),
     ):
         with pytest.raises(AgedgeError, match=says):
             run(tmp_path / "run", [], *overrides)
@@ -169,7 +169,7 @@ def test_data_that_cannot_train_is_named(tmp_path, toys):
         run(tmp_path / "run", toys, "optimizer.name=foo")
 
 
-def test_the_door(tmp_path, toys, capsys, monkeypatch):
+def test_the_command(tmp_path, toys, capsys, monkeypatch):
     import train as command_line
     from evaluate import evaluate
 
@@ -212,7 +212,7 @@ def measured_outside(toys):
         (["network.age_head={name: distribution, sigma: abc}"], 2, "network: "),
         (["--gpus", "x"], 2, "--gpus x"),
         (["--recipe", "recipes/none.yaml"], 1, "recipes/none.yaml: no such recipe"),
-        ([], 1, "data.train: not given"),
+        ([], 1, "data.train: must be given"),
     ],
 )
 def test_wrong_usage_is_one_line_and_the_right_status(words, status, says, tmp_path, capsys):

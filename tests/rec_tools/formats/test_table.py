@@ -210,7 +210,10 @@ def test_words_for_a_gender(words, gender):
     [
         ([("1", "30"), ("2", "31"), ("2", "32")], "2 of 3 genders are not 0 or 1, such as 2 .genders coded 1, 2"),
         ([("-1", "30"), ("1", "31"), ("1", "3"), ("-1", "32")], "genders are -1 .2. and 1 .2., never 0"),
-        ([("f", "0,31"), ("m", "0.44"), ("f", "0.29")], "all 3 ages lie within 0 to 1, such as 0.31 .ages as shares"),
+        (
+            [("f", "0,31"), ("m", "0.44"), ("f", "0.29")],
+            "all 3 ages lie within 0 to 1, such as 0.31 .ages as fractions",
+        ),
         ([("f", "240"), ("m", "444"), ("f", "36")], "2 of 3 ages are outside 0 to 120, such as 240 .months"),
         ([("f", "1980"), ("m", "1977"), ("f", "2001")], "such as 1980 .years of birth"),
     ],

@@ -191,6 +191,6 @@ def test_train_py_takes_sweeps_and_passes_on_the_rest(tmp_path):
     ]
     done = subprocess.run([sys.executable, "train.py", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1  # there is no data
-    assert done.stdout.count("failed: data.train: not given") == 2
+    assert done.stdout.count("failed: data.train: must be given") == 2
     settings = json.loads((tmp_path / "base" / "sweep-lr=1e-3-mixup=0" / "trial.json").read_text())["settings"]
     assert settings["run"]["keep"] == 3 and settings["optimizer"]["lr"] == 0.001

@@ -199,7 +199,7 @@ def test_a_teacher_without_a_distribution_teaches_years_or_is_left_out(folder, t
 def test_a_teacher_of_another_size_sees_the_faces_resized(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     teacher = load(save_run(build(size=48), tmp_path / "run"))[0]
-    assert "the faces of 32 pixels are resized to 48" in caplog.text
+    assert "the faces are resized from 32 to 48 pixels" in caplog.text
     targets = teach_toys([teacher], tmp_path)
     larger = np.stack([resize_square(image, 48) for image in toys(COUNT)[0][:2]])
     outputs = targets.batch(np.arange(2), np.zeros(2, bool))
@@ -231,7 +231,7 @@ def test_sources_that_are_not_teachers_are_refused_in_a_line(folder, tmp_path, c
     for source, reason in [
         (tmp_path / "none", "no such model folder"),
         (run, "its network cannot be built: .*heads"),
-        (detector, "finds faces"),
+        (detector, "is a face detector"),
         (nameless, "does not contain the network"),
         (half, "not a checkpoint"),
         (unknown, "its card.json does not contain a network"),
@@ -249,7 +249,7 @@ def test_faces_of_another_crop_are_a_warning(tmp_path, caplog):
     load(source, crop=Crop.named("arcface", 64))
     assert "crop" not in caplog.text
     load(source, crop=Crop.named("utkface", SIZE))
-    assert f"{source}: this teacher was trained on another crop" in caplog.text
+    assert f"{source}: this teacher was trained on a different crop" in caplog.text
 
 
 def test_a_teacher_that_predicts_nan_is_refused(tmp_path):

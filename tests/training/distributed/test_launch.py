@@ -182,7 +182,7 @@ def test_wrong_numbers_are_told():
         launch([], [], 0)
     with pytest.raises(UsageError, match="--kvstore local is for one process"):
         launch([], [], 2, "local")
-    with pytest.raises(UsageError, match="--gpus 0,1,2: 3 for 2 workers"):
+    with pytest.raises(UsageError, match="--gpus 0,1,2: 3 GPUs cannot be divided equally among 2 workers"):
         share_gpus("0,1,2", 2)
     assert share_gpus("0,1,2,3", 2) == ["0,1", "2,3"] and share_gpus("", 2) == ["", ""]
     assert len(set(free_ports(5))) == 5

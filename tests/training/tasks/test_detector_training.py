@@ -199,8 +199,8 @@ def write_text(file: Path) -> Path:
 @pytest.mark.parametrize(
     "overrides, said",
     [
-        (["data.train=[]"], "no face: give files of annotated faces"),
-        (["data.val=[]"], "data.val: not given"),
+        (["data.train=[]"], "data.train or scenes.photographs must be files of annotated faces"),
+        (["data.val=[]"], "data.val must be a label.txt"),
         (["scenes.backgrounds=nowhere"], "nowhere: no images in it"),
         (["scenes.backgrounds=''"], "scenes.backgrounds: must be a folder of photographs"),
         (["data.train=nowhere.txt"], "nowhere.txt"),
@@ -241,7 +241,7 @@ def test_a_detector_trains_on_one_device(data, tmp_path):
     import mxnet as mx
 
     recipe = recipe_of(data, tmp_path / "run")
-    with pytest.raises(UsageError, match="--gpus: 2 devices, where a detector trains on one"):
+    with pytest.raises(UsageError, match="--gpus: 2 devices, but a detector trains on one"):
         train_detector(symbols.create(**recipe.network), recipe, [mx.cpu(0), mx.cpu(1)])
 
 
@@ -250,7 +250,7 @@ def test_an_image_of_data_val_that_is_missing_is_named_before_training(data, tmp
     file = tmp_path / "label.txt"
     write_annotations(file, [*photos, Photo(tmp_path / "a.jpg", [[0, 0, 9, 9]]), Photo(tmp_path / "b.jpg", [])])
     recipe = recipe_of(data, tmp_path / "run", f"data.val={file}")
-    with pytest.raises(AgedgeError, match=r"a\.jpg: no such image; data\.val names it, and 1 more"):
+    with pytest.raises(AgedgeError, match=r"a\.jpg: does not exist, but is in data\.val, and 1 more"):
         train(recipe)
     write_annotations(file, [Photo(photo.file, photo.boxes, ignored=[True] * len(photo)) for photo in photos])
     with pytest.raises(AgedgeError, match=r"data\.val: all faces are marked as ignored"):
@@ -293,7 +293,7 @@ def test_the_door_composes_scenes_of_what_training_leaves_out(data, tmp_path):
     assert again.returncode == 1 and "label.txt: exists" in again.stderr
 
 
-def test_the_door_trains_a_detector(data, tmp_path):
+def test_the_command_trains_a_detector(data, tmp_path):
     recipe = tmp_path / "toy.yaml"
     recipe.write_text(
         f"network: {{name: essh, width: 8}}\n"
@@ -307,7 +307,7 @@ def test_the_door_trains_a_detector(data, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"model: {tmp_path / 'run' / 'model'}" in done.stdout
     again = subprocess.run([*command, "--fin"], cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 2 and "--fin: for networks of ages" in again.stderr
+    assert again.returncode == 2 and "--fin: is only for age and gender networks" in again.stderr
     assert len(again.stderr.splitlines()) == 1
 
 

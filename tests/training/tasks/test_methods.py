@@ -234,7 +234,7 @@ def test_no_number_ends_the_run_with_its_faces(head, tmp_path, toys, monkeypatch
 
     monkeypatch.setattr(AgeGenderTask, "_complete", poison)
     same = [f"network.age_head={head}", "train.log_every=3"]
-    with pytest.raises(AgedgeError, match="no number any more|the loss is nan") as ended:
+    with pytest.raises(AgedgeError, match="is NaN or infinite") as ended:
         run(tmp_path / "run", toys, *same, "run.save_every=0")
     found = re.search(
         r"at step (\d+)( or one of the 2 after it)?, whose images are in (\S+); last.ckpt holds the last good step; ",
@@ -284,7 +284,7 @@ def test_validation_faces_that_are_trained_on_are_told(tmp_path, toys, caplog):
         ("train.kvstore=mpi", "train.kvstore: unknown 'mpi'; choose one of"),
         ("train.emma=0.9", "unknown key 'train.emma'; did you mean 'ema'?"),
         ("data={cache: native, balance: 0.5}", "data.balance=0.5: MXNet's reader"),
-        ("augment.cutout=0.5 data.cache=native", "augment.cutout=0.5: MXNet's reader"),
+        ("augment.cutout=0.5 data.cache=native", "augment.cutout=0.5: not supported by MXNet's reader"),
     ],
 )
 def test_what_cannot_be_is_one_line(change, says, tmp_path, toys):
@@ -296,7 +296,7 @@ def test_what_cannot_be_is_one_line(change, says, tmp_path, toys):
 def test_two_devices_learn_as_one(tmp_path, toys):
     """BatchNorm sees halves of a batch: near, not the same."""
     import mxnet as mx
-    from toy_runs import SMALL
+    from tests.training.toy_runs import SMALL
 
     from agedge.run_folder import read_log
     from agedge.training.recipe import load_recipe

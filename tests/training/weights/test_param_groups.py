@@ -196,10 +196,10 @@ def test_without_ages_there_is_no_picture_of_their_errors(tmp_path, caplog, caps
     finish(symbols.create(**recipe.network), recipe, folder)
     assert not (folder / "errors.png").exists() and (folder / "report.json").is_file()
     evaluate(str(folder), [tmp_path / "ageless.rec"], "mxnet", "", "auto", None, tmp_path / "report")
-    assert "errors.png is not written" in caplog.text and not (tmp_path / "report" / "errors.png").exists()
+    assert "errors.png: is not written" in caplog.text and not (tmp_path / "report" / "errors.png").exists()
 
 
-def test_the_doors_test_and_fin(tmp_path, toys, begun, capsys, caplog, monkeypatch):
+def test_test_and_fin(tmp_path, toys, begun, capsys, caplog, monkeypatch):
     import train as command_line
 
     monkeypatch.setattr(command_line, "use_all_cores", lambda: None)  # it sets the environment
