@@ -7,6 +7,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 RUFF = $(VENV)/bin/ruff check -q . && $(VENV)/bin/ruff format -q --check .
 PYRIGHT = $(VENV)/bin/pyright --warnings
+TESTS = $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 # Newest first; a name that is there but does not run (a pyenv shim without its version) is passed over.
 FIND_PYTHON = for p in $(PYTHON) python3.11 python3.10 python3.9 python3; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info < (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done
@@ -37,10 +38,10 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(addprefix src/agedge/,faces/
 test: $(STAMP)  ## set up, then ruff, pyright and all fast tests
 	$(RUFF)
 	$(PYRIGHT)
-	$(PY) -m pytest
+	$(TESTS)
 
 test-all: $(STAMP)  ## the slow tests too
-	$(PY) -m pytest -m "slow or not slow"
+	$(TESTS) -m "slow or not slow"
 
 lint: $(STAMP)  ## ruff, pyright, and the architecture (imports, circles, sizes of rooms and files)
 	$(RUFF)

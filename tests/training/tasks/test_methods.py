@@ -296,11 +296,11 @@ def test_what_cannot_be_is_one_line(change, says, tmp_path, toys):
 def test_two_devices_learn_as_one(tmp_path, toys):
     """BatchNorm sees halves of a batch: near, not the same."""
     import mxnet as mx
-    from tests.training.toy_runs import SMALL
 
     from agedge.run_folder import read_log
     from agedge.training.recipe import load_recipe
     from agedge.training.tasks.age_gender import train
+    from tests.training.toy_runs import SMALL
 
     losses = []
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
